@@ -1,0 +1,101 @@
+// Typed views of the arrays that come from Python.
+//
+// The Python side hands over C-contiguous, aligned arrays in native byte order (the binding's type
+// caster refuses anything else), so a kernel sees a pointer, an element type and a shape. Indices
+// are 64-bit.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace msf {
+
+using float16 = _Float16;  // storage only: kernels convert to float before arithmetic
+
+enum class DType : std::uint8_t {
+  boolean,
+  uint8,
+  uint16,
+  uint32,
+  uint64,
+  int8,
+  int16,
+  int32,
+  int64,
+  float16,
+  float32,
+  float64,
+};
+
+inline constexpr int max_dims = 64;  // NumPy's own limit
+
+// Read-only view.
+struct Array {
+  const void* data = nullptr;
+  DType dtype = DType::uint8;
+  int ndim = 0;
+  std::array<std::int64_t, max_dims> shape{};
+
+  std::int64_t size() const {
+    std::int64_t n = 1;
+    for (int axis = 0; axis < ndim; ++axis) n *= shape[axis];
+    return n;
+  }
+  template <class T>
+  const T* as() const {
+    return static_cast<const T*>(data);
+  }
+};
+
+// Writable view; a separate type so that a kernel's signature says what it writes.
+struct MutableArray : Array {
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(const_cast<void*>(data));
+  }
+};
+
+template <class T>
+struct Type {
+  using type = T;
+};
+
+// Calls f(Type<T>{}) with the C++ type of `dtype`. bool arrays are seen as uint8 holding 0 or 1.
+template <class F>
+decltype(auto) visit(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::boolean:
+    case DType::uint8:
+      return f(Type<std::uint8_t>{});
+    case DType::uint16:
+      return f(Type<std::uint16_t>{});
+    case DType::uint32:
+      return f(Type<std::uint32_t>{});
+    case DType::uint64:
+      return f(Type<std::uint64_t>{});
+    case DType::int8:
+      return f(Type<std::int8_t>{});
+    case DType::int16:
+      return f(Type<std::int16_t>{});
+    case DType::int32:
+      return f(Type<std::int32_t>{});
+    case DType::int64:
+      return f(Type<std::int64_t>{});
+    case DType::float16:
+      return f(Type<float16>{});
+    case DType::float32:
+      return f(Type<float>{});
+    case DType::float64:
+      return f(Type<double>{});
+  }
+  throw std::logic_error("unknown dtype");
+}
+
+template <class T>
+inline constexpr bool is_float =
+    std::is_same_v<T, float16> || std::is_same_v<T, float> || std::is_same_v<T, double>;
+
+}  // namespace msf

@@ -1,0 +1,94 @@
+// The only file that knows Python: hands arrays to kernels as views and releases the GIL around
+// them.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "kernels.hpp"
+#include "parallel.hpp"
+
+namespace py = pybind11;
+
+namespace msf {
+namespace {
+
+bool dtype_of(const py::array& array, DType& dtype) {
+  const py::dtype d = array.dtype();
+  const auto size = d.itemsize();
+  switch (d.kind()) {
+    case 'b':
+      dtype = DType::boolean;
+      return true;
+    case 'u':
+      dtype = size == 1   ? DType::uint8
+              : size == 2 ? DType::uint16
+              : size == 4 ? DType::uint32
+                          : DType::uint64;
+      return true;
+    case 'i':
+      dtype = size == 1   ? DType::int8
+              : size == 2 ? DType::int16
+              : size == 4 ? DType::int32
+                          : DType::int64;
+      return true;
+    case 'f':
+      dtype = size == 2 ? DType::float16 : size == 4 ? DType::float32 : DType::float64;
+      return size <= 8;  // no long double
+    default:
+      return false;
+  }
+}
+
+bool view(py::handle source, bool writable, Array& view) {
+  if (!py::isinstance<py::array>(source)) return false;
+  const auto array = py::reinterpret_borrow<py::array>(source);
+  if (!(array.flags() & py::array::c_style) || (writable && !array.writeable())) return false;
+  const char order = array.dtype().byteorder();
+  if ((order != '=' && order != '|') || !dtype_of(array, view.dtype)) return false;
+  view.data = array.data();
+  view.ndim = static_cast<int>(array.ndim());
+  std::copy_n(array.shape(), view.ndim, view.shape.begin());
+  return true;
+}
+
+}  // namespace
+}  // namespace msf
+
+// The caller's argument tuple keeps the array alive while a kernel runs.
+template <>
+struct pybind11::detail::type_caster<msf::Array> {
+  PYBIND11_TYPE_CASTER(msf::Array, const_name("numpy.ndarray"));
+  bool load(handle source, bool) { return msf::view(source, false, value); }
+};
+
+template <>
+struct pybind11::detail::type_caster<msf::MutableArray> {
+  PYBIND11_TYPE_CASTER(msf::MutableArray, const_name("numpy.ndarray"));
+  bool load(handle source, bool) { return msf::view(source, true, value); }
+};
+
+namespace {
+
+using NoGil = py::call_guard<py::gil_scoped_release>;
+
+void raise_if_interrupted() {
+  py::gil_scoped_acquire gil;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+void bind_threads(py::module_& m) {
+  msf::set_interrupt_hook(raise_if_interrupted);
+  m.attr("isa") = MSF_ISA;
+  m.def("num_threads", &msf::num_threads);
+  m.def("set_num_threads", &msf::set_num_threads);
+  m.def("set_thread_override", &msf::set_thread_override);
+}
+
+void bind_threshold(py::module_& m) { m.def("in_range", &msf::in_range, NoGil()); }
+
+}  // namespace
+
+PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
+  bind_threads(m);
+  bind_threshold(m);
+}

@@ -1,0 +1,13 @@
+"""medseg_fast: fast segmentation of 2D and 3D medical images."""
+
+from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
+from medseg_fast._version import __version__
+from medseg_fast.threshold import threshold
+
+__all__ = [
+    "__version__",
+    "get_num_threads",
+    "num_threads",
+    "set_num_threads",
+    "threshold",
+]

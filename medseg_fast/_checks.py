@@ -1,0 +1,122 @@
+"""Argument checks, one message style: ``operation: argument must be ..., got ...``."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_KINDS = "buif"
+
+
+def image(op: str, value: Any, name: str = "image", *, ndim: int | None = None) -> NDArray[Any]:
+    """Return `value` as the kernels want it: C-contiguous, native byte order, its own dtype.
+
+    Contiguous native input is passed on as it is; anything else costs one copy of the same width.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in _KINDS or array.dtype.itemsize > 8:
+        raise TypeError(
+            f"{op}: {name} must be bool, integer or float of at most 64 bits, got {array.dtype}"
+        )
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{op}: {name} must have {ndim} dimensions, got shape {array.shape}")
+    return contiguous(array)
+
+
+def contiguous(array: NDArray[Any]) -> NDArray[Any]:
+    """C-contiguous, aligned, in native byte order; copies only when it must."""
+    return np.require(array, array.dtype.newbyteorder("="), ["C", "A"]).reshape(array.shape)
+
+
+def any_order(array: NDArray[Any]) -> NDArray[Any]:
+    """For kernels that do not care about pixel order: no copy of Fortran-ordered arrays."""
+    if array.ndim > 1 and array.flags.f_contiguous and not array.flags.c_contiguous:
+        array = array.T
+    return contiguous(array)
+
+
+def integer(op: str, name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
+    """Return `value` as an int within [low, high]; bool and float are refused."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{op}: {name} must be an integer, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{op}: {name} must be an integer, got {value!r}") from None
+    if (low is not None and number < low) or (high is not None and number > high):
+        limits = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{op}: {name} must be {limits}, got {number}")
+    return number
+
+
+def number(op: str, name: str, value: Any) -> float | int:
+    """Return `value` as a Python int or float; NaN is refused, infinities are allowed."""
+    if isinstance(value, (np.ndarray, np.generic)) and np.ndim(value) == 0:
+        value = value.item()
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{op}: {name} must be a number, got {value!r}")
+    if math.isnan(value):
+        raise ValueError(f"{op}: {name} must be a number, got NaN")
+    return value
+
+
+def spacing(op: str, value: Any, ndim: int) -> tuple[float, ...]:
+    """Voxel size in mm, one number per axis; None means 1 mm."""
+    if value is None:
+        return (1.0,) * ndim
+    sizes = tuple(float(number(op, "spacing", v)) for v in value)
+    if len(sizes) != ndim or not all(0 < s < math.inf for s in sizes):
+        raise ValueError(f"{op}: spacing must be {ndim} positive numbers (mm), got {value!r}")
+    return sizes
+
+
+def interval(op: str, dtype: np.dtype[Any], lower: Any, upper: Any) -> NDArray[Any] | None:
+    """Return [lower, upper] as two values of `dtype`, None when it holds no such value.
+
+    Integers: the real bounds, so 99.5 means 100 below and 99 above. Floats: the bounds rounded to
+    `dtype`, as NumPy compares a float32 array with a Python float.
+    """
+    low, high = number(op, "lower", lower), number(op, "upper", upper)
+    if low > high:
+        raise ValueError(f"{op}: lower must not exceed upper, got {lower!r} > {upper!r}")
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return np.array([low, high]).astype(dtype)
+    least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    first = least if low == -math.inf else math.ceil(low) if low != math.inf else most + 1
+    last = most if high == math.inf else math.floor(high) if high != -math.inf else least - 1
+    first, last = max(first, least), min(last, most)
+    return np.array([first, last], dtype) if first <= last else None
+
+
+def output(op: str, out: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Return a fresh array, or `out` after checking that the result fits it exactly."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{op}: out must be a NumPy array, got {type(out).__qualname__}")
+    if out.shape != shape or out.dtype != np.dtype(dtype):
+        raise ValueError(
+            f"{op}: out must have shape {shape} and dtype {np.dtype(dtype)}, "
+            f"got {out.shape} and {out.dtype}"
+        )
+    if not out.flags.writeable:
+        raise ValueError(f"{op}: out must be writable")
+    return out
+
+
+def scratch(out: NDArray[Any]) -> NDArray[Any]:
+    """What a kernel writes for `out`: itself, or a contiguous stand-in to be copied back."""
+    usable = out.flags.c_contiguous and out.flags.aligned and out.dtype.isnative
+    return out if usable else np.empty(out.shape, out.dtype.newbyteorder("="))
+
+
+def finish(out: NDArray[Any], written: NDArray[Any]) -> NDArray[Any]:
+    """Copy a stand-in from `scratch` back, and return `out`."""
+    if written is not out:
+        out[...] = written
+    return out
