@@ -62,7 +62,7 @@ INTRODUCTION = """# Benchmarks
 Written by `python benchmarks/report.py`; do not edit. Every rival's result was first compared with
 ours; a rival marked * computes something else (named below the table) and is timed all the same.
 All calls of a row run in turn in one process; times are medians in milliseconds. A ratio above 1
-means that we are faster than the fastest rival at its best setting; the bar is what the ratio with 2
+means that we are faster than the fastest rival at its best; the bar is what the ratio with 2
 threads has to reach. `/ copy` is our time with 2 threads over that of copying the input."""
 
 HEADER = (
