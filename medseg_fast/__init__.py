@@ -2,9 +2,11 @@
 
 from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
+from medseg_fast.region import LeakWarning
 from medseg_fast.threshold import threshold
 
 __all__ = [
+    "LeakWarning",
     "__version__",
     "get_num_threads",
     "num_threads",
