@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
+from medseg_fast._config import cpu_model
 from medseg_fast._cpu import core
 from medseg_fast._threads import available_cpus
 
@@ -16,11 +16,6 @@ _RIVALS = (
 
 
 def describe() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    model = platform.processor() or platform.machine()
-    if cpuinfo.exists():
-        names = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
     versions = []
     for name in _RIVALS:
         try:
@@ -28,6 +23,6 @@ def describe() -> str:
         except PackageNotFoundError:
             continue
     return (
-        f"{model}, {available_cpus()} CPUs, build {core.isa}; Python {platform.python_version()}, "
-        + ", ".join(versions)
+        f"{cpu_model()}, {available_cpus()} CPUs, build {core.isa}; "
+        f"Python {platform.python_version()}, " + ", ".join(versions)
     )

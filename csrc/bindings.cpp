@@ -79,6 +79,7 @@ void raise_if_interrupted() {
 void bind_threads(py::module_& m) {
   msf::set_interrupt_hook(raise_if_interrupted);
   m.attr("isa") = MSF_ISA;
+  m.attr("compiler") = __VERSION__;
   m.def("num_threads", &msf::num_threads);
   m.def("set_num_threads", &msf::set_num_threads);
   m.def("set_thread_override", &msf::set_thread_override);

@@ -1,5 +1,6 @@
 """medseg_fast: fast segmentation of 2D and 3D medical images."""
 
+from medseg_fast._config import show_config
 from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
 from medseg_fast.region import LeakWarning
@@ -11,5 +12,6 @@ __all__ = [
     "get_num_threads",
     "num_threads",
     "set_num_threads",
+    "show_config",
     "threshold",
 ]
