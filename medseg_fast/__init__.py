@@ -15,3 +15,12 @@ __all__ = [
     "show_config",
     "threshold",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """``medseg_fast.io`` is imported at first use."""
+    if name == "io":
+        from importlib import import_module
+
+        return import_module("medseg_fast.io")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
