@@ -9,20 +9,14 @@ as the caller's kind of array.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from importlib import import_module
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_ROUTES = {
-    "torch": "medseg_fast._torch",
-    "cupy": "medseg_fast._cupy",
-    "dlpack": "medseg_fast._dlpack",
-}
 
 OPERATIONS: dict[str, Operation] = {}
 
@@ -32,27 +26,32 @@ class Operation:
 
     `result` tells a tracing compiler the shape and dtype of the result from the arguments, without
     data: a function of the same arguments that returns one or a tuple of ``(shape, numpy dtype)``.
-    None: not traceable, runs eagerly.
+    None: not traceable, runs eagerly. `mutates` names the parameters that, when neither None nor
+    False, make the call write to an argument.
     """
 
-    def __init__(self, body: Callable[..., Any], result: Callable[..., Any] | None) -> None:
-        self.name, self.body, self.result = body.__name__, body, result
+    def __init__(
+        self, body: Callable[..., Any], result: Callable[..., Any] | None, mutates: Sequence[str]
+    ) -> None:
+        self.name, self.body, self.result, self.mutates = body.__name__, body, result, mutates
+        self.torch: Any = None  # its registered operators, set by _torch
 
 
 def operation(
-    *, result: Callable[..., Any] | None = None
+    *, result: Callable[..., Any] | None = None, mutates: Sequence[str] = ("out", "in_place")
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function written for NumPy arrays accept the arrays of every supported library."""
 
     def decorate(body: Callable[P, R]) -> Callable[P, R]:
-        op = OPERATIONS[body.__name__] = Operation(body, result)
+        op = OPERATIONS[body.__name__] = Operation(body, result, mutates)
+        if (route := sys.modules.get("medseg_fast._torch")) is not None:
+            route.register(op)
 
         @functools.wraps(body)
         def dispatch(*args: P.args, **kwargs: P.kwargs) -> R:
             for value in (*args, *kwargs.values()):
-                library = _library(type(value))
-                if library is not None:
-                    call = import_module(_ROUTES[library]).call
+                call = _route(value)
+                if call is not None:
                     return call(op, args, kwargs)  # type: ignore[no-any-return]
             return body(*args, **kwargs)
 
@@ -61,13 +60,38 @@ def operation(
     return decorate
 
 
-@functools.cache
-def _library(cls: type) -> str | None:
-    """The route for instances of `cls`, None for what the NumPy body takes itself."""
-    if issubclass(cls, (np.ndarray, np.generic)):
+def specs_of(result: Any) -> list[tuple[tuple[int, ...], Any]]:
+    """What an operation's `result` told, as a list: one (shape, dtype) or a tuple of them."""
+    shape, *_ = result
+    several = len(shape) == 2 and isinstance(shape[0], tuple)
+    return list(result) if several else [result]
+
+
+_PLAIN = (np.ndarray, np.generic, int, float, str, list, tuple, type(None))
+
+
+def _route(value: Any) -> Callable[..., Any] | None:
+    """The route for this kind of value, None for what the NumPy body takes itself.
+
+    torch.compile traces this function: the imports are statements because it follows those.
+    """
+    if isinstance(value, _PLAIN):
+        return None
+    cls = type(value)
+    if not hasattr(cls, "__dlpack__"):
         return None
     for base in cls.__mro__:  # subclasses too: Parameter, MetaTensor
-        name = base.__module__.partition(".")[0]
-        if name in ("torch", "cupy") and hasattr(cls, "__dlpack__"):
-            return name
-    return "dlpack" if hasattr(cls, "__array_namespace__") and hasattr(cls, "__dlpack__") else None
+        library = base.__module__.partition(".")[0]
+        if library == "torch":
+            from medseg_fast import _torch
+
+            return _torch.call
+        if library == "cupy":
+            from medseg_fast import _cupy
+
+            return _cupy.call
+    if hasattr(cls, "__array_namespace__"):
+        from medseg_fast import _dlpack
+
+        return _dlpack.call
+    return None

@@ -1,30 +1,234 @@
-"""PyTorch tensors: seen as NumPy arrays without a copy; results come back as tensors."""
+"""PyTorch tensors: every operation is also a registered operator, ``torch.ops.medseg_fast.<name>``.
+
+Its CPU kernel sees the tensors as NumPy arrays without a copy and hands the result back as a
+tensor; its fake kernel asks the operation's `result` for shape and dtype, so torch.compile,
+torch.export and FakeTensorMode trace through it. Two overloads:
+
+* ``default`` has the schema that the annotations say: ``(Tensor image, Scalar t, ...)``;
+* ``literal(Tensor[] tensors, str arguments)`` takes the calls that such a schema has no words for
+  (a tensor where a number is usual, one number or one per axis): all arguments as a Python literal,
+  ``...`` in the place of each tensor.
+
+A result that is a NumPy scalar (``threshold_otsu``) is a tensor without axes here, which the next
+operation takes where it wants a number.
+
+What neither can say (a callable, ``out=``, a result whose shape depends on the data) runs outside
+the graph: torch.compile breaks the graph around the call.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from medseg_fast._dispatch import Operation
+from medseg_fast import _torch_schema
+from medseg_fast._dispatch import OPERATIONS, Operation, specs_of
+
+_DTYPES = {
+    getattr(torch, name): np.dtype(name)
+    for name in "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64".split()
+    + "float16 float32 float64".split()
+}
+_TORCH_DTYPES = {dtype: torch_dtype for torch_dtype, dtype in _DTYPES.items()}
+_LIBRARY = torch.library.Library("medseg_fast", "DEF")
+
+
+class _Spec(NamedTuple):
+    """What an operation's `result` may ask of an array."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+class _Registered:
+    """The two operators of one operation."""
+
+    def __init__(self, op: Operation, signature: inspect.Signature) -> None:
+        self.op = op
+        self.parameters = _torch_schema.parameters(signature)
+        # An operator returns one tensor or a list; a union with a tuple may be either.
+        self.many = "tuple" in str(signature.return_annotation)
+        self.pure = [p for p in self.parameters if p.name not in op.mutates]
+        self.names = [p.name for p in self.pure]
+        typed = _torch_schema.schema(self.pure)
+        self.typed = typed and self._define(op.name, typed, self._by_name)
+        self.literal = self._define(
+            f"{op.name}.literal",
+            "Tensor[] tensors, str arguments",
+            lambda tensors, arguments: _torch_schema.from_literal(arguments, tensors),
+        )
+
+    def _define(self, name: str, schema: str, read: Callable[..., dict[str, Any]]) -> Any:
+        def kernel(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = self.as_called(read(*args, **kwargs))
+            return self._wrap(_run(self.op, args, kwargs, fresh=True))
+
+        def fake(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = self.as_called(read(*args, **kwargs))
+            return self._wrap(_trace(self.op, args, kwargs))
+
+        def backward(context: Any, *gradients: Any) -> None:
+            raise NotImplementedError(f"{self.op.name}: no gradient; pass image.detach()")
+
+        returns = "Tensor[]" if self.many else "Tensor"
+        _LIBRARY.define(f"{name}({schema}) -> {returns}", tags=(torch.Tag.pt2_compliant_tag,))
+        _LIBRARY.impl(name, kernel, "CPU")
+        torch.library.register_fake(f"medseg_fast::{name}", fake, lib=_LIBRARY)
+        torch.library.register_autograd(f"medseg_fast::{name}", backward, lib=_LIBRARY)
+        packet, _, overload = name.partition(".")
+        return getattr(getattr(torch.ops.medseg_fast, packet), overload or "default")
+
+    def _wrap(self, result: Any) -> Any:
+        if self.many:
+            return list(result) if isinstance(result, tuple) else [result]
+        return result
+
+    def _by_name(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Arguments of the typed operator; its schema made lists of tuples."""
+        named = dict(zip(self.names, args, strict=False)) | kwargs
+        return {name: tuple(v) if isinstance(v, list) else v for name, v in named.items()}
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+        """Arguments by name; None if they do not fit (the body words the error) or change in place.
+
+        torch.compile traces this function; inspect.Signature.bind costs it seconds.
+        """
+        named = {p.name: value for p, value in zip(self.parameters, args, strict=False)}
+        if len(args) > len(self.parameters) or any(name in named for name in kwargs):
+            return None
+        named.update(kwargs)
+        for p in self.parameters:
+            if p.name in self.op.mutates:
+                value = named.pop(p.name, None)
+                if value is not None and value is not False:
+                    return None
+            elif p.required and p.name not in named:
+                return None
+        return named if all(name in self.names for name in named) else None
+
+    def as_called(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """All arguments, defaults included: the positional ones, then keywords."""
+        args, kwargs = [], {}
+        for p in self.parameters:
+            value = named.get(p.name, p.default)
+            if p.keyword_only:
+                kwargs[p.name] = value
+            else:
+                args.append(value)
+        return tuple(args), kwargs
+
+
+def register(op: Operation) -> None:
+    """Define the operators of an operation whose result can be told without data."""
+    signature = inspect.signature(op.body)
+    variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    if op.result and not any(p.kind in variadic for p in signature.parameters.values()):
+        op.torch = _Registered(op, signature)
 
 
 def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operation on tensors. torch.compile traces this function."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, torch.Tensor):
+            _check(op.name, value)
+    registered = op.torch
+    if registered is None:
+        return _outside(op, args, kwargs)
+    named = registered.bind(args, kwargs)
+    if named is None:
+        return _outside(op, args, kwargs)
+    if registered.typed and all(
+        p.fits(named[p.name]) for p in registered.parameters if p.name in named
+    ):
+        result = registered.typed(**named)
+    else:
+        tensors: list[torch.Tensor] = []
+        literal = _torch_schema.to_literal(named, tensors)
+        if literal is None:
+            return _outside(op, args, kwargs)
+        result = registered.literal(tensors, literal)
+    if not registered.many:
+        return result
+    return result[0] if len(result) == 1 else tuple(result)
+
+
+def _check(name: str, tensor: torch.Tensor) -> None:
+    if tensor.device.type not in ("cpu", "meta"):
+        raise NotImplementedError(
+            f"{name}: no implementation for tensors on {tensor.device}; "
+            "pass image.cpu() to run it on the CPU"
+        )
+    if tensor.layout is not torch.strided:
+        raise TypeError(f"{name}: tensors must be dense, got layout {tensor.layout}")
+    if tensor.dtype not in _DTYPES:
+        hint = "; pass image.float()" if tensor.dtype is torch.bfloat16 else ""
+        raise TypeError(
+            f"{name}: image must be bool, integer or float of at most 64 bits, "
+            f"got {tensor.dtype}{hint}"
+        )
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator, unused-ignore]
+def _outside(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return _run(op, args, kwargs, fresh=False)
+
+
+def _run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], *, fresh: bool) -> Any:
+    """The NumPy body on the tensors' memory. `fresh`: the results may not share it."""
+    seen: list[tuple[torch.Tensor, Any]] = []
+
     def to_numpy(value: Any) -> Any:
-        if not isinstance(value, torch.Tensor):
-            return value
-        if value.device.type != "cpu":
-            raise NotImplementedError(
-                f"{op.name}: no implementation for tensors on {value.device}; "
-                "pass image.cpu() to run it on the CPU"
-            )
-        return value.detach().numpy()
+        if isinstance(value, torch.Tensor):
+            seen.append((value, value.detach().resolve_neg().numpy()))
+            return seen[-1][1]
+        return tuple(map(to_numpy, value)) if isinstance(value, (tuple, list)) else value
 
-    return _back(op.body(*map(to_numpy, args), **{k: to_numpy(v) for k, v in kwargs.items()}))
+    def to_torch(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(to_torch, value))
+        if not isinstance(value, (np.ndarray, np.generic)) and not fresh:
+            return value  # a number or an object of ours
+        for tensor, array in seen:
+            if value is array:
+                if not fresh:
+                    return tensor  # out=, in_place=
+                value = value.copy()
+        array = np.require(value, requirements=["C", "W"])
+        if fresh and any(np.may_share_memory(array, given) for _, given in seen):
+            array = array.copy()
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+
+    result = op.body(*map(to_numpy, args), **{k: to_numpy(v) for k, v in kwargs.items()})
+    return to_torch(result)
 
 
-def _back(value: Any) -> Any:
-    if isinstance(value, (np.ndarray, np.generic)):
-        return torch.from_numpy(np.asarray(value))
-    return tuple(map(_back, value)) if isinstance(value, tuple) else value
+def _trace(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Empty tensors of the shape and dtype that the operation's `result` tells."""
+    device: torch.device | None = None
+
+    def describe(value: Any) -> Any:
+        nonlocal device
+        if isinstance(value, torch.Tensor):
+            device = device or value.device
+            return _Spec(tuple(value.shape), _DTYPES[value.dtype])
+        return tuple(map(describe, value)) if isinstance(value, tuple) else value
+
+    def empty(shape: tuple[int, ...], dtype: Any) -> torch.Tensor:
+        return torch.empty(shape, dtype=_TORCH_DTYPES[np.dtype(dtype)], device=device)
+
+    assert op.result is not None
+    told = op.result(*map(describe, args), **{k: describe(v) for k, v in kwargs.items()})
+    tensors = tuple(empty(*spec) for spec in specs_of(told))
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+for _operation in OPERATIONS.values():
+    register(_operation)

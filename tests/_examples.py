@@ -1,0 +1,71 @@
+"""One call of every registered operation, for tests of what all of them promise.
+
+Values are found by parameter name; an operation whose parameters need others has its own entry.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from medseg_fast._dispatch import OPERATIONS
+
+SHAPE = (21, 37)
+
+
+def _image(dtype: Any, shape: tuple[int, ...] = SHAPE) -> np.ndarray[Any, Any]:
+    """Two bright blobs on a ramp with noise: thresholds, seeds and components all have work."""
+    rng = np.random.default_rng(7)
+    grid = np.indices(shape).astype(np.float64)
+    image = 20 + sum(grid) + rng.normal(0, 4, shape)
+    for center in ((0.3, 0.3, 0.5), (0.6, 0.7, 0.5)):
+        away = sum((g - c * n) ** 2 for g, c, n in zip(grid, center, shape, strict=False))
+        image[away < 30] += 90
+    return image.round().clip(0, 255).astype(dtype)
+
+
+def _by_name(dtype: Any) -> dict[str, Any]:
+    image = _image(dtype)
+    labels = (image > 110).astype(np.int32)
+    return {
+        "image": image,
+        "input": image,
+        "t": 110,
+        "low": 60,
+        "high": 110,
+        "lower": 90,
+        "upper": 250,
+        "seeds": [(6, 11)],
+        "seed_point": (6, 11),
+        "seed1": (6, 11),
+        "seed2": (1, 1),
+        "tolerance": 40,
+        "new_value": 1,
+        "labels": labels,
+        "label_image": labels,
+        "label_img": labels,
+        "mask": labels > 0,
+        "ar": labels > 0,
+        "a": labels > 0,
+        "b": image > 100,
+    }
+
+
+# Arguments beside (or instead of) what the names give.
+_OWN: dict[str, dict[str, Any]] = {}
+
+
+def example(name: str, dtype: Any = np.uint8) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and keyword arguments of a call of `medseg_fast.<name>`."""
+    given = {**_by_name(dtype), **_OWN.get(name, {})}
+    args, kwargs = [], {}
+    for parameter in inspect.signature(OPERATIONS[name].body).parameters.values():
+        if parameter.default is parameter.empty:
+            if parameter.name not in given:
+                raise LookupError(f"tests/_examples.py: no value for {name}'s {parameter.name}")
+            args.append(given[parameter.name])
+        elif parameter.name in _OWN.get(name, {}):
+            kwargs[parameter.name] = given[parameter.name]
+    return args, kwargs

@@ -1,0 +1,97 @@
+"""What every registered operation promises, whatever its family."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+
+import numpy as np
+import pytest
+from _examples import example
+from numpy.testing import assert_array_equal
+
+import medseg_fast as ms
+from medseg_fast import _cpu
+from medseg_fast._dispatch import OPERATIONS, specs_of
+
+EVERY = pytest.mark.parametrize("name", sorted(OPERATIONS))
+
+
+def arrays_of(result):
+    """The result's arrays; other objects are compared by their repr."""
+    if isinstance(result, (tuple, list)):
+        return [array for each in result for array in arrays_of(each)]
+    if isinstance(result, (np.ndarray, np.generic, int, float)):
+        return [np.asarray(result)]
+    return [np.asarray(repr(result))]
+
+
+def assert_same(got, expected):
+    got, expected = arrays_of(got), arrays_of(expected)
+    assert len(got) == len(expected)
+    for one, other in zip(got, expected, strict=True):
+        assert one.dtype == other.dtype
+        assert one.shape == other.shape
+        assert one.tobytes() == other.tobytes()
+
+
+@EVERY
+def test_is_public_documented_and_typed(name):
+    function = getattr(ms, name)
+    assert name in ms.__all__
+    sections = ("Parameters\n", "Returns\n", "Notes\n")
+    assert all(section in function.__doc__ for section in sections)
+    signature = inspect.signature(function)
+    assert signature.return_annotation is not signature.empty
+    assert all(p.annotation is not p.empty for p in signature.parameters.values())
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_all_builds_give_the_same_bytes(name, dtype, monkeypatch):
+    args, kwargs = example(name, dtype)
+    modules = [m for n, m in __import__("sys").modules.items() if n.startswith("medseg_fast")]
+    results = []
+    for isa in filter(_cpu.runnable, _cpu.builds()):
+        core = import_module(f"medseg_fast._core_{isa}")
+        for module in modules:
+            if hasattr(module, "core"):
+                monkeypatch.setattr(module, "core", core)
+        results.append(getattr(ms, name)(*args, **kwargs))
+    for result in results[1:]:
+        assert_same(result, results[0])
+
+
+@EVERY
+def test_result_does_not_depend_on_threads(name):
+    args, kwargs = example(name)
+    results = []
+    for n in (1, 2, 7):
+        with ms.num_threads(n):
+            results.append(getattr(ms, name)(*args, **kwargs))
+    for result in results[1:]:
+        assert_same(result, results[0])
+
+
+@EVERY
+def test_input_may_be_read_only_and_is_left_alone(name):
+    args, kwargs = example(name)
+    given = [a for a in (*args, *kwargs.values()) if isinstance(a, np.ndarray)]
+    before = [a.copy() for a in given]
+    expected = getattr(ms, name)(*args, **kwargs)
+    for array, copy in zip(given, before, strict=True):
+        assert_array_equal(array, copy)
+        array.flags.writeable = False
+    assert_same(getattr(ms, name)(*args, **kwargs), expected)
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, np.float32, np.float64])
+def test_result_is_what_tracing_is_told(name, dtype):
+    op = OPERATIONS[name]
+    if op.result is None:
+        return  # not traceable
+    args, kwargs = example(name, dtype)
+    told = specs_of(op.result(*args, **kwargs))
+    result = arrays_of(getattr(ms, name)(*args, **kwargs))
+    assert [(r.shape, r.dtype) for r in result] == [(tuple(s), np.dtype(d)) for s, d in told]
