@@ -1,0 +1,64 @@
+"""Result files: beside each other, never half-written, never over another file unasked."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Endings of two parts, which Path.stem would cut in half.
+_DOUBLE = (".nii.gz", ".tar.gz", ".ome.tif", ".ome.tiff")
+
+
+def beside(output: Path, ending: str) -> Path:
+    """``mask.nii.gz`` and ``.json`` give ``mask.json`` in the same folder."""
+    name = output.name
+    for double in _DOUBLE:
+        if name.lower().endswith(double):
+            return output.with_name(name[: -len(double)] + ending)
+    return output.with_name(output.stem + ending)
+
+
+def check_writable(paths: list[Path], *, force: bool, inputs: tuple[Path, ...] = ()) -> None:
+    """Raise before any work what would otherwise fail after it.
+
+    Raises
+    ------
+    FileExistsError
+        If one of the files exists and `force` is False.
+    ValueError
+        If one of them is an input.
+    OSError
+        If a folder does not exist or takes no files.
+    """
+    for path in paths:
+        folder = path.parent
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder}: no such folder")
+        if path.is_dir():
+            raise IsADirectoryError(f"{path}: is a folder")
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder}: not writable")
+        if path.exists():
+            if any(path.samefile(other) for other in inputs if other.exists()):
+                raise ValueError(f"{path}: is the input")
+            if not force:
+                raise FileExistsError(f"{path}: exists (--force replaces it)")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to; it takes the place of `path` when the block ends without an error."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp's files are their owner's alone
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
