@@ -4,6 +4,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <bit>
+
 #include "kernels.hpp"
 #include "parallel.hpp"
 
@@ -43,8 +45,11 @@ bool view(py::handle source, bool writable, Array& view) {
   if (!py::isinstance<py::array>(source)) return false;
   const auto array = py::reinterpret_borrow<py::array>(source);
   if (!(array.flags() & py::array::c_style) || (writable && !array.writeable())) return false;
+  // NumPy normalises the native order to '=' nearly always, but newbyteorder("<") keeps it.
+  constexpr char native = std::endian::native == std::endian::little ? '<' : '>';
   const char order = array.dtype().byteorder();
-  if ((order != '=' && order != '|') || !dtype_of(array, view.dtype)) return false;
+  if (order != '=' && order != '|' && order != native) return false;
+  if (!dtype_of(array, view.dtype)) return false;
   view.data = array.data();
   view.ndim = static_cast<int>(array.ndim());
   std::copy_n(array.shape(), view.ndim, view.shape.begin());

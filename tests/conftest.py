@@ -119,6 +119,13 @@ def big_endian(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 @_layout
+def native_by_name(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The native byte order spelt out, as file readers make it: dtype('<i2'), not dtype('int16')."""
+    order = "<" if __import__("sys").byteorder == "little" else ">"
+    return a.view(a.dtype.newbyteorder(order)).copy()
+
+
+@_layout
 def unaligned(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     raw = np.zeros(a.nbytes + 1, np.uint8)
     view = raw[1:].view(a.dtype).reshape(a.shape)
