@@ -35,7 +35,8 @@ class Main(click.Group):
             code = super().main(args, **extra)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "medseg-fast"
-            self._fail(2, error, f"{command}: {error.format_message()} (see {command} --help)")
+            message = _one_line(error.format_message())
+            self._fail(2, error, f"{command}: {message} (see {command} --help)")
         except (click.Abort, KeyboardInterrupt) as error:
             self._fail(130, error, "medseg-fast: interrupted")
         except BrokenPipeError:  # the reader of our output has gone: `medseg-fast info | head -1`
@@ -57,8 +58,9 @@ class Main(click.Group):
         sys.exit(code)
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _one_line(error: BaseException | str) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _turn_on_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -165,7 +167,7 @@ class Segment(click.Command):
 def _value_of(args: Sequence[str], long: str, short: str) -> str | None:
     """The last value given to an option, before anything is parsed."""
     value = None
-    for this, following in zip(args, [*args[1:], ""], strict=True):
+    for this, following in zip(args, [*args[1:], ""], strict=False):
         if this in (long, short):
             value = following
         elif this.startswith(long + "="):
@@ -193,7 +195,8 @@ def _progress(label: str, length: int, quiet: bool) -> Iterator[Any]:
 
 @click.group(
     "medseg-fast",
-    cls=Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Main,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(ms.__version__, package_name="medseg_fast")
 @_debug

@@ -120,7 +120,7 @@ def big_endian(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @_layout
 def native_by_name(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The native byte order spelt out, as file readers make it: dtype('<i2'), not dtype('int16')."""
+    """The native byte order spelt out, as file readers make it: "<i2" instead of "=i2"."""
     order = "<" if __import__("sys").byteorder == "little" else ">"
     return a.view(a.dtype.newbyteorder(order)).copy()
 

@@ -19,6 +19,7 @@ from numpy.testing import assert_array_equal
 
 pytest.importorskip("click", reason="the command line needs the extra io")
 Image = pytest.importorskip("PIL.Image", reason="the command line needs the extra io")
+# ruff: noqa: E402
 
 from click.testing import CliRunner, Result
 
@@ -477,7 +478,9 @@ def test_picture_does_not_depend_on_the_order_of_axes(rng: np.random.Generator) 
             turn = tuple(slice(None, None, f) for f in flip)
             other = image.transpose(axes)[turn]
             planes = [(2, 3, 4)[axis] for axis in axes]
-            planes = [p if f > 0 else n - 1 - p for p, f, n in zip(planes, flip, other.shape)]
+            planes = [
+                p if f > 0 else n - 1 - p for p, f, n in zip(planes, flip, other.shape, strict=True)
+            ]
             stored = io.Volume(
                 other,
                 [volume.spacing[axis] for axis in axes],

@@ -173,7 +173,7 @@ def default_window(image: Array, labels: Array, sections: list[Section]) -> tupl
 def png(picture: Image.Image) -> bytes:
     """The picture as the bytes of a PNG file."""
     buffer = BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG")
     return buffer.getvalue()
 
 
