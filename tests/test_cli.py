@@ -118,7 +118,7 @@ def test_threads_option_limits_the_kernels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        (("-m", "no-such-method"), 2, "'no-such-method' is not one of"),
+        (("-m", "no-such-method"), 2, "'no-such-method' is not"),
         ((), 2, "Missing option '-m'"),
         (("-m", "threshold", "--lower", "high"), 2, "'high' is not a valid float"),
         (("-m", "threshold", "--colour", "red"), 2, "No such option"),
