@@ -3,6 +3,10 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <bit>
 
@@ -76,7 +80,11 @@ namespace {
 
 using NoGil = py::call_guard<py::gil_scoped_release>;
 
+// Python runs signal handlers on its main thread alone, so the others need not wait for the GIL.
 void raise_if_interrupted() {
+#ifdef __linux__
+  if (syscall(SYS_gettid) != getpid()) return;
+#endif
   py::gil_scoped_acquire gil;
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
@@ -88,6 +96,8 @@ void bind_threads(py::module_& m) {
   m.def("num_threads", &msf::num_threads);
   m.def("set_num_threads", &msf::set_num_threads);
   m.def("set_thread_override", &msf::set_thread_override);
+  m.def("busy_tasks", &msf::busy_tasks, NoGil(), py::arg("seconds"), py::arg("fail_at") = -1,
+        py::arg("nested") = false);
 }
 
 void bind_threshold(py::module_& m) { m.def("in_range", &msf::in_range, NoGil()); }

@@ -1,13 +1,18 @@
 #include "parallel.hpp"
 
 #include <pthread.h>
+#include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <list>
 #include <mutex>
+#include <set>
+#include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -44,17 +49,44 @@ class Pool {
     std::list<Job*>::iterator place;
     {
       std::lock_guard lock(mutex_);
-      for (; workers_ < wanted; ++workers_) std::thread([this] { work(); }).detach();
+      hire(wanted);
       place = jobs_.insert(jobs_.end(), &job);
     }
     wake_.notify_all();
     take_tasks(job);
     std::unique_lock lock(mutex_);
     jobs_.erase(place);  // nobody joins any more
-    done_.wait(lock, [&] { return job.running == 0; });
+    while (!done_.wait_for(lock, interrupt_period, [&] { return job.running == 0; })) {
+      lock.unlock();  // a worker's last task may be long: Ctrl-C must reach it
+      try {
+        poll();
+      } catch (...) {
+        fail(job);
+      }
+      lock.lock();
+    }
   }
 
  private:
+  // Starts workers up to `wanted`, or as many as the system grants: one thread is enough.
+  void hire(int wanted) {
+    if (workers_ >= wanted) return;
+    sigset_t all, before;  // a thread inherits its mask; signals are for Python's threads
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+      for (; workers_ < wanted; ++workers_) std::thread([this] { work(); }).detach();
+    } catch (const std::system_error&) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+  // Ends a job with the exception being handled, if it is the first.
+  void fail(Job& job) {
+    std::lock_guard lock(mutex_);
+    if (!job.stop.exchange(true)) job.error = std::current_exception();
+  }
+
   void take_tasks(Job& job) {
     Job* const outer = std::exchange(current_job, &job);
     try {
@@ -64,8 +96,7 @@ class Pool {
       }
     } catch (const Stopped&) {
     } catch (...) {
-      std::lock_guard lock(mutex_);
-      if (!job.stop.exchange(true)) job.error = std::current_exception();
+      fail(job);
     }
     current_job = outer;
   }
@@ -140,6 +171,24 @@ void detail::run_tasks(std::int64_t tasks, int threads, void (*task)(void*, std:
   Job job{.task = task, .context = context, .tasks = tasks, .seats = threads - 1};
   pool().run(job);
   if (job.error) std::rethrow_exception(job.error);
+}
+
+int busy_tasks(const std::vector<double>& seconds, std::int64_t fail_at, bool nested) {
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  parallel_tasks(static_cast<std::int64_t>(seconds.size()), [&](std::int64_t i) {
+    {
+      std::lock_guard lock(mutex);
+      threads.insert(std::this_thread::get_id());
+    }
+    if (i == fail_at) throw std::runtime_error("task failed");
+    parallel_tasks(nested ? 3 : 1, [&](std::int64_t) {
+      const auto end = Clock::now() + std::chrono::duration<double>(seconds[i]);
+      Ticker tick(64);
+      while (Clock::now() < end) tick();
+    });
+  });
+  return static_cast<int>(threads.size());
 }
 
 }  // namespace msf

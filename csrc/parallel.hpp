@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
+#include <vector>
 
 namespace msf {
 
@@ -26,6 +28,10 @@ void poll();
 
 // What poll() calls, at most 20 times a second and only on a thread that Python started.
 void set_interrupt_hook(void (*hook)());
+
+// For tests: one task for each entry, which keeps its thread busy for that long; with `nested`, in
+// a loop of three. Task `fail_at` throws std::runtime_error. Returns how many threads took part.
+int busy_tasks(const std::vector<double>& seconds, std::int64_t fail_at, bool nested);
 
 namespace detail {
 void run_tasks(std::int64_t tasks, int threads, void (*task)(void*, std::int64_t), void* context);

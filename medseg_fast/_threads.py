@@ -12,6 +12,7 @@ from medseg_fast._cpu import core
 
 _VARIABLE = "MEDSEG_FAST_NUM_THREADS"
 _MAX_THREADS = 1024
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def set_num_threads(n: int) -> None:
@@ -66,12 +67,11 @@ def available_cpus() -> int:
 def _cgroup_quota() -> int | None:
     """CPU quota of the control group, rounded up, or None without one."""
     try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        limit, period = (_CGROUP / "cpu.max").read_text().split()
     except (OSError, ValueError):
         try:
-            root = Path("/sys/fs/cgroup/cpu")
-            limit = (root / "cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu.cfs_period_us").read_text().strip()
+            limit = (_CGROUP / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (_CGROUP / "cpu" / "cpu.cfs_period_us").read_text().strip()
         except OSError:
             return None
     if limit in ("max", "-1") or int(period) <= 0:
