@@ -9,6 +9,8 @@
 #endif
 
 #include <bit>
+#include <memory>
+#include <optional>
 
 #include "kernels.hpp"
 #include "parallel.hpp"
@@ -81,6 +83,11 @@ namespace {
 using NoGil = py::call_guard<py::gil_scoped_release>;
 
 // Python runs signal handlers on its main thread alone, so the others need not wait for the GIL.
+// What label_components leaves until the caller has allocated the labels.
+struct LabelledRuns {
+  std::shared_ptr<const msf::Components> components;
+};
+
 void raise_if_interrupted() {
 #ifdef __linux__
   if (syscall(SYS_gettid) != getpid()) return;
@@ -100,11 +107,32 @@ void bind_threads(py::module_& m) {
         py::arg("nested") = false);
 }
 
+void bind_label(py::module_& m) {
+  m.def(
+      "label_components",
+      [](const msf::Array& image, const std::optional<msf::Array>& background, int connectivity,
+         bool wide) {
+        return LabelledRuns{
+            msf::label_components(image, background ? &*background : nullptr, connectivity, wide)};
+      },
+      NoGil());
+  py::class_<LabelledRuns>(m, "LabelledRuns")
+      .def_property_readonly("count",
+                             [](const LabelledRuns& r) { return count_components(*r.components); })
+      .def(
+          "write",
+          [](const LabelledRuns& r, const msf::MutableArray& labels, bool blank) {
+            write_labels(*r.components, labels, blank);
+          },
+          NoGil());
+}
+
 void bind_threshold(py::module_& m) { m.def("in_range", &msf::in_range, NoGil()); }
 
 }  // namespace
 
 PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
   bind_threads(m);
+  bind_label(m);
   bind_threshold(m);
 }

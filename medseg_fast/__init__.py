@@ -3,6 +3,7 @@
 from medseg_fast._config import show_config
 from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
+from medseg_fast.components import label
 from medseg_fast.region import LeakWarning
 from medseg_fast.threshold import threshold
 
@@ -10,6 +11,7 @@ __all__ = [
     "LeakWarning",
     "__version__",
     "get_num_threads",
+    "label",
     "num_threads",
     "set_num_threads",
     "show_config",

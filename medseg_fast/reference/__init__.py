@@ -1,5 +1,5 @@
 """Slow twins for tests: every operation in plain Python, as its definition says."""
 
-from medseg_fast.reference import threshold
+from medseg_fast.reference import components, threshold
 
-__all__ = ["threshold"]
+__all__ = ["components", "threshold"]

@@ -1,0 +1,131 @@
+// Connected components of an image: bits, union-find on runs, one pass that writes the labels.
+#include "components.hpp"
+#include "kernels.hpp"
+#include "paint.hpp"
+
+namespace msf {
+namespace {
+
+// What skimage compares: floats are cut to integers. NaN differs from all, itself included.
+template <class T>
+auto key(T value) {
+  if constexpr (std::is_same_v<T, double>)
+    return std::trunc(value);
+  else if constexpr (is_float<T>)
+    return std::trunc(static_cast<float>(value));
+  else
+    return value;
+}
+
+template <class T, class Background>
+Runs label_runs(const T* image, const Grid& grid, Background is_background) {
+  return Runs(grid.rows, grid.length, true, [&](std::int64_t row, Word* inside, Word* starts) {
+    const T* const x = image + row * grid.length;
+    pack_row([=](std::int64_t c) { return !is_background(key(x[c])); }, grid.length, inside);
+    starts[0] = pack_word([=](std::int64_t c) { return c == 0 || key(x[c]) != key(x[c - 1]); }, 0,
+                          std::min<std::int64_t>(grid.length, 64));
+    if (grid.length > 64)
+      pack_row([=, y = x + 64](std::int64_t c) { return key(y[c]) != key(y[c - 1]); },
+               grid.length - 64, starts + 1);
+    for (std::int64_t w = 0; w < (grid.length + 63) / 64; ++w) starts[w] &= inside[w];
+  });
+}
+
+// Pairs of touching runs of the same label. Straight: where either run starts and the pixels are
+// equal. Diagonally: where both rows change at the same place and the pixels across it are equal.
+template <class T>
+struct LabelPairs {
+  const T* image;
+
+  template <bool diagonal, class F>
+  void operator()(std::bool_constant<diagonal>, const Runs& runs, std::int64_t row_a,
+                  std::int64_t row_b, F&& f) const {
+    const Word *a = runs.inside(row_a), *b = runs.inside(row_b);
+    const Word *starts_a = runs.starts(row_a), *starts_b = runs.starts(row_b);
+    const T *x = image + row_a * runs.length(), *y = image + row_b * runs.length();
+    std::int64_t run_a = runs.first(row_a) - 1, run_b = runs.first(row_b) - 1;
+    Word before_a = 0, before_b = 0;
+    for (std::int64_t w = 0; w < runs.words(); ++w) {
+      const std::int64_t c = 64 * w;
+      const Word sa = starts_a[w], sb = starts_b[w];
+      Word pairs = a[w] & b[w] & (sa | sb);
+      if (pairs) pairs &= equal_word(x + c, y + c, std::min<std::int64_t>(64, runs.length() - c));
+      for (; pairs; pairs &= pairs - 1) {
+        const Word up_to = pairs ^ (pairs - 1);
+        f(run_a + std::popcount(sa & up_to), run_b + std::popcount(sb & up_to));
+      }
+      if constexpr (diagonal) {
+        const Word left_a = a[w] << 1 | before_a, left_b = b[w] << 1 | before_b;
+        const Word ends_a = left_a & (sa | ~a[w]), ends_b = left_b & (sb | ~b[w]);
+        for (Word d = sa & ends_b; d; d &= d - 1) {
+          const std::int64_t k = std::countr_zero(d);
+          if (key(x[c + k]) != key(y[c + k - 1])) continue;
+          const Word lower = (d & -d) - 1, up_to = lower << 1 | 1;
+          f(run_a + std::popcount(sa & up_to), run_b + std::popcount(sb & lower));
+        }
+        for (Word d = ends_a & sb; d; d &= d - 1) {
+          const std::int64_t k = std::countr_zero(d);
+          if (key(x[c + k - 1]) != key(y[c + k])) continue;
+          const Word lower = (d & -d) - 1, up_to = lower << 1 | 1;
+          f(run_a + std::popcount(sa & lower), run_b + std::popcount(sb & up_to));
+        }
+      }
+      run_a += std::popcount(sa);
+      run_b += std::popcount(sb);
+      before_a = a[w] >> 63;
+      before_b = b[w] >> 63;
+    }
+  }
+
+  static Word equal_word(const T* x, const T* y, std::int64_t n) {
+    return pack_word([=](std::int64_t c) { return key(x[c]) == key(y[c]); }, 0, n);
+  }
+};
+
+}  // namespace
+
+std::shared_ptr<const Components> label_components(const Array& image, const Array* background,
+                                                   int connectivity, bool wide) {
+  const Grid grid(image);
+  if (image.dtype == DType::boolean) {
+    const auto* pixels = image.as<std::uint8_t>();
+    const bool inverted = background && *background->as<std::uint8_t>();
+    Runs runs(grid.rows, grid.length, false, [&](std::int64_t row, Word* inside, Word*) {
+      const std::uint8_t* x = pixels + row * grid.length;
+      if (inverted)
+        pack_row([=](std::int64_t c) { return x[c] == 0; }, grid.length, inside);
+      else
+        pack_row(x, grid.length, inside);
+    });
+    return std::make_shared<Components>(std::move(runs), grid, connectivity, wide);
+  }
+  return visit(image.dtype, [&]<class T>(Type<T>) {
+    const auto* pixels = image.as<T>();
+    const auto make = [&](auto is_background) {
+      return std::make_shared<const Components>(label_runs(pixels, grid, is_background), grid,
+                                                connectivity, wide, LabelPairs<T>{pixels});
+    };
+    if constexpr (is_float<T>) {
+      using Key = decltype(key(T{}));
+      const Key value =
+          background ? key(*background->as<T>()) : std::numeric_limits<Key>::quiet_NaN();
+      return make([value](Key k) { return (k == value) | (k != k); });
+    } else {
+      if (!background) return make([](T) { return false; });
+      return make([value = *background->as<T>()](T k) { return k == value; });
+    }
+  });
+}
+
+std::int64_t count_components(const Components& components) { return components.count(); }
+
+void write_labels(const Components& components, const MutableArray& labels, bool blank) {
+  visit(labels.dtype, [&]<class T>(Type<T>) {
+    if constexpr (!is_float<T>)
+      components.visit_labels([&](auto&& component_of) {
+        paint<T>(components.runs(), labels.as<T>(), T{0}, blank, component_of);
+      });
+  });
+}
+
+}  // namespace msf
