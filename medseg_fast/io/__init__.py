@@ -54,12 +54,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from medseg_fast.io._common import ImageFileError
+from medseg_fast.io._common import GeometryWarning, ImageFileError
 from medseg_fast.io._examples import Example, example, examples
 from medseg_fast.io.volume import Volume
 
 __all__ = [
     "Example",
+    "GeometryWarning",
     "ImageFileError",
     "Volume",
     "example",
@@ -68,14 +69,29 @@ __all__ = [
     "write",
 ]
 
-# Longest suffix first; one module a family, imported when a file asks for it.
+# One module a family, imported when a file asks for it.
 _READERS = {
     ".nii.gz": "_nifti",
     ".nii": "_nifti",
+    ".nrrd": "_nrrd",
+    ".nhdr": "_nrrd",
+    ".mha": "_metaimage",
+    ".mhd": "_metaimage",
+    ".npy": "_numpy",
+    ".npz": "_numpy",
+    ".tif": "_tiff",
+    ".tiff": "_tiff",
+    ".png": "_picture",
+    ".jpg": "_picture",
+    ".jpeg": "_picture",
+    ".bmp": "_picture",
 }
-_WRITERS = {
-    ".nii.gz": "_nifti",
-    ".nii": "_nifti",
+_READ_ONLY = {
+    ".nhdr": "a header and its data cannot be replaced in one step: write .nrrd",
+    ".mhd": "a header and its data cannot be replaced in one step: write .mha",
+    ".jpg": "JPEG changes pixel values: write .png",
+    ".jpeg": "JPEG changes pixel values: write .png",
+    ".bmp": "write .png",
 }
 
 
@@ -114,7 +130,7 @@ def read(
     path = Path(path)
     if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
         raise ValueError(f"read: max_bytes must be a positive integer, got {max_bytes!r}")
-    module = _module("read", _READERS, path)
+    module = _module("read", path)
     try:
         return module.read(path, max_bytes)  # type: ignore[no-any-return]
     except ImageFileError as error:
@@ -162,7 +178,9 @@ def write(
     Compressed formats use a fast level of deflate.
     """
     path = Path(path)
-    module = _module("write", _WRITERS, path)
+    module = _module("write", path)
+    if reason := _READ_ONLY.get(path.suffix.lower()):
+        raise ValueError(f"write: {path.suffix} is only read; {reason}")
     if isinstance(volume, Volume):
         has_spacing = spacing is not None or volume.has_geometry
         volume = Volume(
@@ -178,9 +196,9 @@ def write(
     module.write(path, volume, overwrite)
 
 
-def _module(op: str, table: dict[str, str], path: Path) -> Any:
+def _module(op: str, path: Path) -> Any:
     name = path.name.lower()
-    for suffix, module in table.items():
+    for suffix, module in _READERS.items():
         if name.endswith(suffix):
             return import_module(f"medseg_fast.io.{module}")
-    raise ImageFileError(f"{op}: {path.name} has none of the known suffixes {', '.join(table)}")
+    raise ImageFileError(f"{op}: {path.name} has none of the known suffixes {', '.join(_READERS)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import secrets
+import warnings
 import zlib as _zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from medseg_fast.io.volume import Volume
 
 try:  # Intel's igzip: same format, 2.4 times faster to read, 8 times to write; else Python's own.
     from isal import isal_zlib as zlib
@@ -93,18 +96,32 @@ class Inflate:
         buffer = bytearray(size)
         return bytes(buffer[: self.readinto(memoryview(buffer))])
 
-    def skip(self, size: int) -> None:
-        while size > 0:
-            data = self._piece(min(size, _OUTPUT_BLOCK))
-            if not data:
-                return
-            size -= len(data)
-
     def finish(self) -> None:
         """Read the few bytes up to the end, where the checksum is compared; leave a longer rest."""
-        self.skip(1 << 16)
+        skip(self, 1 << 16)
         if not self._engine.eof and not self._input and not self._file.read(1):
             raise ImageFileError("the compressed data end too early")
+
+
+def skip(source: Any, size: int) -> None:
+    """Pass over bytes of a stream that cannot seek, without keeping them."""
+    while size > 0:
+        data = source.read(min(size, _OUTPUT_BLOCK))
+        if not data:
+            return
+        size -= len(data)
+
+
+def beside(header: Path, name: str) -> Path:
+    """The data file that a header names: a plain name of a file in the header's own folder."""
+    if name != Path(name).name or "\\" in name or name in ("", ".", "..") or "%" in name:
+        raise ImageFileError(
+            f"the header names {name!r} as its data: only one file in its own folder is read"
+        )
+    path = header.with_name(name)
+    if not path.is_file():
+        raise ImageFileError(f"the data file {name!r} is missing")
+    return path
 
 
 def check_size(
@@ -171,7 +188,7 @@ def rescale(array: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]
 
 def storable(array: NDArray[Any], op: str = "write") -> NDArray[Any]:
     """The array as files hold it: C-contiguous, little-endian, bool as uint8, float16 widened."""
-    dtype = array.dtype
+    dtype = array.dtype.newbyteorder("=")
     if dtype == np.bool_:
         dtype = np.dtype(np.uint8)
     elif dtype == np.float16:
@@ -181,6 +198,19 @@ def storable(array: NDArray[Any], op: str = "write") -> NDArray[Any]:
             f"{op}: array must be bool, integer or float of at most 64 bits, got {array.dtype}"
         )
     return np.ascontiguousarray(array, dtype.newbyteorder("<")).reshape(array.shape)
+
+
+class GeometryWarning(UserWarning):
+    """Spacing, origin and direction do not fit into a format, or are not what they seem."""
+
+
+def warn_geometry(path: Path, volume: Volume) -> None:
+    if volume.has_geometry:
+        warnings.warn(
+            f"{path.name}: {path.suffix} files hold no spacing, origin or direction",
+            GeometryWarning,
+            stacklevel=4,
+        )
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def read(path: Path, max_bytes: int) -> Volume:
             compressed=compressed,
         )
         if compressed:
-            source.skip(int(offset) - len(start))
+            _common.skip(source, int(offset) - len(start))
         else:
             file.seek(int(offset))
         array = _common.samples(source, shape, dtype)
@@ -131,7 +131,11 @@ def _affine(header: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], bool
     spatial = min(int(header["dim"][0]), 3)
     good = (sizes > 0) & np.isfinite(sizes)
     if not good[:spatial].all():
-        warnings.warn(f"no pixel size for axes {good.tolist()}: taken as 1 mm", stacklevel=4)
+        warnings.warn(
+            f"no pixel size for axes {good.tolist()}: taken as 1 mm",
+            _common.GeometryWarning,
+            stacklevel=5,
+        )
     sizes = np.where(good, sizes, 1.0)
     return np.hstack([np.diag(sizes), np.zeros((3, 1))]) * unit, sizes * unit, False
 

@@ -208,3 +208,8 @@ def to_file_order(volume: Volume) -> tuple[NDArray[np.float64], NDArray[np.float
     if len(volume.spacing) == 2:
         direction[:, 2] = np.cross(direction[:, 0], direction[:, 1])
     return spacing, direction
+
+
+def in_plane(volume: Volume) -> bool:
+    """Whether a 2D image lies in the plane z = 0, so that two coordinates place it."""
+    return volume.origin[2] == 0 and not volume.direction[2].any()
