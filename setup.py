@@ -12,8 +12,10 @@ from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).parent
+BUILD_INFO = Path("medseg_fast", "_build_info.py")
 SOURCES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob("*.cpp"))
 HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob("*.hpp"))
 
@@ -56,24 +58,35 @@ class BuildExt(build_ext):
         build_ext.build_extension(command, ext)
 
 
+def commit() -> str:
+    """Commit of this checkout; in an unpacked sdist the one that was recorded there."""
+    if (ROOT / ".git").exists():
+        git = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+        done = subprocess.run(git, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+    recorded = ROOT / BUILD_INFO
+    return recorded.read_text().partition("'")[2].partition("'")[0] if recorded.exists() else ""
+
+
 class BuildPy(build_py):
     """Records the commit in the wheel; an editable install asks git instead."""
 
     def run(self):
         super().run()
-        if self.editable_mode:
-            return
-        git = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        target = Path(self.build_lib) / "medseg_fast" / "_build_info.py"
-        target.write_text(f"COMMIT = {git.stdout.strip()!r}\n")
+        if not self.editable_mode:
+            (Path(self.build_lib) / BUILD_INFO).write_text(f"COMMIT = {commit()!r}\n")
+
+
+class Sdist(sdist):
+    """Records the commit in the source archive, which has no git."""
+
+    def make_release_tree(self, base_dir, files):
+        super().make_release_tree(base_dir, files)
+        (Path(base_dir) / BUILD_INFO).write_text(f"COMMIT = {commit()!r}\n")
 
 
 def extension(isa: str) -> Pybind11Extension:
-    extra = os.environ.get(
-        "MEDSEG_FAST_CXXFLAGS", ""
-    ).split()  # sanitizer builds; see tests/sanitizers.sh
+    extra = os.environ.get("MEDSEG_FAST_CXXFLAGS", "").split()  # tests/sanitize.sh
     return Pybind11Extension(
         f"medseg_fast._core_{isa}",
         SOURCES,
@@ -85,12 +98,11 @@ def extension(isa: str) -> Pybind11Extension:
     )
 
 
-wanted = os.environ.get("MEDSEG_FAST_BUILD_ISA", ",".join(ISA_FLAGS)).split(
-    ","
-)  # developers: one is quicker
+# Developers: one is quicker.
+wanted = os.environ.get("MEDSEG_FAST_BUILD_ISA", ",".join(ISA_FLAGS)).split(",")
 jobs = -(-(os.cpu_count() or 1) // len(wanted))
 ParallelCompile("MAX_JOBS", default=jobs, needs_recompile=needs_recompile).install()
 setup(
     ext_modules=[extension(isa) for isa in wanted],
-    cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
+    cmdclass={"build_ext": BuildExt, "build_py": BuildPy, "sdist": Sdist},
 )
