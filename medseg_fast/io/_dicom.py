@@ -15,6 +15,7 @@ import io
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,18 +94,25 @@ def _load(path: Path, *, pixels: bool) -> Any:
         return pydicom.dcmread(file, stop_before_pixels=not pixels)
 
 
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say which file of a folder is damaged."""
+    try:
+        yield
+    except (ImageFileError, ImportError, OSError):
+        raise
+    except Exception as error:
+        raise ImageFileError(f"{path.name} is damaged ({error})") from error
+
+
 def _scan(folder: Path) -> dict[str, list[tuple[Path, Any]]]:
     """Headers of the image files of a folder by series UID. Other files are passed over."""
     found: dict[str, list[tuple[Path, Any]]] = {}
     for path in sorted(folder.iterdir()):
         if not path.is_file() or not is_dicom(path):
             continue
-        try:
+        with _naming(path):
             header = _load(path, pixels=False)
-        except (ImageFileError, ImportError, OSError):
-            raise
-        except Exception as error:
-            raise ImageFileError(f"{path.name} is damaged ({error})") from error
         kind = header.file_meta.get("MediaStorageSOPClassUID")
         if kind != _DICOMDIR and "Rows" in header and "Columns" in header:
             found.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
@@ -366,7 +374,8 @@ def _pixels(frames: list[_Frame], max_bytes: int) -> NDArray[Any]:
     decoded: tuple[Path | None, Any] = (None, None)
     for k, frame in enumerate(frames):
         if decoded[0] != frame.path:
-            decoded = (frame.path, _decode(frame.path, shape[1:]))
+            with _naming(frame.path):
+                decoded = (frame.path, _decode(frame.path, shape[1:]))
         stored = decoded[1][frame.index]
         if result is None:
             result = np.empty(shape, stored.dtype if dtype is None else dtype)
