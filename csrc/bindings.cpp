@@ -129,10 +129,32 @@ void bind_label(py::module_& m) {
 
 void bind_threshold(py::module_& m) { m.def("in_range", &msf::in_range, NoGil()); }
 
+// Hands a result whose size only the kernel knows to NumPy without a copy.
+template <class T>
+py::array_t<T> to_numpy(std::vector<T>&& values) {
+  auto* const kept = new std::vector<T>(std::move(values));
+  const py::capsule owner(kept, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+  return py::array_t<T>(static_cast<py::ssize_t>(kept->size()), kept->data(), owner);
+}
+
+void bind_threshold_explorer(py::module_& m) {
+  m.def("threshold_order", [](const msf::Array& image, std::int64_t seed, int connectivity,
+                              bool brighter, const msf::MutableArray& order) {
+    msf::Levels levels;
+    {
+      const py::gil_scoped_release nogil;
+      levels = msf::threshold_order(image, seed, connectivity, brighter, order);
+    }
+    return py::make_tuple(to_numpy(std::move(levels.voxels)), to_numpy(std::move(levels.ends)));
+  });
+  m.def("fill_voxels", &msf::fill_voxels, NoGil());
+}
+
 }  // namespace
 
 PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
   bind_threads(m);
   bind_label(m);
   bind_threshold(m);
+  bind_threshold_explorer(m);
 }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "array.hpp"
 
@@ -28,5 +29,20 @@ std::shared_ptr<const Components> label_components(const Array& image, const Arr
 std::int64_t count_components(const Components& components);
 // labels: any integer dtype that holds the count. blank: it is known to hold zeros.
 void write_labels(const Components& components, const MutableArray& labels, bool blank);
+
+// --- threshold_explorer.cpp
+// -----------------------------------------------------------------------------------------------
+// One entry a level: a voxel whose value is the level, and how many voxels of the order have this
+// level or one nearer to the seed's value.
+struct Levels {
+  std::vector<std::int64_t> voxels, ends;
+};
+// order (uint32 or int64, one element a voxel) receives the voxels connected to the seed, first
+// those that join at the highest threshold (brighter) or at the lowest, then by position. The seed
+// is not NaN.
+Levels threshold_order(const Array& image, std::int64_t seed, int connectivity, bool brighter,
+                       const MutableArray& order);
+// mask[v] = value for all v in voxels (uint32 or int64, distinct).
+void fill_voxels(const Array& voxels, bool value, const MutableArray& mask);
 
 }  // namespace msf

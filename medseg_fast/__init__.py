@@ -6,9 +6,11 @@ from medseg_fast._version import __version__
 from medseg_fast.components import label
 from medseg_fast.region import LeakWarning
 from medseg_fast.threshold import threshold
+from medseg_fast.threshold_explorer import ThresholdExplorer
 
 __all__ = [
     "LeakWarning",
+    "ThresholdExplorer",
     "__version__",
     "get_num_threads",
     "label",

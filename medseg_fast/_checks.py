@@ -67,6 +67,37 @@ def number(op: str, name: str, value: Any) -> float | int:
     return value
 
 
+def connectivity(op: str, value: Any, ndim: int) -> int:
+    """How many coordinates of a neighbour may differ by one: 1 to `ndim`, None means `ndim`."""
+    if ndim == 0:
+        raise ValueError(f"{op}: image must have at least one dimension, got shape ()")
+    return ndim if value is None else integer(op, "connectivity", value, 1, ndim)
+
+
+def voxel(op: str, name: str, value: Any, image: NDArray[Any]) -> int:
+    """Return the flat index of the voxel at index `value`: inside `image`, and not NaN there.
+
+    Negative indices do not wrap. A 1D image also takes a plain integer.
+    """
+    try:
+        index = tuple(value) if np.ndim(value) else (value,)
+    except (TypeError, ValueError):  # a nested sequence of uneven lengths
+        index = ()
+    if len(index) != image.ndim:
+        raise ValueError(f"{op}: {name} must be one index of {image.ndim} integers, got {value!r}")
+    flat = 0
+    for i, extent in zip(index, image.shape, strict=True):
+        coordinate = integer(op, name, i)
+        if not 0 <= coordinate < extent:
+            raise ValueError(
+                f"{op}: {name} must lie inside the image of shape {image.shape}, got {value!r}"
+            )
+        flat = flat * extent + coordinate
+    if image.dtype.kind == "f" and np.isnan(image.flat[flat]):
+        raise ValueError(f"{op}: {name} must not be on a NaN voxel, got {value!r}")
+    return flat
+
+
 def spacing(op: str, value: Any, ndim: int) -> tuple[float, ...]:
     """Voxel size in mm, one number per axis; None means 1 mm."""
     if value is None:
