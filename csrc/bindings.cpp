@@ -150,11 +150,26 @@ void bind_threshold_explorer(py::module_& m) {
   m.def("fill_voxels", &msf::fill_voxels, NoGil());
 }
 
+void bind_region_growing(py::module_& m) {
+  m.def("seeded_region_growing", &msf::seeded_region_growing, NoGil());
+  m.def(
+      "region_growing",
+      [](const msf::Array& image, const msf::Array& seeds, const msf::Array& ends,
+         const msf::Array& values, int connectivity, std::uintptr_t criterion,
+         std::int64_t max_voxels, std::int64_t max_growth, const msf::MutableArray& labels) {
+        return msf::region_growing(image, seeds, ends, values, connectivity,
+                                   reinterpret_cast<msf::Criterion>(criterion),
+                                   {max_voxels, max_growth}, labels);
+      },
+      NoGil());
+}
+
 }  // namespace
 
 PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
   bind_threads(m);
   bind_label(m);
   bind_threshold(m);
+  bind_region_growing(m);
   bind_threshold_explorer(m);
 }

@@ -4,8 +4,10 @@
 // comment says. Kernels allocate only scratch memory; results go to arrays that Python allocated.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "array.hpp"
@@ -44,5 +46,30 @@ Levels threshold_order(const Array& image, std::int64_t seed, int connectivity, 
                        const MutableArray& order);
 // mask[v] = value for all v in voxels (uint32 or int64, distinct).
 void fill_voxels(const Array& voxels, bool value, const MutableArray& mask);
+
+// --- seeded_region_growing.cpp
+// -----------------------------------------------------------------------------------------------
+// labels holds the seeds (0: none, no negative label) and receives the regions. Only voxels inside
+// the mask, if there is one, are labelled. max_voxels 0: no limit. Returns the labels of the
+// regions that max_voxels stopped. Throws std::invalid_argument if a seed is NaN or infinite.
+std::vector<std::int64_t> seeded_region_growing(const Array& image, const MutableArray& labels,
+                                                const std::optional<Array>& mask, int connectivity,
+                                                double max_distance, std::int64_t max_voxels);
+
+// --- region_growing.cpp
+// -----------------------------------------------------------------------------------------------
+// (value, region mean, region standard deviation, seed value) -> 0 no, 1 yes, else: it failed.
+using Criterion = std::uint8_t (*)(double, double, double, double);
+struct GrowthLimits {
+  std::int64_t max_voxels, max_growth;  // 0: none
+};
+enum class GrowthLimit { voxels, growth };
+// A region that a limit stopped: its label, the step undone, its voxels, whether by max_growth.
+using Leak = std::array<std::int64_t, 4>;
+// Seeds of region i are seeds[ends[i - 1]] to seeds[ends[i] - 1], its label values[i]; all int64.
+// labels (bool or int32) holds zeros and receives the regions.
+std::vector<Leak> region_growing(const Array& image, const Array& seeds, const Array& ends,
+                                 const Array& values, int connectivity, Criterion criterion,
+                                 GrowthLimits limits, const MutableArray& labels);
 
 }  // namespace msf

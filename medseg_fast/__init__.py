@@ -5,6 +5,7 @@ from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
 from medseg_fast.components import label
 from medseg_fast.region import LeakWarning
+from medseg_fast.region_growing import region_growing, seeded_region_growing
 from medseg_fast.threshold import threshold
 from medseg_fast.threshold_explorer import ThresholdExplorer
 
@@ -15,6 +16,8 @@ __all__ = [
     "get_num_threads",
     "label",
     "num_threads",
+    "region_growing",
+    "seeded_region_growing",
     "set_num_threads",
     "show_config",
     "threshold",
