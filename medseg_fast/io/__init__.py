@@ -45,6 +45,7 @@ float32; complex, object and wider types are a TypeError. NaN is kept.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from importlib import import_module
@@ -63,6 +64,7 @@ __all__ = [
     "GeometryWarning",
     "ImageFileError",
     "Volume",
+    "dicom_series",
     "example",
     "examples",
     "read",
@@ -99,15 +101,23 @@ def read(
     path: str | os.PathLike[str],
     *,
     max_bytes: int = 4 << 30,
+    series: str | None = None,
+    strict: bool = True,
 ) -> Volume:
     """Read an image file, or a folder with one DICOM series.
 
     Parameters
     ----------
     path : str or path-like
-        The suffix names the format.
+        The suffix names the format; a folder, the suffixes .dcm and .ima, and files without a
+        known suffix that begin as DICOM does, are DICOM. A single DICOM image is 2D.
     max_bytes : int, optional
         Refuse images whose samples need more memory than this. Default: 4 GiB.
+    series : str, optional
+        Which series of a DICOM folder, by its UID, where there are several (see `dicom_series`).
+    strict : bool, optional
+        False: a DICOM series with gaps, repeated positions or images of several kinds is read as
+        well as it can be, with a `GeometryWarning`. Default: it is an error.
 
     Returns
     -------
@@ -131,8 +141,13 @@ def read(
     if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
         raise ValueError(f"read: max_bytes must be a positive integer, got {max_bytes!r}")
     module = _module("read", path)
+    options: dict[str, Any] = {}
+    if module.__name__.endswith("._dicom"):
+        options = {"series": series, "strict": strict}
+    elif series is not None:
+        raise ValueError(f"read: series is for DICOM folders, got {path.name}")
     try:
-        return module.read(path, max_bytes)  # type: ignore[no-any-return]
+        return module.read(path, max_bytes, **options)  # type: ignore[no-any-return]
     except ImageFileError as error:
         raise ImageFileError(f"{path}: {error}") from error.__cause__
     except (OSError, ImportError):
@@ -196,9 +211,23 @@ def write(
     module.write(path, volume, overwrite)
 
 
+def __getattr__(name: str) -> Any:
+    if name == "dicom_series":
+        return import_module("medseg_fast.io._dicom").dicom_series
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def _module(op: str, path: Path) -> Any:
     name = path.name.lower()
     for suffix, module in _READERS.items():
-        if name.endswith(suffix):
+        if name.endswith(suffix) and not path.is_dir():
             return import_module(f"medseg_fast.io.{module}")
+    if op == "read":
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        dicom = import_module("medseg_fast.io._dicom")
+        if path.is_dir() or (path.is_file() and dicom.is_dicom(path)):
+            return dicom
+        if name.endswith((".dcm", ".ima")):
+            raise ImageFileError(f"{path}: not a DICOM file: it has no DICM at byte 128")
     raise ImageFileError(f"{op}: {path.name} has none of the known suffixes {', '.join(_READERS)}")
