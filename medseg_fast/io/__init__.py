@@ -150,9 +150,11 @@ def read(
         return module.read(path, max_bytes, **options)  # type: ignore[no-any-return]
     except ImageFileError as error:
         raise ImageFileError(f"{path}: {error}") from error.__cause__
-    except (OSError, ImportError):
+    except ImportError:
         raise
     except Exception as error:  # a parser given damaged bytes may raise anything
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise ImageFileError(f"{path}: damaged ({type(error).__name__}: {error})") from error
 
 

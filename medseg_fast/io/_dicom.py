@@ -16,7 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,9 +54,10 @@ class _Frame:
     index: int
     slope: float
     intercept: float
-    position: NDArray[np.float64] | None = None
-    orientation: NDArray[np.float64] | None = None  # 2 x 3: along columns (x), along rows (y)
     spacing: tuple[float, float] | None = None
+    placed: bool = False
+    position: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    orientation: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 3)))  # x, y
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -146,17 +147,19 @@ def read(path: Path, max_bytes: int, series: str | None = None, strict: bool = T
     frames = [frame for item in items for frame in _frames(*item)]
     complain = _complainer(strict)
     flat = len(frames) == 1 and not path.is_dir()
-    placed = all(f.position is not None and f.orientation is not None for f in frames)
+    placed = all(f.placed for f in frames)
     if not placed and len(items) > 1:
         raise ImageFileError("images without position and orientation cannot be stacked")
-    spacing, origin, direction = None, None, None
+    spacing: tuple[float, ...] | None = None
+    origin: tuple[float, ...] | None = None
+    direction: NDArray[np.float64] | None = None
     if placed:
         frames = _alike(frames, complain)
         frames, spacing, origin, direction = _stack(frames, complain)
-    elif frames[0].spacing is not None:
+        if flat:
+            spacing, direction = spacing[1:], direction[:, 1:]
+    else:
         spacing = frames[0].spacing
-    if flat and placed:
-        spacing, direction = spacing[1:], direction[:, 1:]
     array = _pixels(frames, max_bytes)
     axes = "" if flat else "z" if placed else "t" if len(frames) > 1 else ""
     if not axes:
@@ -220,6 +223,7 @@ def _frames(path: Path, header: Any) -> Iterator[_Frame]:
                 raise ImageFileError(f"{path.name} gives PixelSpacing {spacing}")
             frame.spacing = (rows, columns)
         if orientation and spacing and position and (count == 1 or each or offsets):
+            frame.placed = True
             frame.position = _vector("ImagePositionPatient", position, 3)
             frame.orientation = _directions(_vector("ImageOrientationPatient", orientation, 6))
             if offsets and not each:
@@ -260,7 +264,8 @@ def _directions(cosines: NDArray[np.float64]) -> NDArray[np.float64]:
     norms = np.linalg.norm(rows, axis=1)
     if not np.allclose(norms, 1, atol=0.01) or abs(rows[0] @ rows[1]) > 0.01:
         raise ImageFileError(f"the header gives ImageOrientationPatient {cosines.tolist()}")
-    return rows / norms[:, None]
+    directions: NDArray[np.float64] = rows / norms[:, None]
+    return directions
 
 
 def _alike(frames: list[_Frame], complain: Any) -> list[_Frame]:
@@ -268,7 +273,7 @@ def _alike(frames: list[_Frame], complain: Any) -> list[_Frame]:
     groups: list[list[_Frame]] = []
     for frame in frames:
         for group in groups:
-            same = np.allclose(group[0].orientation, frame.orientation, atol=_ANGLE)  # type: ignore[arg-type]
+            same = np.allclose(group[0].orientation, frame.orientation, atol=_ANGLE)
             if same and group[0].kind == frame.kind:
                 group.append(frame)
                 break
@@ -285,9 +290,9 @@ def _stack(
     frames: list[_Frame], complain: Any
 ) -> tuple[list[_Frame], tuple[float, ...], tuple[float, ...], NDArray[np.float64]]:
     """Planes in order along their normal, and the geometry of the stack."""
-    along_x, along_y = frames[0].orientation  # type: ignore[misc]
+    along_x, along_y = frames[0].orientation
     normal = np.cross(along_x, along_y)
-    frames = sorted(frames, key=lambda f: float(f.position @ normal))  # type: ignore[operator]
+    frames = sorted(frames, key=lambda f: float(f.position @ normal))
     frames = _once(frames, normal, complain)
     positions = np.array([f.position for f in frames])
     step = normal * _thickness(frames[0])
@@ -297,7 +302,7 @@ def _stack(
         median = float(np.median(distances))
         _check_distances(distances, median, complain)
         step = whole / (whole @ normal) * median  # along the stack, also if it is sheared
-        tilt = np.degrees(np.arccos(min(1.0, median / np.linalg.norm(step))))
+        tilt = np.degrees(np.arccos(min(1.0, median / float(np.linalg.norm(step)))))
         straight = positions[0] + np.outer((positions - positions[0]) @ normal / median, step)
         if np.abs(straight - positions).max() > _UNEVEN * median:
             complain("the planes' positions are not on one straight line")
@@ -309,7 +314,7 @@ def _stack(
                 stacklevel=5,
             )
     length = float(np.linalg.norm(step))
-    spacing = (length, *frames[0].spacing)  # type: ignore[misc]
+    spacing = (length, *(frames[0].spacing or (1.0, 1.0)))
     direction = np.column_stack([step / length, along_y, along_x])
     return frames, spacing, tuple(positions[0].tolist()), direction
 
@@ -328,7 +333,7 @@ def _once(frames: list[_Frame], normal: NDArray[np.float64], complain: Any) -> l
     kept = [frames[0]]
     copies, repeated = 0, 0
     for frame in frames[1:]:
-        if (frame.position - kept[-1].position) @ normal > _SAME_PLACE:  # type: ignore[operator]
+        if (frame.position - kept[-1].position) @ normal > _SAME_PLACE:
             kept.append(frame)
             continue
         uid = frame.header.get("SOPInstanceUID")

@@ -73,7 +73,7 @@ def _read_npz(path: Path, max_bytes: int) -> Volume:
         parts = {key: member(f"{key}.npy", _SMALL) for key in ("spacing", "origin", "direction")}
         axes = member("axes.npy", _SMALL)
     axes = _AXES.get(array.ndim) if axes is None else str(axes)
-    return Volume(array, *parts.values(), {"format": "NumPy"}, axes=axes)
+    return Volume(array, **parts, metadata={"format": "NumPy"}, axes=axes)
 
 
 def _storable(array: NDArray[Any]) -> NDArray[Any]:

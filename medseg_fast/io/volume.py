@@ -177,7 +177,7 @@ def _axes(array: NDArray[Any], axes: str | None) -> str:
 
 
 def from_affine(
-    affine: NDArray[np.float64], sizes: Sequence[float] | None = None
+    affine: NDArray[np.float64], sizes: ArrayLike | None = None
 ) -> tuple[tuple[float, ...], tuple[float, ...], NDArray[np.float64]]:
     """(spacing, origin, direction) of a 3 x (n + 1) matrix from file indices (x first) to LPS mm.
 
