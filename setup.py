@@ -17,7 +17,7 @@ from setuptools.command.sdist import sdist
 ROOT = Path(__file__).parent
 BUILD_INFO = Path("medseg_fast", "_build_info.py")
 SOURCES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob("*.cpp"))
-HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob("*.hpp"))
+HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob("**/*.hpp"))
 
 # The same sources, one module per instruction set; medseg_fast/_cpu.py picks one at import.
 ISA_FLAGS = {"baseline": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"]}
@@ -90,6 +90,7 @@ def extension(isa: str) -> Pybind11Extension:
     return Pybind11Extension(
         f"medseg_fast._core_{isa}",
         SOURCES,
+        include_dirs=["csrc"],
         depends=[*HEADERS, "setup.py"],
         cxx_std=20,
         define_macros=[("MSF_MODULE", f"_core_{isa}"), ("MSF_ISA", f'"{isa}"')],

@@ -94,6 +94,11 @@ decltype(auto) visit(DType dtype, F&& f) {
   throw std::logic_error("unknown dtype");
 }
 
+// Bytes of an element.
+inline std::int64_t item_size(DType dtype) {
+  return visit(dtype, []<class T>(Type<T>) { return static_cast<std::int64_t>(sizeof(T)); });
+}
+
 template <class T>
 inline constexpr bool is_float =
     std::is_same_v<T, float16> || std::is_same_v<T, float> || std::is_same_v<T, double>;

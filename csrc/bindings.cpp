@@ -83,11 +83,6 @@ namespace {
 using NoGil = py::call_guard<py::gil_scoped_release>;
 
 // Python runs signal handlers on its main thread alone, so the others need not wait for the GIL.
-// What label_components leaves until the caller has allocated the labels.
-struct LabelledRuns {
-  std::shared_ptr<const msf::Components> components;
-};
-
 void raise_if_interrupted() {
 #ifdef __linux__
   if (syscall(SYS_gettid) != getpid()) return;
@@ -107,6 +102,27 @@ void bind_threads(py::module_& m) {
         py::arg("nested") = false);
 }
 
+void bind_components(py::module_& m) {
+  m.def("remove_small", &msf::remove_small, NoGil());
+  m.def("largest_component", &msf::largest_component, NoGil());
+  m.def("fill_holes", &msf::fill_holes, NoGil());
+  m.def("label_sizes", &msf::label_sizes, NoGil());
+  m.def("keep_labels", &msf::keep_labels, NoGil());
+  m.def("hysteresis", &msf::hysteresis, NoGil());
+  m.def(
+      "clear_border",
+      [](const msf::Array& labels, std::int64_t width, const std::optional<msf::Array>& mask,
+         const msf::Array& background, const msf::MutableArray& out) {
+        msf::clear_border(labels, width, mask ? &*mask : nullptr, background, out);
+      },
+      NoGil());
+}
+
+// What label_components leaves until the caller has allocated the labels.
+struct LabelledRuns {
+  std::shared_ptr<const msf::Components> components;
+};
+
 void bind_label(py::module_& m) {
   m.def(
       "label_components",
@@ -116,7 +132,7 @@ void bind_label(py::module_& m) {
             msf::label_components(image, background ? &*background : nullptr, connectivity, wide)};
       },
       NoGil());
-  py::class_<LabelledRuns>(m, "LabelledRuns")
+  py::class_<LabelledRuns>(m, "LabelledRuns", py::module_local())
       .def_property_readonly("count",
                              [](const LabelledRuns& r) { return count_components(*r.components); })
       .def(
@@ -128,6 +144,75 @@ void bind_label(py::module_& m) {
 }
 
 void bind_threshold(py::module_& m) { m.def("in_range", &msf::in_range, NoGil()); }
+
+void bind_histogram(py::module_& m) {
+  m.def("value_range", &msf::value_range, NoGil());
+  m.def("count_values", &msf::count_values, NoGil());
+  m.def("count_bins", &msf::count_bins, NoGil());
+  m.def("sum_integers", &msf::sum_integers, NoGil());
+  m.def("sum_floats", &msf::sum_floats, NoGil());
+  m.def("sum_above", &msf::sum_above, NoGil());
+  m.def("multi_otsu", &msf::multi_otsu, NoGil());
+  m.def("smooth_to_two_peaks", [](const msf::MutableArray& histogram, std::int64_t max_passes) {
+    msf::Peaks peaks;
+    {
+      py::gil_scoped_release nogil;
+      peaks = msf::smooth_to_two_peaks(histogram, max_passes);
+    }
+    return py::make_tuple(peaks.passes, peaks.count, peaks.first, peaks.second);
+  });
+}
+
+// Modes by their place in BorderMode.
+void bind_local(py::module_& m) {
+  const auto border = [](int mode) { return static_cast<msf::BorderMode>(mode); };
+  using Sizes = std::vector<std::int64_t>;
+  m.def(
+      "local_mean",
+      [=](const msf::Array& image, const Sizes& block, int mode, double cval, double offset,
+          const msf::MutableArray& out) {
+        msf::local_mean(image, block, border(mode), cval, offset, out);
+      },
+      NoGil());
+  m.def(
+      "local_gaussian",
+      [=](const msf::Array& image, const std::vector<std::vector<double>>& weights, int mode,
+          double cval, double offset, const msf::MutableArray& out) {
+        msf::local_gaussian(image, weights, border(mode), cval, offset, out);
+      },
+      NoGil());
+  m.def(
+      "local_median",
+      [=](const msf::Array& image, const Sizes& block, int mode, double cval, double offset,
+          const msf::MutableArray& out) {
+        msf::local_median(image, block, border(mode), cval, offset, out);
+      },
+      NoGil());
+  m.def("local_mean_std", &msf::local_mean_std, NoGil());
+}
+
+void bind_region(py::module_& m) {
+  using msf::Region;
+  // Local: the tests import several builds of the core into one process.
+  py::class_<Region>(m, "Region", py::module_local())
+      .def(py::init<const msf::Array&, std::vector<std::int64_t>, std::int64_t>(),
+           py::keep_alive<1, 2>(), NoGil())
+      .def("reset", &Region::reset, NoGil())
+      .def("grow", &Region::grow, NoGil())
+      .def("grow_breadth_first", &Region::grow_breadth_first, NoGil())
+      .def("holds", &Region::holds, NoGil())
+      .def("moments",
+           [](Region& region) {
+             msf::Moments m;
+             {
+               py::gil_scoped_release nogil;
+               m = region.moments();
+             }
+             return py::make_tuple(m.count, m.sum, m.sum_of_squares);
+           })
+      .def("write_mask", &Region::write_mask, NoGil())
+      .def("paint", &Region::paint, NoGil());
+}
 
 // Hands a result whose size only the kernel knows to NumPy without a copy.
 template <class T>
@@ -168,8 +253,12 @@ void bind_region_growing(py::module_& m) {
 
 PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
   bind_threads(m);
+  bind_components(m);
   bind_label(m);
   bind_threshold(m);
+  bind_histogram(m);
+  bind_local(m);
+  bind_region(m);
   bind_region_growing(m);
   bind_threshold_explorer(m);
 }

@@ -1,6 +1,6 @@
 // Connected components of an image: bits, union-find on runs, one pass that writes the labels.
+#include "kernels/label.hpp"
 #include "components.hpp"
-#include "kernels.hpp"
 #include "paint.hpp"
 
 namespace msf {

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels.hpp"
+#include "kernels/region_growing.hpp"
 #include "neighbours.hpp"
 #include "parallel.hpp"
 #include "statistics.hpp"

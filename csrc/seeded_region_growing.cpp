@@ -16,7 +16,7 @@
 #include <memory>
 #include <vector>
 
-#include "kernels.hpp"
+#include "kernels/seeded_region_growing.hpp"
 #include "neighbours.hpp"
 #include "parallel.hpp"
 #include "statistics.hpp"

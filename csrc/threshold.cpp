@@ -1,5 +1,5 @@
 // Pixelwise comparison. One pass, read once and written once: the bound is memory bandwidth.
-#include "kernels.hpp"
+#include "kernels/threshold.hpp"
 #include "parallel.hpp"
 
 namespace msf {

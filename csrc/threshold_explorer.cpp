@@ -19,7 +19,7 @@
 #include <type_traits>
 
 #include "bucket_queue.hpp"
-#include "kernels.hpp"
+#include "kernels/threshold_explorer.hpp"
 #include "neighbours.hpp"
 #include "parallel.hpp"
 

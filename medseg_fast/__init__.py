@@ -3,24 +3,72 @@
 from medseg_fast._config import show_config
 from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
-from medseg_fast.components import label
-from medseg_fast.region import LeakWarning
+from medseg_fast.components import (
+    clear_border,
+    fill_holes,
+    label,
+    largest_component,
+    remove_small_holes,
+    remove_small_objects,
+)
+from medseg_fast.flooding import flood, flood_fill
+from medseg_fast.hysteresis import apply_hysteresis_threshold
+from medseg_fast.region import (
+    LeakWarning,
+    confidence_connected,
+    connected_threshold,
+    isolated_connected,
+    neighborhood_connected,
+)
 from medseg_fast.region_growing import region_growing, seeded_region_growing
 from medseg_fast.threshold import threshold
 from medseg_fast.threshold_explorer import ThresholdExplorer
+from medseg_fast.threshold_histogram import (
+    threshold_isodata,
+    threshold_minimum,
+    threshold_otsu,
+    threshold_triangle,
+    threshold_yen,
+)
+from medseg_fast.threshold_li import threshold_li, threshold_mean
+from medseg_fast.threshold_local import threshold_local, threshold_niblack, threshold_sauvola
+from medseg_fast.threshold_multiotsu import threshold_multiotsu
 
 __all__ = [
     "LeakWarning",
     "ThresholdExplorer",
     "__version__",
+    "apply_hysteresis_threshold",
+    "clear_border",
+    "confidence_connected",
+    "connected_threshold",
+    "fill_holes",
+    "flood",
+    "flood_fill",
     "get_num_threads",
+    "isolated_connected",
     "label",
+    "largest_component",
+    "neighborhood_connected",
     "num_threads",
     "region_growing",
+    "remove_small_holes",
+    "remove_small_objects",
     "seeded_region_growing",
     "set_num_threads",
     "show_config",
     "threshold",
+    "threshold_isodata",
+    "threshold_li",
+    "threshold_local",
+    "threshold_mean",
+    "threshold_minimum",
+    "threshold_multiotsu",
+    "threshold_niblack",
+    "threshold_otsu",
+    "threshold_sauvola",
+    "threshold_triangle",
+    "threshold_yen",
 ]
 
 

@@ -27,6 +27,17 @@ def image(op: str, value: Any, name: str = "image", *, ndim: int | None = None) 
     return contiguous(array)
 
 
+def pixels(op: str, value: Any, name: str = "image") -> NDArray[Any]:
+    """Like `image`, for an operation that does not care where a pixel is.
+
+    A Fortran-ordered array comes back transposed instead of copied.
+    """
+    array = np.asarray(value)
+    if array.ndim > 1 and array.flags.f_contiguous:
+        array = array.T
+    return image(op, array, name)
+
+
 def contiguous(array: NDArray[Any]) -> NDArray[Any]:
     """C-contiguous, aligned, in native byte order; copies only when it must."""
     if array.flags.carray or (array.flags.c_contiguous and array.flags.aligned):
@@ -133,7 +144,7 @@ def output(op: str, out: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any
         return np.empty(shape, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{op}: out must be a NumPy array, got {type(out).__qualname__}")
-    if out.shape != shape or out.dtype != np.dtype(dtype):
+    if out.shape != shape or out.dtype.newbyteorder("=") != np.dtype(dtype):
         raise ValueError(
             f"{op}: out must have shape {shape} and dtype {np.dtype(dtype)}, "
             f"got {out.shape} and {out.dtype}"

@@ -1,7 +1,9 @@
-"""Connected components: labels."""
+"""Connected components: labels, and what is kept or removed by component."""
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -145,3 +147,422 @@ def label(
         runs.write(written, False)
         _checks.finish(labels, written)
     return (labels, runs.count) if return_num else labels
+
+
+class _Deprecated:
+    """Stands for a deprecated argument that was not given."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+_DEPRECATED: Any = _Deprecated()
+
+
+def _size_limit(op: str, old_name: str, old: Any, max_size: Any) -> int:
+    """The largest size to remove, from scikit-image's old or new argument."""
+    if old is _DEPRECATED:
+        return math.floor(min(max(_checks.number(op, "max_size", max_size), 0), 2**62))
+    warnings.warn(
+        f"Parameter `{old_name}` is deprecated since version 0.26.0 and will be removed in 2.0.0 "
+        "(or later). To avoid this warning, please use the parameter `max_size` instead. For more "
+        f"details, see the documentation of `{op}`. Note that the new threshold removes objects "
+        "smaller than **or equal to** its value, while the previous parameter only removed smaller "
+        "ones.",
+        FutureWarning,
+        stacklevel=4,
+    )
+    if max_size != 64:
+        raise ValueError(
+            f"{op}: {old_name} (deprecated) and max_size must not both be given, "
+            f"got {old!r} and {max_size!r}"
+        )
+    return _size_limit(op, old_name, _DEPRECATED, old)
+
+
+def _objects(op: str, value: Any, name: str) -> NDArray[Any]:
+    array = _checks.image(op, value, name)
+    if array.dtype.kind not in "bui":
+        raise TypeError(f"{op}: {name} must be bool or integer, got {array.dtype}")
+    return array
+
+
+def _mask(op: str, value: Any, name: str = "mask") -> NDArray[np.bool_]:
+    array = _checks.image(op, value, name)
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(f"{op}: {name} must not contain NaN")
+    return array if array.dtype.kind == "b" else array != 0
+
+
+def _mask_like(mask: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    return mask.shape, np.bool_
+
+
+def _like(labels: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    return labels.shape, labels.dtype
+
+
+@operation(result=_like)
+def remove_small_objects(
+    ar: ArrayLike,
+    min_size: Any = _DEPRECATED,
+    connectivity: int = 1,
+    *,
+    max_size: float = 64,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Set objects of up to `max_size` pixels to 0.
+
+    The result is that of ``skimage.morphology.remove_small_objects`` (0.26).
+
+    Parameters
+    ----------
+    ar : array_like of bool or integers
+        A mask, whose objects are its connected components; or labels, where all pixels of one
+        value are one object, connected or not. At least 1D.
+    min_size : int, optional
+        Deprecated as in scikit-image, whose release 0.26 takes it as `max_size`.
+    connectivity : int, optional
+        1 to ndim, for a mask; see `label`.
+    max_size : int, optional
+        Largest size to remove, in pixels.
+    out : ndarray, optional
+        Array of the shape and dtype of `ar` that receives the result; may be `ar` itself.
+
+    Returns
+    -------
+    out : ndarray
+        Same shape and dtype as `ar`.
+
+    Warns
+    -----
+    FutureWarning
+        If `min_size` is given.
+    UserWarning
+        If the only label is 1: a mask was probably meant.
+
+    Raises
+    ------
+    TypeError
+        If `ar` is neither bool nor integer.
+    ValueError
+        If labels are negative, `connectivity` is out of range, both limits are given, or `out`
+        does not fit.
+
+    Notes
+    -----
+    Time O(n). Extra memory for a mask: one bit per pixel and 4 bytes per run of pixels along a row,
+    no image of labels; 8 bytes per component and thread, at most one byte per pixel together. For
+    labels: 8 bytes per label number up to the largest (24 per pixel where that exceeds four times
+    the pixels).
+
+    Examples
+    --------
+    >>> import medseg_fast as ms
+    >>> ms.remove_small_objects([[True, False, True, True]], max_size=1).tolist()
+    [[False, False, True, True]]
+    """
+    op = "remove_small_objects"
+    array = _objects(op, ar, "ar")
+    limit = _size_limit(op, "min_size", min_size, max_size)
+    kept = _checks.output(op, out, array.shape, array.dtype)
+    written = _checks.scratch(kept)
+    if array.dtype.kind == "b":
+        reach = _connectivity(op, connectivity, array.ndim)
+        core.remove_small(array, limit, reach, False, written)
+    elif limit < 1 or array.size == 0:
+        written[...] = array
+    else:
+        _remove_small_labels(op, array, limit, written)
+    return _checks.finish(kept, written)
+
+
+def _remove_small_labels(op: str, labels: NDArray[Any], limit: int, out: NDArray[Any]) -> None:
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0:
+        raise ValueError(f"{op}: labels must not be negative, got {least}; use label() first")
+    if most == 1:
+        warnings.warn(
+            f"Only one label was provided to `{op}`. Did you mean to use a boolean array?",
+            UserWarning,
+            stacklevel=4,
+        )
+    if most > 4 * labels.size + 65536:  # a table over all numbers would dwarf the image
+        _, index, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        out[...] = np.where((sizes > limit)[index.reshape(labels.shape)], labels, 0)
+        return
+    sizes = np.empty(most + 1, np.int64)
+    core.label_sizes(labels, sizes)
+    core.keep_labels(labels, sizes > limit, out)
+
+
+@operation(result=_mask_like)
+def remove_small_holes(
+    ar: ArrayLike,
+    area_threshold: Any = _DEPRECATED,
+    connectivity: int = 1,
+    *,
+    max_size: float = 64,
+    out: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
+    """Fill holes of up to `max_size` pixels, also those at the image's border.
+
+    The result is that of ``skimage.morphology.remove_small_holes`` (0.26).
+
+    Parameters
+    ----------
+    ar : array_like of bool or integers
+        A mask, or labels whose non-zero pixels are the mask. At least 1D.
+    area_threshold : int, optional
+        Deprecated as in scikit-image, whose release 0.26 takes it as `max_size`.
+    connectivity : int, optional
+        1 to ndim, of the holes; see `label`.
+    max_size : int, optional
+        Largest size to fill, in pixels.
+    out : ndarray of bool, optional
+        Array of the shape of `ar` that receives the result; may be `ar` itself.
+
+    Returns
+    -------
+    out : ndarray of bool
+        Same shape as `ar`.
+
+    Warns
+    -----
+    FutureWarning
+        If `area_threshold` is given.
+    UserWarning
+        If `ar` is not bool.
+
+    Raises
+    ------
+    TypeError
+        If `ar` is neither bool nor integer, or `out` is not bool.
+    ValueError
+        If `connectivity` is out of range, both limits are given, or `out` does not fit.
+
+    Notes
+    -----
+    Time and memory as for a mask in `remove_small_objects`; one byte per pixel more for labels.
+
+    Examples
+    --------
+    >>> import medseg_fast as ms
+    >>> ms.remove_small_holes([True, False, True, False, False], max_size=1).tolist()
+    [True, True, True, False, False]
+    """
+    op = "remove_small_holes"
+    array = _objects(op, ar, "ar")
+    if array.dtype.kind != "b":
+        warnings.warn(
+            "Any labeled images will be returned as a boolean array. "
+            "Did you mean to use a boolean array?",
+            UserWarning,
+            stacklevel=3,
+        )
+    if isinstance(out, np.ndarray) and out.dtype != np.bool_:
+        raise TypeError(f"{op}: out must be bool, got {out.dtype}")
+    limit = _size_limit(op, "area_threshold", area_threshold, max_size)
+    reach = _connectivity(op, connectivity, array.ndim)
+    filled = _checks.output(op, out, array.shape, np.bool_)
+    written = _checks.scratch(filled)
+    core.remove_small(_mask(op, array), limit, reach, True, written)
+    return _checks.finish(filled, written)
+
+
+@operation(result=_mask_like)
+def largest_component(
+    mask: ArrayLike, connectivity: int | None = None, *, out: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Keep the largest connected component of a mask.
+
+    Parameters
+    ----------
+    mask : array_like
+        At least 1D; non-zero pixels are inside.
+    connectivity : int, optional
+        1 to ndim, see `label`. Without it, ndim.
+    out : ndarray of bool, optional
+        Array of the mask's shape that receives the result; may be `mask` itself.
+
+    Returns
+    -------
+    component : ndarray of bool
+        Same shape as `mask`. Of several largest the one whose first pixel comes first in raster
+        order; all False if the mask is empty.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is not supported.
+    ValueError
+        If `mask` holds NaN, `connectivity` is out of range or `out` does not fit.
+
+    Notes
+    -----
+    Time and memory as for a mask in `remove_small_objects`; one byte per pixel more if `mask` is
+    not bool.
+
+    Examples
+    --------
+    >>> import medseg_fast as ms
+    >>> ms.largest_component([True, False, True, True]).tolist()
+    [False, False, True, True]
+    """
+    inside = _mask("largest_component", mask)
+    reach = _connectivity("largest_component", connectivity, inside.ndim)
+    component = _checks.output("largest_component", out, inside.shape, np.bool_)
+    written = _checks.scratch(component)
+    core.largest_component(inside, reach, written)
+    return _checks.finish(component, written)
+
+
+@operation(result=_mask_like)
+def fill_holes(
+    mask: ArrayLike,
+    structure: ArrayLike | None = None,
+    *,
+    connectivity: int | None = None,
+    out: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
+    """Fill the holes of a mask: background that no path connects with the image's border.
+
+    The result is that of ``scipy.ndimage.binary_fill_holes``.
+
+    Parameters
+    ----------
+    mask : array_like
+        At least 1D; non-zero pixels are inside.
+    structure : array_like of bool, optional
+        How background pixels are connected, as made by
+        ``scipy.ndimage.generate_binary_structure(ndim, connectivity)``; no other is supported.
+    connectivity : int, optional
+        The same as a number from 1 to ndim; without both 1, so that in 2D a diagonal chain of
+        pixels already encloses a hole.
+    out : ndarray of bool, optional
+        Array of the mask's shape that receives the result; may be `mask` itself.
+
+    Returns
+    -------
+    filled : ndarray of bool
+        Same shape as `mask`.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is not supported.
+    ValueError
+        If `mask` holds NaN, `structure` or `connectivity` cannot be used or `out` does not fit.
+
+    Notes
+    -----
+    Time O(n), where SciPy repeats dilations until nothing changes. Extra memory: one bit per pixel
+    and 4 bytes per run of background along a row; one byte per pixel more if `mask` is not bool.
+
+    Examples
+    --------
+    >>> import medseg_fast as ms
+    >>> ms.fill_holes([[1, 1, 1], [1, 0, 1], [1, 1, 1]]).all()
+    np.True_
+    """
+    inside = _mask("fill_holes", mask)
+    if structure is not None:
+        if connectivity is not None:
+            raise ValueError("fill_holes: structure and connectivity must not both be given")
+        connectivity = _reach("fill_holes", structure, inside.ndim)
+    reach = _connectivity("fill_holes", 1 if connectivity is None else connectivity, inside.ndim)
+    filled = _checks.output("fill_holes", out, inside.shape, np.bool_)
+    written = _checks.scratch(filled)
+    core.fill_holes(inside, reach, written)
+    return _checks.finish(filled, written)
+
+
+def _reach(op: str, structure: ArrayLike, ndim: int) -> int:
+    """The connectivity that a structuring element of 3 pixels per axis stands for."""
+    given = np.asarray(structure) != 0
+    if given.shape == (3,) * ndim:
+        hops = np.abs(np.indices(given.shape) - 1).sum(0)
+        for connectivity in range(1, ndim + 1):
+            if np.array_equal(given, hops <= connectivity):
+                return connectivity
+    raise ValueError(
+        f"{op}: structure must be that of a connectivity from 1 to {ndim} "
+        f"(generate_binary_structure), got {given.astype(int).tolist()}"
+    )
+
+
+@operation(result=_like)
+def clear_border(
+    labels: ArrayLike,
+    buffer_size: int = 0,
+    bgval: float = 0,
+    mask: NDArray[np.bool_] | None = None,
+    *,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Remove objects that touch the image's border, or leave a mask.
+
+    The result is that of ``skimage.segmentation.clear_border``.
+
+    Parameters
+    ----------
+    labels : array_like
+        Mask or labels, at least 1D. An object is a connected region of equal non-zero value,
+        diagonal neighbours included.
+    buffer_size : int, optional
+        Width in pixels of the margin beside the outermost pixels that counts as border too.
+    bgval : scalar, optional
+        Value of what is removed. Where a background pixel lies in the border, which is the rule,
+        all background pixels get this value too, as in scikit-image.
+    mask : ndarray of bool, optional
+        Of the shape of `labels`: objects with a pixel where it is False are removed; `buffer_size`
+        is then ignored.
+    out : ndarray, optional
+        Array of the shape and dtype of `labels` that receives the result; may be `labels` itself.
+        (scikit-image 0.26 takes its input from `out` and ignores `labels`.)
+
+    Returns
+    -------
+    out : ndarray
+        Same shape and dtype as `labels`.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not supported or `mask` is not bool.
+    ValueError
+        If `buffer_size` is negative or reaches through the image, or `mask` or `out` does not fit.
+
+    Notes
+    -----
+    Time O(n). Extra memory: one bit per pixel for bool and two for others, and 4 bytes per run of
+    equal pixels along a row.
+
+    Examples
+    --------
+    >>> import medseg_fast as ms
+    >>> ms.clear_border([1, 0, 2, 2, 0, 3]).tolist()
+    [0, 0, 2, 2, 0, 0]
+    """
+    op = "clear_border"
+    array = _checks.image(op, labels, "labels")
+    _connectivity(op, None, array.ndim)
+    width = _checks.integer(op, "buffer_size", buffer_size, 0) + 1
+    if mask is None and any(width > n for n in array.shape):
+        raise ValueError(
+            f"{op}: buffer_size must be less than every axis, got {buffer_size} for {array.shape}"
+        )
+    if mask is not None:
+        mask = _checks.image(op, mask, "mask")
+        if mask.dtype.kind != "b":
+            raise TypeError(f"{op}: mask must be bool, got {mask.dtype}")
+        if mask.shape != array.shape:
+            raise ValueError(
+                f"{op}: mask must have the shape of labels, got {mask.shape} and {array.shape}"
+            )
+    value = np.zeros((), array.dtype)
+    value[...] = bgval
+    cleared = _checks.output(op, out, array.shape, array.dtype)
+    written = _checks.scratch(cleared)
+    core.clear_border(array, width, mask, value, written)
+    return _checks.finish(cleared, written)

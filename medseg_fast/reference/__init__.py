@@ -1,5 +1,21 @@
 """Slow twins for tests: every operation in plain Python, as its definition says."""
 
-from medseg_fast.reference import components, region_growing, threshold, threshold_explorer
+from medseg_fast.reference import (
+    components,
+    region,
+    region_growing,
+    threshold,
+    threshold_explorer,
+    threshold_histogram,
+    threshold_local,
+)
 
-__all__ = ["components", "region_growing", "threshold", "threshold_explorer"]
+__all__ = [
+    "components",
+    "region",
+    "region_growing",
+    "threshold",
+    "threshold_explorer",
+    "threshold_histogram",
+    "threshold_local",
+]

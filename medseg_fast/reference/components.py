@@ -38,3 +38,50 @@ def label(
                     labels[other] = count
                     stack.append(other)
     return labels, count
+
+
+def remove_small_objects(
+    mask: NDArray[np.bool_], max_size: int, connectivity: int
+) -> NDArray[np.bool_]:
+    labels, count = label(mask, 0, connectivity)
+    kept = mask.copy()
+    for number in range(1, count + 1):
+        if (labels == number).sum() <= max_size:
+            kept[labels == number] = False
+    return kept
+
+
+def largest_component(mask: NDArray[np.bool_], connectivity: int) -> NDArray[np.bool_]:
+    labels, count = label(mask, 0, connectivity)
+    sizes = [(labels == number).sum() for number in range(1, count + 1)]
+    return labels == 1 + sizes.index(max(sizes)) if sizes else mask
+
+
+def fill_holes(mask: NDArray[np.bool_], connectivity: int) -> NDArray[np.bool_]:
+    around = np.pad(mask, 1)
+    labels, _ = label(~around, 0, connectivity)
+    inner = (slice(1, -1),) * mask.ndim
+    outside = np.ones(around.shape, bool)
+    outside[inner] = False
+    return ~np.isin(labels, labels[outside])[inner]
+
+
+def clear_border(labels: NDArray[Any], in_border: NDArray[np.bool_], bgval: Any) -> NDArray[Any]:
+    """`in_border`: the pixels that no object may touch."""
+    objects, count = label(labels)
+    cleared = labels.copy()
+    for number in range(count + 1):
+        if in_border[objects == number].any():
+            cleared[objects == number] = bgval
+    return cleared
+
+
+def apply_hysteresis_threshold(
+    image: NDArray[Any], low: float, high: float, connectivity: int = 1
+) -> NDArray[np.bool_]:
+    regions, count = label(image > min(low, high), 0, connectivity)
+    kept = np.zeros(image.shape, bool)
+    for number in range(1, count + 1):
+        if (image[regions == number] > high).any():
+            kept[regions == number] = True
+    return kept

@@ -1,0 +1,158 @@
+// One bit per pixel: rows of 64-pixel words, bit i of word w is pixel 64 w + i. Unused bits of the
+// last word are 0.
+//
+// A head of 8.7 million voxels is 1.1 MB of bits, which stays in a core's cache, and whole runs of
+// pixels move in one instruction.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "array.hpp"
+
+namespace msf {
+
+using Word = std::uint64_t;
+inline constexpr std::int64_t word_bits = 64;
+
+inline std::int64_t words_for(std::int64_t pixels) { return (pixels + word_bits - 1) / word_bits; }
+
+// Bit i of the result is byte i, which must be 0 or 1.
+inline Word pack64(const std::uint8_t* bytes) {
+#if defined(__AVX512BW__)
+  const __m512i b = _mm512_loadu_si512(bytes);
+  return _mm512_test_epi8_mask(b, b);
+#elif defined(__AVX2__)
+  Word word = 0;
+  for (int half = 0; half < 2; ++half) {
+    const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + 32 * half));
+    const auto bits = static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_slli_epi64(b, 7)));
+    word |= static_cast<Word>(bits) << (32 * half);
+  }
+  return word;
+#else
+  // Eight bytes at a time: the product brings bit 8 i to bit 56 + i; no two terms meet.
+  Word word = 0;
+  for (int i = 0; i < 8; ++i) {
+    Word eight;
+    std::memcpy(&eight, bytes + 8 * i, 8);
+    word |= ((eight * 0x0102040810204080u) >> 56) << (8 * i);
+  }
+  return word;
+#endif
+}
+
+// The value as an integer of the same order, so that float16 needs no conversion; -0 comes right
+// below +0, NaN above inf or below -inf.
+inline std::int16_t order_key(float16 value) {
+  const auto bits = std::bit_cast<std::int16_t>(value);
+  return static_cast<std::int16_t>(bits ^ ((bits >> 15) & 0x7fff));
+}
+
+// What pixels of type T are compared as, and the limits in that type.
+template <class T>
+struct Interval {
+  T lower, upper;
+  bool operator()(T value) const { return (value >= lower) & (value <= upper); }
+};
+
+template <>
+struct Interval<float16> {
+  std::int16_t lower, upper;
+  Interval(float16 low, float16 high)  // both zeros are one number
+      : lower(low == float16(0) ? -1 : order_key(low)),
+        upper(high == float16(0) ? 0 : order_key(high)) {}
+  bool operator()(float16 value) const {
+    const std::int16_t key = order_key(value);
+    return (key >= lower) & (key <= upper);
+  }
+};
+
+// bits = inside(row), n pixels. NaN is outside.
+template <class T>
+void compare_to_bits(const T* __restrict row, std::int64_t n, Interval<T> inside,
+                     Word* __restrict bits) {
+  alignas(64) std::uint8_t bytes[word_bits];
+  for (; n >= word_bits; n -= word_bits, row += word_bits) {
+    for (int i = 0; i < word_bits; ++i) bytes[i] = inside(row[i]);
+    *bits++ = pack64(bytes);
+  }
+  if (n > 0) {
+    Word word = 0;
+    for (std::int64_t i = 0; i < n; ++i) word |= static_cast<Word>(inside(row[i])) << i;
+    *bits = word;
+  }
+}
+
+// Eight bytes of 0 or 1 for each value of eight bits.
+struct ByteTable {
+  std::uint64_t bytes[256];
+  constexpr ByteTable() : bytes{} {
+    for (unsigned value = 0; value < 256; ++value)
+      for (unsigned i = 0; i < 8; ++i)
+        bytes[value] |= static_cast<std::uint64_t>(value >> i & 1) << (8 * i);
+  }
+};
+inline constexpr ByteTable byte_table{};
+
+// bytes = 0 or 1 for each of n bits.
+inline void expand_bits(const Word* __restrict bits, std::int64_t n,
+                        std::uint8_t* __restrict bytes) {
+  for (; n >= word_bits; n -= word_bits, bytes += word_bits) {
+    const Word word = *bits++;
+    for (int i = 0; i < 8; ++i)
+      std::memcpy(bytes + 8 * i, &byte_table.bytes[word >> (8 * i) & 0xff], 8);
+  }
+  for (std::int64_t i = 0; i < n; ++i) bytes[i] = *bits >> i & 1;
+}
+
+// Calls f(begin, end) for every run of ones among n bits, in order.
+template <class F>
+void for_each_run(const Word* bits, std::int64_t n, F&& f) {
+  const std::int64_t words = words_for(n);
+  std::int64_t begin = -1;
+  for (std::int64_t w = 0; w < words; ++w) {
+    const std::int64_t base = w * word_bits;
+    Word word = bits[w];
+    if (begin >= 0) {  // a run that reached the end of the word before
+      if (word == ~Word{0}) continue;
+      const int ones = std::countr_one(word);
+      f(begin, base + ones);
+      begin = -1;
+      word &= word + 1;  // clears the lowest ones
+    }
+    while (word != 0) {
+      const int first = std::countr_zero(word);
+      const int ones = std::countr_one(word >> first);
+      if (first + ones == word_bits) {
+        begin = base + first;
+        break;
+      }
+      f(base + first, base + first + ones);
+      word &= word + (Word{1} << first);
+    }
+  }
+  if (begin >= 0) f(begin, n);
+}
+
+// Every run of `mask` that holds a bit of `seeds` (seeds within mask), within one word.
+inline Word fill_up(Word seeds, Word mask) {
+  return (mask & ~(mask + seeds)) | seeds;  // the carry runs to the end of each seeded run
+}
+
+inline Word fill_down(Word seeds, Word mask) {
+  if ((seeds >> 1 & mask & ~seeds) == 0) return seeds;
+  for (int step = 1; step < word_bits; step *= 2) {  // Kogge-Stone: reach doubles each step
+    seeds |= mask & (seeds >> step);
+    mask &= mask >> step;
+  }
+  return seeds;
+}
+
+}  // namespace msf
