@@ -95,7 +95,7 @@ def extension(isa: str) -> Pybind11Extension:
         cxx_std=20,
         define_macros=[("MSF_MODULE", f"_core_{isa}"), ("MSF_ISA", f'"{isa}"')],
         extra_compile_args=[*FLAGS, *ISA_FLAGS[isa], *extra],
-        extra_link_args=["-pthread", "-Wl,-s", *extra],
+        extra_link_args=["-pthread", *(extra or ["-Wl,-s"])],  # a sanitizer wants symbols
     )
 
 

@@ -80,7 +80,16 @@ struct pybind11::detail::type_caster<msf::MutableArray> {
 
 namespace {
 
-using NoGil = py::call_guard<py::gil_scoped_release>;
+// While the interpreter shuts down, Python before 3.14 ends a daemon thread that asks for the GIL
+// by unwinding it; pybind11's own guard would meet that with std::terminate.
+struct ReleaseGil {
+  PyThreadState* const state = PyEval_SaveThread();
+  ReleaseGil() = default;
+  ReleaseGil(const ReleaseGil&) = delete;
+  ReleaseGil& operator=(const ReleaseGil&) = delete;
+  ~ReleaseGil() noexcept(false) { PyEval_RestoreThread(state); }
+};
+using NoGil = py::call_guard<ReleaseGil>;
 
 // Python runs signal handlers on its main thread alone, so the others need not wait for the GIL.
 void raise_if_interrupted() {

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -98,11 +99,9 @@ def _collect(probe: bool) -> dict[str, Any]:
 def commit() -> str | None:
     """Commit this was built from: recorded in a wheel, asked of git in an editable install."""
     try:
-        from medseg_fast import _build_info  # type: ignore[attr-defined, unused-ignore]
+        return import_module("medseg_fast._build_info").COMMIT or None
     except ImportError:
         pass
-    else:
-        return _build_info.COMMIT or None
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():
         return None
@@ -174,7 +173,6 @@ def _imported(name: str, probe: bool) -> Any:
     """The module if the process has it, or if asked for and installed."""
     if name in sys.modules or not probe:
         return sys.modules.get(name)
-    from importlib import import_module
     from importlib.util import find_spec
 
     return import_module(name) if find_spec(name) else None

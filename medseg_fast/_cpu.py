@@ -18,9 +18,11 @@ _FEATURES = {
 
 def cpu_features() -> dict[str, bool]:
     """CPUID as NumPy read it at import (it also asks the operating system about register state)."""
-    from numpy._core._multiarray_umath import __cpu_features__
-
-    return dict(__cpu_features__)
+    try:
+        umath = import_module("numpy._core._multiarray_umath")
+    except ImportError:  # NumPy 1.26
+        umath = import_module("numpy.core._multiarray_umath")
+    return dict(umath.__cpu_features__)
 
 
 def builds() -> list[str]:

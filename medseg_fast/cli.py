@@ -28,7 +28,9 @@ class Main(click.Group):
 
     debug = False
 
-    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:
+    def main(  # type: ignore[override]  # every way out is an exit code
+        self, args: Sequence[str] | None = None, **extra: Any
+    ) -> NoReturn:
         extra["standalone_mode"] = False
         Main.debug = False
         try:
@@ -81,7 +83,7 @@ _threads = click.option(
 )
 
 
-class Index(click.ParamType):
+class Index(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """One voxel: "z,y,x" (or "y,x" in 2D)."""
 
     name = "z,y,x"
@@ -100,7 +102,7 @@ class Index(click.ParamType):
         return index
 
 
-_KINDS: dict[Any, click.ParamType] = {
+_KINDS: dict[str, Any] = {
     "int": click.INT,
     "float": click.FLOAT,
     "text": click.STRING,
@@ -183,12 +185,16 @@ def _progress(label: str, length: int, quiet: bool) -> Iterator[Any]:
     if quiet or not sys.stderr.isatty():
         yield lambda name: None
         return
-    show = {"item_show_func": lambda name: name or "", "show_eta": False, "file": sys.stderr}
-    with click.progressbar(length=length, label=label, **show) as bar:  # type: ignore[var-annotated, arg-type]
+    show: dict[str, Any] = {
+        "item_show_func": lambda name: name or "",
+        "show_eta": False,
+        "file": sys.stderr,
+    }
+    with click.progressbar(length=length, label=label, **show) as bar:
         bar.render_progress()
 
         def step(name: str) -> None:
-            bar.update(1, name)
+            bar.update(1, name)  # type: ignore[arg-type, unused-ignore]
 
         yield step
 
@@ -253,6 +259,7 @@ def cli() -> None:
 @click.pass_context
 def segment(
     ctx: click.Context,
+    /,
     image: Path,
     output: Path,
     method: str,

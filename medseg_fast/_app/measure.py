@@ -61,7 +61,7 @@ def dice(a: Array, b: Array) -> float:
 def _profile(mask: Array, axis: int) -> Array:
     """Number of pixels of the mask in each plane across `axis`."""
     others = tuple(other for other in range(mask.ndim) if other != axis)
-    return np.count_nonzero(mask, axis=others)
+    return np.asarray(np.count_nonzero(mask, axis=others))
 
 
 def _region(
@@ -94,7 +94,7 @@ def _region(
 def _intensities(values: Array) -> dict[str, float | None]:
     values = values.astype(np.float64)
     values = values[~np.isnan(values)]
-    names = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
+    names: dict[str, Any] = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
     if not values.size:
         return dict.fromkeys(names)
     # An infinite intensity has no JSON number and no standard deviation.

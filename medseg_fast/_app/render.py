@@ -23,7 +23,13 @@ Array = NDArray[Any]
 
 # Told apart with the usual colour-vision deficiencies, and visible on black, grey and white
 # (after Okabe and Ito, "Color Universal Design", 2008, lightened for dark ground).
-COLOURS = ((255, 176, 0), (64, 196, 255), (255, 96, 144), (64, 216, 144), (200, 144, 255))
+COLOURS: tuple[tuple[int, int, int], ...] = (
+    (255, 176, 0),
+    (64, 196, 255),
+    (255, 96, 144),
+    (64, 216, 144),
+    (200, 144, 255),
+)
 COLOURS += ((240, 228, 66),)
 TRUTH = (255, 255, 255)
 _GROUND = (12, 14, 18)
@@ -202,14 +208,15 @@ def _resized_labels(plane: Array, shape: tuple[int, int]) -> Array:
 
 def _outline(colours: Array, width: int) -> Array:
     """Pixels of a region that have another label within `width` rows or columns."""
-    edge = np.zeros(colours.shape, bool)
+    edge: Array = np.zeros(colours.shape, bool)
     padded = np.pad(colours, width, mode="edge")
     rows, columns = colours.shape
     for step in range(1, width + 1):
         for down, right in ((step, 0), (-step, 0), (0, step), (0, -step)):
             top, left = width + down, width + right
             edge |= colours != padded[top : top + rows, left : left + columns]
-    return edge & (colours != 0)
+    edge &= colours != 0
+    return edge
 
 
 def _paint(panel: Array, colours: Array) -> Array:
@@ -239,8 +246,13 @@ class _Sheet:
         self.picture.paste(Image.fromarray(panel), (self.left, top))
         self.draw.text((self.left, top + rows + 5), section.caption(), _INK, self.font)
         if section.letters:
-            at_left, at_top = section.letters
-            halo = {"fill": _INK, "font": self.font, "stroke_width": 2, "stroke_fill": _GROUND}
+            at_left, at_top = section.letters[0], section.letters[1]
+            halo: dict[str, Any] = {
+                "fill": _INK,
+                "font": self.font,
+                "stroke_width": 2,
+                "stroke_fill": _GROUND,
+            }
             self.draw.text((self.left + 6, top + rows // 2), at_left, anchor="lm", **halo)
             self.draw.text((self.left + columns // 2, top + 5), at_top, anchor="mt", **halo)
         self.left += columns + _GAP
