@@ -55,7 +55,8 @@ class _Registered:
         self.op = op
         self.parameters = _torch_schema.parameters(signature)
         # An operator returns one tensor or a list; a union with a tuple may be either.
-        self.many = "tuple" in str(signature.return_annotation)
+        returns = str(signature.return_annotation)
+        self.many = "tuple" in returns or returns == "Any"
         self.pure = [p for p in self.parameters if p.name not in op.mutates]
         self.names = [p.name for p in self.pure]
         typed = _torch_schema.schema(self.pure)

@@ -44,6 +44,7 @@ def _by_name(dtype: Any) -> dict[str, Any]:
         "tolerance": 40,
         "new_value": 1,
         "labels": labels,
+        "markers": labels,
         "label_image": labels,
         "label_img": labels,
         "mask": labels > 0,
@@ -54,7 +55,10 @@ def _by_name(dtype: Any) -> dict[str, Any]:
 
 
 # Arguments beside (or instead of) what the names give.
-_OWN: dict[str, dict[str, Any]] = {}
+_OWN: dict[str, dict[str, Any]] = {
+    "region_growing": {"criterion": lambda value, mean, std, seed: abs(value - seed) < 40},
+    "isolated_connected": {"lower": 15, "seed2": (13, 26)},
+}
 
 
 def example(name: str, dtype: Any = np.uint8) -> tuple[list[Any], dict[str, Any]]:
@@ -62,7 +66,7 @@ def example(name: str, dtype: Any = np.uint8) -> tuple[list[Any], dict[str, Any]
     given = {**_by_name(dtype), **_OWN.get(name, {})}
     args, kwargs = [], {}
     for parameter in inspect.signature(OPERATIONS[name].body).parameters.values():
-        if parameter.default is parameter.empty:
+        if parameter.default is parameter.empty or parameter.name == "image":
             if parameter.name not in given:
                 raise LookupError(f"tests/_examples.py: no value for {name}'s {parameter.name}")
             args.append(given[parameter.name])
