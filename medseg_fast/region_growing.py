@@ -228,6 +228,8 @@ def region_growing(
     largest = _limit(name, "max_voxels", max_voxels)
     widest = _limit(name, "max_growth", max_growth)
     function, address = _c_function(name, criterion)
+    region: NDArray[Any]
+    written: NDArray[Any]
     if out is None:  # pages that the region does not reach are never touched
         region = written = np.zeros(array.shape, dtype)
     else:
@@ -280,7 +282,7 @@ def _c_function(op: str, criterion: Any) -> tuple[Any, int]:
         if criterion.user_data is not None:
             raise TypeError(f"{wanted}, without user data")
         criterion = criterion.function
-    if isinstance(criterion, ctypes._CFuncPtr):
+    if isinstance(criterion, ctypes._CFuncPtr):  # type: ignore[attr-defined, unused-ignore]
         if list(criterion.argtypes or ()) != [ctypes.c_double] * 4 or (
             criterion.restype is not ctypes.c_bool
         ):

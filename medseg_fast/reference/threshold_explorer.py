@@ -32,7 +32,8 @@ def volume_curve(
     """The thresholds at which the region changes, from the seed's value on, and its sizes."""
     values = np.unique(image[~np.isnan(image)])
     values = values[values <= image[seed]][::-1] if brighter else values[values >= image[seed]]
-    thresholds, sizes = [], []
+    thresholds: list[Any] = []
+    sizes: list[int] = []
     for t in values:
         size = int(region(image, seed, t, connectivity, brighter).sum())
         if not sizes or size > sizes[-1]:
