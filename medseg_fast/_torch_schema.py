@@ -72,7 +72,10 @@ def parameters(signature: inspect.Signature) -> list[Parameter]:
 
 
 def schema(parameters: list[Parameter]) -> str | None:
-    """Arguments of an operator with these parameters, None if the schema language has no words."""
+    """Arguments of an operator with these parameters, None if the schema language has no words.
+
+    Keyword-only parameters become positional: torch differentiates no keyword-only tensor.
+    """
     parts = []
     for p in parameters:
         if p.type is None:
@@ -83,8 +86,8 @@ def schema(parameters: list[Parameter]) -> str | None:
             if default is None:
                 return None
             text += f"={default}"
-        if p.keyword_only and "*" not in parts:
-            parts.append("*")
+        if p.required and "=" in "".join(parts):
+            return None  # a required keyword after a default
         parts.append(text)
     return ", ".join(parts)
 
