@@ -67,9 +67,9 @@ def limit(op: str, max_voxels: Any, image: NDArray[Any]) -> int:
 
 def structure(ndim: int, connectivity: int) -> NDArray[np.int64]:
     """Offsets of the neighbours, in raster order, shape (neighbours, ndim)."""
-    steps = np.array(list(itertools.product((-1, 0, 1), repeat=ndim)), np.int64)
+    steps: NDArray[np.int64] = np.array(list(itertools.product((-1, 0, 1), repeat=ndim)), np.int64)
     along = np.count_nonzero(steps, axis=1)
-    return steps[(along > 0) & (along <= connectivity)]
+    return np.asarray(steps[(along > 0) & (along <= connectivity)])
 
 
 def warn(message: str, category: type[Warning]) -> None:

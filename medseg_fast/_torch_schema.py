@@ -76,7 +76,7 @@ def schema(parameters: list[Parameter]) -> str | None:
 
     Keyword-only parameters become positional: torch differentiates no keyword-only tensor.
     """
-    parts = []
+    parts: list[str] = []
     for p in parameters:
         if p.type is None:
             return None

@@ -123,6 +123,6 @@ def _levels(op: str, image: NDArray[Any], low: Any, high: Any) -> NDArray[np.uin
                 f"{op}: {name} must broadcast to the shape of image, "
                 f"got {array.shape} and {image.shape}"
             ) from None
-    above = np.greater(image, np.minimum(weak_from, strong_from)).view(np.uint8)
+    above: NDArray[np.uint8] = np.greater(image, np.minimum(weak_from, strong_from)).view(np.uint8)
     above += np.greater(image, strong_from)
     return above

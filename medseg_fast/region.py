@@ -262,7 +262,8 @@ def confidence_connected(
         raise ValueError(f"{op}: initial_radius must be at least 1 with a single seed, got 0")
     inside = [value.item() for value in array[tuple(indices.T)]]
     mean, variance = _seed_statistics(array, indices, radius)
-    growth, bounds = Growth(op, array), None
+    growth = Growth(op, array)
+    bounds: NDArray[Any] | None = None
     for iteration in range(iterations + 1):
         width = multiplier * math.sqrt(max(variance, 0.0))
         ends = min(mean - width, *inside), max(mean + width, *inside)

@@ -172,7 +172,7 @@ def _start(
             shifted = shifted.view(f"u{array.dtype.itemsize}") if wide else shifted
         start = guess(shifted)
     elif np.isscalar(guess):
-        start = guess - float(low)
+        start = guess - float(low)  # type: ignore[operator, unused-ignore]
     else:
         raise TypeError(
             f"{op}: Incorrect type for `initial_guess`; should be a floating point value, or a "

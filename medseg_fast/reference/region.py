@@ -65,7 +65,7 @@ def flood(
             return bool(value == seed)
         low, high = seed - abs(tolerance), seed + abs(tolerance)
         if image.dtype.kind != "f":
-            return math.trunc(low) <= value <= math.trunc(high)
+            return bool(math.trunc(low) <= value <= math.trunc(high))
         return bool(image.dtype.type(low) <= value <= image.dtype.type(high))
 
     if footprint is None:

@@ -31,7 +31,8 @@ def otsu_variances(counts: list[int], values: list[Any]) -> list[Fraction]:
     """Variance between the classes, up to a factor, for a threshold at each bin but the last."""
     variances = []
     for k in range(1, len(counts)):
-        number, total = [], []
+        number: list[Any] = []
+        total: list[Any] = []
         for part in (slice(None, k), slice(k, None)):
             number.append(sum(counts[part]))
             products = (c * Fraction(v) for c, v in zip(counts[part], values[part], strict=True))
@@ -61,7 +62,8 @@ def threshold_multiotsu(probabilities: NDArray[np.float32], classes: int) -> tup
         total = first[end] - (first[begin - 1] if begin else np.float32(0))
         return total * total / number if number > 0 else np.float32(0)
 
-    best, found = np.float32(0), ()
+    best = np.float32(0)
+    found: tuple[int, ...] = ()
     for cut in itertools.combinations(range(len(probabilities) - 1), classes - 1):
         value = variance(0, cut[0]) + variance(cut[-1] + 1, len(probabilities) - 1)
         for begin, end in itertools.pairwise(cut):
@@ -101,7 +103,7 @@ def threshold_li(image: NDArray[Any], tolerance: float) -> float:
         if back == 0:
             break
         t = (back - fore) / (math.log(back) - math.log(fore))
-    return t + low
+    return float(t + low)
 
 
 def smooth_to_two_peaks(counts: list[float], passes: int) -> tuple[int, list[int], list[float]]:
