@@ -144,7 +144,7 @@ def output(op: str, out: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any
         return np.empty(shape, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{op}: out must be a NumPy array, got {type(out).__qualname__}")
-    if out.shape != shape or out.dtype.newbyteorder("=") != np.dtype(dtype):
+    if out.shape != shape or out.dtype.newbyteorder("=") != np.dtype(dtype).newbyteorder("="):
         raise ValueError(
             f"{op}: out must have shape {shape} and dtype {np.dtype(dtype)}, "
             f"got {out.shape} and {out.dtype}"
