@@ -29,24 +29,41 @@ constexpr Index scratch_bytes = 512 << 10;  // of an L2 cache of 1 MB or more
 using Vector = double __attribute__((vector_size(64)));
 constexpr int vectors = lanes * sizeof(double) / sizeof(Vector);
 
-// The same at any address.
+struct alignas(sizeof(Vector)) Line {  // one position of a strip
+  double lane[lanes];
+};
+// What a strip is read by.
 using Loose = double __attribute__((vector_size(64), aligned(8), may_alias));
 
-// out[i] = sum over t of weight[|t|] * in[i + radius + t], for n positions of `lanes` numbers each.
-void filter(const double* __restrict in, const std::vector<double>& weight, Index n,
-            double* __restrict out) {
+// out[i] = sum over t of weight[|t|] * in[i + radius + t], for n positions. Two positions at a time
+// share their loads: what is before the one at distance t is before the other at t + 1.
+void filter(const Line* __restrict in, const std::vector<double>& weight, Index n,
+            Line* __restrict out) {
   const Index radius = static_cast<Index>(weight.size()) - 1;
-  for (Index i = 0; i < n; ++i) {
-    Vector sum[vectors];
-    const Loose* const centre = reinterpret_cast<const Loose*>(in + (i + radius) * lanes);
-    for (int v = 0; v < vectors; ++v) sum[v] = centre[v] * weight[0];
-    for (Index t = radius; t > 0; --t) {
-      const Loose *const before = centre - t * vectors, *const after = centre + t * vectors;
-      const double w = weight[t];
-      for (int v = 0; v < vectors; ++v) sum[v] += (before[v] + after[v]) * w;
+  Index i = 0;
+  for (; i + 1 < n; i += 2)
+    for (int v = 0; v < vectors; ++v) {
+      const Loose* const centre = reinterpret_cast<const Loose*>(in + i + radius) + v;
+      Vector sum = centre[0] * weight[0], next = centre[vectors] * weight[0];
+      Vector before = centre[-radius * vectors], after = centre[(radius + 1) * vectors];
+      for (Index t = radius; t > 0; --t) {
+        const Vector next_before = centre[(1 - t) * vectors], sum_after = centre[t * vectors];
+        sum += (before + sum_after) * weight[t];
+        next += (next_before + after) * weight[t];
+        before = next_before;
+        after = sum_after;
+      }
+      std::memcpy(out[i].lane + v * 8, &sum, sizeof sum);
+      std::memcpy(out[i + 1].lane + v * 8, &next, sizeof next);
     }
-    std::memcpy(out + i * lanes, sum, sizeof sum);
-  }
+  for (; i < n; ++i)
+    for (int v = 0; v < vectors; ++v) {
+      const Loose* const centre = reinterpret_cast<const Loose*>(in + i + radius) + v;
+      Vector sum = centre[0] * weight[0];
+      for (Index t = radius; t > 0; --t)
+        sum += (centre[-t * vectors] + centre[t * vectors]) * weight[t];
+      std::memcpy(out[i].lane + v * 8, &sum, sizeof sum);
+    }
 }
 
 // turned[c][r] = block[r][c] for 8 x 8 numbers; rows are `pitch` and `to_pitch` apart.
@@ -101,8 +118,8 @@ class Blur {
     Index longest = 0;
     for (int k = 0; k <= last_; ++k)
       longest = std::max(longest, std::min(piece(k), end(k) - begin(k)) + w.block[k] - 1);
-    in_.resize(longest * lanes);
-    out_.resize(longest * lanes);
+    in_.resize(longest);
+    out_.resize(longest);
     level_.resize(lanes * (end(last_) - begin(last_)));
   }
 
@@ -144,7 +161,7 @@ class Blur {
           filter(in_.data(), weights_[k], m, out_.data());
           for (Index i = 0; i < m; ++i)
             for (Index lane = 0; lane < width; ++lane)
-              block[(done + i) * n + column + lane] = static_cast<Mid>(out_[i * lanes + lane]);
+              block[(done + i) * n + column + lane] = static_cast<Mid>(out_[i].lane[lane]);
         }
       }
       if (k + 1 == last_)
@@ -162,7 +179,7 @@ class Blur {
   void load_down(int k, const char* source, DType dtype, Index pitch, Index e, Index count,
                  Index width) {
     for (Index i = 0; i < count; ++i) {
-      double* const to = in_.data() + i * lanes;
+      double* const to = in_[i].lane;
       const Index at = w_.source[k][e + i];
       if (at < 0)
         std::fill_n(to, width, w_.cval);
@@ -174,7 +191,7 @@ class Blur {
   // Position i of the strip from extended position e of the last axis on: outside the image.
   void turn_border(const Mid* rows, Index count, Index pitch, Index e, Index i) {
     const Index at = w_.source[last_][e + i];
-    double* const to = in_.data() + i * lanes;
+    double* const to = in_[i].lane;
     for (Index lane = 0; lane < count; ++lane)
       to[lane] = at < 0 ? w_.cval : static_cast<double>(rows[lane * pitch + at - first(last_)]);
   }
@@ -191,10 +208,10 @@ class Blur {
       const Index to = std::clamp<Index>(radius + w_.shape[last_] - e, from, reach);
       for (Index i = 0; i < from; ++i) turn_border(rows, count, pitch, e, i);
       for (Index i = to; i < reach; ++i) turn_border(rows, count, pitch, e, i);
-      transpose(rows + (e + from - radius - first(last_)), count, to - from, pitch,
-                in_.data() + from * lanes, lanes);
+      transpose(rows + (e + from - radius - first(last_)), count, to - from, pitch, in_[from].lane,
+                lanes);
       filter(in_.data(), weights_[last_], m, out_.data());
-      transpose(out_.data(), m, count, lanes, level_.data() + done, length);
+      transpose(out_[0].lane, m, count, lanes, level_.data() + done, length);
     }
     for (Index lane = 0; lane < count; ++lane)
       result.store(level_.data() + lane * length,
@@ -209,7 +226,8 @@ class Blur {
   const Index rows_;
   std::vector<Index> extent_;
   std::vector<std::vector<Mid>> block_;
-  std::vector<double> in_, out_, level_;
+  std::vector<Line> in_, out_;
+  std::vector<double> level_;
 };
 
 }  // namespace

@@ -18,6 +18,7 @@
 // 2000. M. van Herk, A fast algorithm for local minimum and maximum filters on rectangular and
 // octagonal kernels, Pattern Recognition Letters 13(7), 1992.
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <limits>
 
@@ -41,6 +42,39 @@ struct Ops {
   void (*move)(const void* in, const void* out, Acc* sum, int power, Index n);
   void (*subtract)(const void* out, Acc* sum, int power, Index n);
 };
+
+// row[j] += row[j - 1], in order.
+template <class Acc>
+void prefix_sums(Acc* row, Index n) {
+  for (Index j = 1; j < n; ++j) row[j] += row[j - 1];
+}
+
+// The same for the most frequent type, 16 sums at a time: a chain of single additions would take a
+// third of the time of the whole operation.
+template <>
+void prefix_sums(std::int32_t* row, Index n) {
+  using Sixteen = std::int32_t __attribute__((vector_size(64)));
+  Sixteen before{};
+  Index j = 0;
+  for (; j + 16 <= n; j += 16) {
+    Sixteen v;
+    const Sixteen none{};
+    std::memcpy(&v, row + j, sizeof v);
+    // Indices from 16 on are elements of v: shifts by 1, 2, 4 and 8 elements.
+    v += __builtin_shufflevector(none, v, 0, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29,
+                                 30);
+    v += __builtin_shufflevector(none, v, 0, 1, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+                                 29);
+    v += __builtin_shufflevector(none, v, 0, 1, 2, 3, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26,
+                                 27);
+    v += __builtin_shufflevector(none, v, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+    v += before;
+    before = __builtin_shufflevector(v, v, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15,
+                                     15, 15);
+    std::memcpy(row + j, &v, sizeof v);
+  }
+  for (j = std::max<Index>(j, 1); j < n; ++j) row[j] += row[j - 1];
+}
 
 template <class S, class Acc>
 void add(const void* from, Acc* __restrict sum, int power, Index n) {
@@ -225,7 +259,7 @@ class Sums {
     for (Index t = 0; t < b; ++t) sum += e[t];
     out[0] = sum;
     for (Index j = 1; j < n; ++j) out[j] = e[j + b - 1] - e[j - 1];
-    for (Index j = 1; j < n; ++j) out[j] = sum += out[j];
+    prefix_sums(out, n);
   }
 
   void scan_blocks(const Acc* __restrict e, Index count, Index b, Index from, Index to,

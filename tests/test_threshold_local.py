@@ -124,30 +124,26 @@ def test_mask_equals_comparison_with_thresholds(rng, isa, method, dtype):
 
 @settings(max_examples=60, deadline=None)
 @given(
+    st.integers(1, 16),
     st.integers(1, 40),
-    st.integers(1, 40),
-    st.integers(0, 20),
-    st.integers(0, 20),
+    st.integers(0, 12),
+    st.integers(0, 12),
     st.sampled_from(MODES),
     st.sampled_from(["uint8", "int8", "uint16", "int32", "float32"]),
     st.sampled_from([0, 3, -2.5, 1e6]),
     st.integers(0, 2**32 - 1),
 )
 def test_mean_and_median_of_any_shape(rows, columns, down, across, mode, dtype, cval, seed):
-    pytest.importorskip("scipy")
-    from scipy import ndimage
-
+    """Also windows of many times the image, whose reflections SciPy 1.17 mistakes."""
     image = limited(np.random.default_rng(seed), (rows, columns), dtype)
     block = (2 * down + 1, 2 * across + 1)
-    wide = image.astype(np.float32 if dtype == "float32" else np.float64)
-    arguments = {"mode": mode, "cval": cval}
     assert_array_equal(
-        ms.threshold_local(image, block, "median", **arguments),
-        ndimage.median_filter(wide, block, **arguments),
+        ms.threshold_local(image, block, "median", mode=mode, cval=cval),
+        twin.of_windows(image, block, mode, cval, twin.median),
     )
     assert_allclose(
-        ms.threshold_local(image, block, "mean", **arguments),
-        ndimage.uniform_filter(wide, block, **arguments),
+        ms.threshold_local(image, block, "mean", mode=mode, cval=cval),
+        twin.of_windows(image, block, mode, cval, twin.mean),
         rtol=0,
         atol=mean_error(image, block, cval),
     )
