@@ -8,9 +8,11 @@
 // join the nearest (its equations 2 and 3); we do the latter.
 //
 // The list is cut into buckets by the leading bits of the distance, so in ever finer steps towards
-// zero; each bucket is a binary heap. The order is that of one heap, but a bucket stays in the
-// cache, and three words of bits find the first one.
+// zero, and three words of bits find the first one. An entry that is not before the last of its
+// bucket is appended to a sorted run (all of a uniform area are); the others go to a binary heap,
+// which is small enough to stay in the cache.
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <memory>
@@ -28,54 +30,97 @@ enum : std::uint8_t { border = 1, listed = 2, barred = 4 };
 
 class SortedList {
  public:
+  bool empty() const { return top_ == 0; }
+
+  void push(double distance, std::int64_t voxel) {
+    const std::uint64_t b = std::bit_cast<std::uint64_t>(distance) >> shift, o = b / 64;
+    if (!octaves_[o]) octaves_[o] = std::make_unique<Octave>();
+    octaves_[o]->buckets[b % 64].push({distance, age_++, voxel});
+    octaves_[o]->used |= bit(b);
+    words_[o / 64] |= bit(o);
+    top_ |= bit(o / 64);
+  }
+
+  std::int64_t pop() {
+    const std::uint64_t word = std::countr_zero(top_);
+    const std::uint64_t o = word * 64 + std::countr_zero(words_[word]);
+    Octave& octave = *octaves_[o];
+    const std::uint64_t b = std::countr_zero(octave.used);
+    const std::int64_t voxel = octave.buckets[b].pop();
+    if (octave.buckets[b].empty() && (octave.used &= ~bit(b)) == 0)
+      if ((words_[word] &= ~bit(o)) == 0) top_ &= ~bit(word);
+    return voxel;
+  }
+
+ private:
   struct Entry {
     double distance;  // >= 0
     std::int64_t age, voxel;
   };
 
-  SortedList() : buckets_(bucket_count), used_(bucket_count / 64) {}
-
-  bool empty() const { return top_ == 0; }
-
-  void push(double distance, std::int64_t voxel) {
-    const std::uint64_t b = std::bit_cast<std::uint64_t>(distance) >> shift;
-    buckets_[b].push_back({distance, age_++, voxel});
-    std::push_heap(buckets_[b].begin(), buckets_[b].end(), later);
-    used_[b / 64] |= bit(b);
-    words_[b / 4096] |= bit(b / 64);
-    top_ |= bit(b / 4096);
-  }
-
-  std::int64_t pop() {
-    const std::uint64_t group = std::countr_zero(top_);
-    const std::uint64_t word = group * 64 + std::countr_zero(words_[group]);
-    const std::uint64_t b = word * 64 + std::countr_zero(used_[word]);
-    std::vector<Entry>& heap = buckets_[b];
-    std::pop_heap(heap.begin(), heap.end(), later);
-    const std::int64_t voxel = heap.back().voxel;
-    heap.pop_back();
-    if (heap.empty()) {
-      std::vector<Entry>().swap(heap);  // a front passes through many buckets: give memory back
-      if ((used_[word] &= ~bit(b)) == 0)
-        if ((words_[group] &= ~bit(word)) == 0) top_ &= ~bit(group);
-    }
-    return voxel;
-  }
-
- private:
-  // The exponent of a double and 6 bits of its fraction: 64 buckets an octave.
-  static constexpr int shift = 46;
-  static constexpr std::size_t bucket_count = std::size_t{1} << (63 - shift);
-
   static bool later(const Entry& a, const Entry& b) {
     return a.distance != b.distance ? a.distance > b.distance : a.age > b.age;
   }
+
+  class Bucket {
+   public:
+    bool empty() const { return head_ == run_.size() && heap_.empty(); }
+
+    void push(const Entry& entry) {
+      if (head_ == run_.size() || !later(run_.back(), entry)) {
+        run_.push_back(entry);
+        return;
+      }
+      heap_.push_back(entry);
+      std::push_heap(heap_.begin(), heap_.end(), later);
+    }
+
+    std::int64_t pop() {
+      if (heap_.empty() || (head_ < run_.size() && later(heap_.front(), run_[head_]))) {
+        const std::int64_t voxel = run_[head_++].voxel;
+        if (head_ == run_.size()) {
+          clear(run_);
+          head_ = 0;
+        } else if (head_ >= kept && 2 * head_ >= run_.size()) {
+          run_.erase(run_.begin(), run_.begin() + static_cast<std::ptrdiff_t>(head_));
+          head_ = 0;
+        }
+        return voxel;
+      }
+      std::pop_heap(heap_.begin(), heap_.end(), later);
+      const std::int64_t voxel = heap_.back().voxel;
+      heap_.pop_back();
+      if (heap_.empty()) clear(heap_);
+      return voxel;
+    }
+
+   private:
+    static constexpr std::size_t kept = 256;  // entries whose memory an empty bucket keeps
+
+    static void clear(std::vector<Entry>& entries) {
+      if (entries.capacity() > kept)
+        std::vector<Entry>().swap(entries);
+      else
+        entries.clear();
+    }
+
+    std::vector<Entry> run_;  // sorted, from head_ on
+    std::size_t head_ = 0;
+    std::vector<Entry> heap_;
+  };
+
+  // Distances of one exponent, split by 6 bits of the fraction.
+  struct Octave {
+    std::array<Bucket, 64> buckets;
+    std::uint64_t used = 0;  // buckets that hold entries
+  };
+  static constexpr int shift = 52 - 6;
+
   static std::uint64_t bit(std::uint64_t i) { return std::uint64_t{1} << i % 64; }
 
-  std::vector<std::vector<Entry>> buckets_;
-  std::vector<std::uint64_t> used_;                         // buckets in use,
-  std::array<std::uint64_t, bucket_count / 4096> words_{};  // words of used_ in use,
-  std::uint64_t top_ = 0;                                   // and words of words_
+  std::array<std::unique_ptr<Octave>, 2048> octaves_;  // by exponent, made when first needed
+  std::array<std::uint64_t, 32> words_{};              // octaves that hold entries,
+  std::uint64_t top_ = 0;                              // and words of words_ in use
   std::int64_t age_ = 0;
 };
 
