@@ -23,8 +23,8 @@ NumPy .npy                yes   yes   the array only                 numpy
 PNG, JPEG, BMP            yes   PNG   the array only                 Pillow
 ========================= ===== ===== ============================== =================
 
-Why not SimpleITK alone? It reads them all, but is 276 MB installed where these libraries (without
-NumPy) are 58 MB, and it trusts headers. Damaged files given to SimpleITK 2.5.7: half of a NIfTI
+Why not SimpleITK alone? It reads them all, but is 274 MB installed where these libraries (without
+NumPy) are 46 MB, and it trusts headers. Damaged files given to SimpleITK 2.5.7: half of a NIfTI
 file came back as a whole volume, without an error; a 3.6 MB MetaImage whose header was edited to
 1500 x 1500 x 1500 came back as a volume of 3.4 billion voxels of uninitialised memory; a 1.9 MB
 NRRD with that header allocated 6.4 GB before it failed. Here a library only interprets the header;
