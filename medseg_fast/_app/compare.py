@@ -66,7 +66,7 @@ def compare(
     threads : tuple of int
         Our numbers of threads to time; peers use their own default.
     seconds : float
-        About how long to measure each call; every call runs at least three times after a warm-up.
+        About how long to measure each call, at least three times after a warm-up; 0: just once.
     peers : bool
         False leaves the peer out.
     """
@@ -79,7 +79,8 @@ def compare(
         return call
 
     calls = {str(n): ours(n) for n in threads}
-    labels, found = calls[str(max(threads))]()
+    for call in calls.values():
+        labels, found = call()
     row = Row(method.name, dict(options), found, {}, labels=labels)
     if peers and method.peer is not None and method.peer.installed():
         row.peer = f"{method.peer.library} {method.peer.version()}"
@@ -107,15 +108,14 @@ def interleaved(
     Parameters
     ----------
     calls : mapping
-        By name.
+        By name. Each has run before: imports are done, thread pools and pages are there.
     seconds : float
-        Time to spend per call, about.
+        Time to spend per call, about; there are three rounds at least, with 0 just one.
     most : int
-        Rounds at most; there are always three.
+        Rounds at most.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():  # warm-up: page faults, thread pools, imports
-        call()
+    least = 3 if seconds else 1
     end = time.perf_counter() + seconds * len(calls)
     for done in range(1, most + 1):
         for name, call in calls.items():
@@ -123,7 +123,7 @@ def interleaved(
             result = call()
             times[name].append(time.perf_counter() - start)
             del result  # freed outside the measured time
-        if done >= 3 and time.perf_counter() > end:
+        if done >= least and time.perf_counter() > end:
             break
     return {name: 1e3 * statistics.median(values) for name, values in times.items()}
 

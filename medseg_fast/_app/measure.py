@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,12 @@ def measure(labels: Array, spacing: tuple[float, ...], image: Array | None = Non
         it per axis; ``box``, first and last index per axis; ``centre``, mean index per axis; and
         with an image ``mean``, ``std``, ``min``, ``max``. Empty without any label.
     """
-    if labels.dtype == np.bool_:
-        found = [1] if labels.any() else []
-    else:
-        found = [int(value) for value in np.unique(labels) if value != 0]
-    return [_region(labels == value, value, spacing, image) for value in found]
+    regions = []
+    for value, box in _boxes(labels):
+        inside = None if image is None else image[box]
+        start = [part.start for part in box]
+        regions.append(_region(labels[box] == value, value, start, spacing, inside))
+    return regions
 
 
 def centre(mask: Array) -> tuple[int, ...]:
@@ -64,12 +66,42 @@ def _profile(mask: Array, axis: int) -> Array:
     return np.asarray(np.count_nonzero(mask, axis=others))
 
 
+_FEW = 16  # up to so many labels, searching the whole image for each is quicker than sorting
+
+
+def _boxes(labels: Array) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """Each label with a box that holds it."""
+    highest = int(labels.max(initial=0))
+    if highest <= _FEW:
+        everything = tuple(slice(0, n) for n in labels.shape)
+        yield from ((v, everything) for v in range(1, highest + 1) if (labels == v).any())
+        return
+    places = np.flatnonzero(labels)
+    values = labels.reshape(-1)[places]
+    order = np.argsort(values, kind="stable")
+    found, starts = np.unique(values[order], return_index=True)
+    sides = []
+    for axis in np.unravel_index(places[order], labels.shape):
+        first, last = np.minimum.reduceat(axis, starts), np.maximum.reduceat(axis, starts)
+        sides.append([slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True)])
+    for value, *box in zip(found.tolist(), *sides, strict=True):
+        yield value, tuple(box)
+
+
 def _region(
-    mask: Array, label: int, spacing: tuple[float, ...], image: Array | None
+    mask: Array,
+    label: int,
+    start: list[int],
+    spacing: tuple[float, ...],
+    image: Array | None,
 ) -> dict[str, Any]:
+    """Measure one label within a part of the image that begins at `start`."""
     profiles = [_profile(mask, axis) for axis in range(mask.ndim)]
     inside = [np.flatnonzero(profile) for profile in profiles]
-    box = [[int(planes[0]), int(planes[-1])] for planes in inside]
+    box = [
+        [int(planes[0]) + first, int(planes[-1]) + first]
+        for planes, first in zip(inside, start, strict=True)
+    ]
     voxels = int(profiles[0].sum())
     size = voxels * math.prod(spacing)
     region = {
@@ -82,8 +114,8 @@ def _region(
         ],
         "box": box,
         "centre": [
-            round(float(np.average(np.arange(profile.size), weights=profile)), 2)
-            for profile in profiles
+            round(first + float(np.average(np.arange(profile.size), weights=profile)), 2)
+            for profile, first in zip(profiles, start, strict=True)
         ],
     }
     if image is not None:
@@ -94,10 +126,14 @@ def _region(
 def _intensities(values: Array) -> dict[str, float | None]:
     values = values.astype(np.float64)
     values = values[~np.isnan(values)]
-    names: dict[str, Any] = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
     if not values.size:
-        return dict.fromkeys(names)
+        return dict.fromkeys(("mean", "std", "min", "max"))
     # An infinite intensity has no JSON number and no standard deviation.
     with np.errstate(invalid="ignore"):
-        numbers = {name: float(function(values)) for name, function in names.items()}
+        numbers = {
+            "mean": float(values.mean()),
+            "std": float(values.std()),
+            "min": float(values.min()),
+            "max": float(values.max()),
+        }
     return {name: round(n, 4) if math.isfinite(n) else None for name, n in numbers.items()}

@@ -23,14 +23,14 @@ Array = NDArray[Any]
 
 # Told apart with the usual colour-vision deficiencies, and visible on black, grey and white
 # (after Okabe and Ito, "Color Universal Design", 2008, lightened for dark ground).
-COLOURS: tuple[tuple[int, int, int], ...] = (
+COLOURS = (
     (255, 176, 0),
     (64, 196, 255),
     (255, 96, 144),
     (64, 216, 144),
     (200, 144, 255),
+    (240, 228, 66),
 )
-COLOURS += ((240, 228, 66),)
 TRUTH = (255, 255, 255)
 _GROUND = (12, 14, 18)
 _INK = (196, 202, 212)
@@ -79,7 +79,7 @@ def overlay(
     """
     image, spacing = volume.array, volume.spacing
     sections = sections_of(volume, planes or centre(labels != 0))
-    low, high = window or default_window(image, labels, sections)
+    shown = window or default_window(image, labels, sections)
     sizes = [section.size(image.shape, spacing) for section in sections]
     scale = min(
         (width - _GAP * (len(sizes) + 1)) / sum(w for _, w in sizes),
@@ -88,8 +88,8 @@ def overlay(
     sheet = _Sheet(sizes, scale)
     for section, (rows, columns) in zip(sections, sizes, strict=True):
         shape = max(1, round(rows * scale)), max(1, round(columns * scale))
-        panel = _grey(section.of(image), low, high, shape)
-        panel = _paint(panel, _resized_labels(section.of(labels), shape))
+        grey = np.asarray(grey_panel(section.of(image), shown, shape))
+        panel = _paint(grey, _resized_labels(section.of(labels), shape))
         if truth is not None:
             panel[_outline(_resized_labels(section.of(truth), shape), 1)] = TRUTH
         sheet.add(panel, section)
@@ -183,19 +183,14 @@ def png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def grey_plane(plane: Array, window: tuple[float, float]) -> Array:
-    """A 2D section as uint8, `window` stretched over 0 to 255; NaN is black."""
+def grey_panel(plane: Array, window: tuple[float, float], shape: tuple[int, int]) -> Image.Image:
+    """A section as 8-bit grey of `shape` pixels: `window` stretched over 0 to 255, NaN black."""
     low, high = window
     with np.errstate(invalid="ignore"):
         scaled = (plane.astype(np.float64) - low) * (255 / (high - low))
-        return np.nan_to_num(scaled).clip(0, 255).astype(np.uint8)
-
-
-def _grey(plane: Array, low: float, high: float, shape: tuple[int, int]) -> Array:
+        small = np.nan_to_num(scaled).clip(0, 255).astype(np.uint8)
     rows, columns = shape
-    small = Image.fromarray(grey_plane(plane, (low, high)))
-    grey = np.asarray(small.resize((columns, rows), Image.Resampling.BILINEAR))
-    return np.repeat(grey[..., None], 3, -1)
+    return Image.fromarray(small).resize((columns, rows), Image.Resampling.BILINEAR)
 
 
 def _resized_labels(plane: Array, shape: tuple[int, int]) -> Array:
@@ -208,21 +203,20 @@ def _resized_labels(plane: Array, shape: tuple[int, int]) -> Array:
 
 def _outline(colours: Array, width: int) -> Array:
     """Pixels of a region that have another label within `width` rows or columns."""
-    edge: Array = np.zeros(colours.shape, bool)
+    edge = np.zeros(colours.shape, bool)
     padded = np.pad(colours, width, mode="edge")
     rows, columns = colours.shape
     for step in range(1, width + 1):
         for down, right in ((step, 0), (-step, 0), (0, step), (0, -step)):
             top, left = width + down, width + right
             edge |= colours != padded[top : top + rows, left : left + columns]
-    edge &= colours != 0
-    return edge
+    return np.asarray(edge & (colours != 0))
 
 
-def _paint(panel: Array, colours: Array) -> Array:
+def _paint(grey: Array, colours: Array) -> Array:
     palette = np.array([(0, 0, 0), *COLOURS], np.float64)
     inside = colours != 0
-    painted = panel.astype(np.float64)
+    painted = np.repeat(grey[..., None], 3, -1).astype(np.float64)
     painted[inside] = (1 - _FILL) * painted[inside] + _FILL * palette[colours[inside]]
     edge = _outline(colours, 2)
     painted[edge] = palette[colours[edge]]

@@ -33,6 +33,9 @@ class Job:
     output: Path
     method: Method
     options: Mapping[str, Any] = field(default_factory=dict)
+    min_voxels: int = 0
+    largest: bool = False
+    fill_holes: bool = False
     overlay: bool = True
     measurements: bool = True
     window: tuple[float, float] | None = None
@@ -68,6 +71,7 @@ def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, 
         image = volume.array
     with timed("segment"):
         labels, found = job.method.run(image, **job.options)
+        labels = refined(labels, job)
     with timed("measure"):
         regions = measure(labels, volume.spacing, image)
     report = {
@@ -77,6 +81,9 @@ def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, 
         "measurements": str(report_path) if job.measurements else None,
         "method": job.method.name,
         "options": dict(job.options),
+        "min_voxels": job.min_voxels,
+        "largest": job.largest,
+        "fill_holes": job.fill_holes,
         "found": found,
         "image": {
             "shape": list(image.shape),
@@ -132,6 +139,21 @@ def _chosen(name: str, index: int | None, length: int) -> int:
         given = "none was chosen" if index is None else f"got {index}"
         raise ValueError(f"--{name} must be 0 to {length - 1} for this image, {given}")
     return index
+
+
+def refined(labels: Array, job: Job) -> Array:
+    """The mask without small parts, without all but the largest, without holes, as asked."""
+    if not (job.min_voxels or job.largest or job.fill_holes):
+        return labels
+    if labels.dtype != np.bool_:
+        raise ValueError(
+            f"--min-voxels, --largest and --fill-holes need a mask, {job.method.name} gives labels"
+        )
+    if job.min_voxels:
+        labels = ms.remove_small_objects(labels, max_size=job.min_voxels - 1)
+    if job.largest:
+        labels = ms.largest_component(labels)
+    return ms.fill_holes(labels) if job.fill_holes else labels
 
 
 def stored(labels: Array) -> Array:
