@@ -207,6 +207,7 @@ void bind_region(py::module_& m) {
       .def(py::init<const msf::Array&, std::vector<std::int64_t>, std::int64_t>(),
            py::keep_alive<1, 2>(), NoGil())
       .def("reset", &Region::reset, NoGil())
+      .def("widen", &Region::widen, NoGil())
       .def("grow", &Region::grow, NoGil())
       .def("grow_breadth_first", &Region::grow_breadth_first, NoGil())
       .def("holds", &Region::holds, NoGil())

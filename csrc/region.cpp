@@ -115,17 +115,33 @@ Region::Bits Region::make_bits(std::int64_t words) {
   return bits;
 }
 
-void Region::reset(const Array& bounds) {
+void Region::set_bounds(const Array& bounds) {
   visit(image_.dtype, [&]<class T>(Type<T>) {
     const Interval<T> interval{bounds.as<T>()[0], bounds.as<T>()[1]};
     static_assert(sizeof interval <= sizeof bounds_);
     std::memcpy(bounds_.data(), &interval, sizeof interval);
   });
+  known_rows_ = 0;
+}
+
+void Region::reset(const Array& bounds) {
+  set_bounds(bounds);
   grid_.walk(0, grid_.rows, [&](std::int64_t, std::int64_t place) {
-    if (state_[place] & touched) std::fill_n(&visited_[place * grid_.words], grid_.words, Word{0});
+    if (state_[place] & touched) {
+      std::fill_n(&visited_[place * grid_.words], grid_.words, Word{0});
+      if (summed_) std::fill_n(&summed_[place * grid_.words], grid_.words, Word{0});
+    }
     state_[place] = 0;
   });
-  count_ = known_rows_ = touched_rows_ = 0;
+  count_ = touched_rows_ = 0;
+  moments_ = {};
+  widened_ = false;
+}
+
+void Region::widen(const Array& bounds) {
+  set_bounds(bounds);
+  grid_.walk(0, grid_.rows, [&](std::int64_t, std::int64_t place) { state_[place] &= touched; });
+  widened_ = true;
 }
 
 void Region::compare_row(std::int64_t row, Word* bits) const {
@@ -146,6 +162,7 @@ inline void Region::know(std::int64_t place) {
   } else {
     compare_row(row, &remaining_[place * grid_.words]);
   }
+  leave_visited_out(place);
   state_[place] |= known;
   if (++known_rows_ == grid_.rows / eager_part + 64) know_all();
 }
@@ -157,13 +174,15 @@ void Region::know_all() {
     const std::int64_t grain = rows_per_task(grid_);
     parallel_for(grid_.rows, grain, [&](std::int64_t begin, std::int64_t end) {
       grid_.walk(begin, end, [&](std::int64_t row, std::int64_t place) {
-        if (eroding) {
-          if (!(state_[place] & known)) erode_row(row, place);
-          state_[place] |= known;
-        } else if (eroded_) {
+        if (eroded_ && !eroding) {
           raw(row, place);
         } else if (!(state_[place] & known)) {
-          compare_row(row, &remaining_[place * grid_.words]);
+          if (eroded_) {
+            erode_row(row, place);
+          } else {
+            compare_row(row, &remaining_[place * grid_.words]);
+          }
+          leave_visited_out(place);
           state_[place] |= known;
         }
       });
@@ -241,6 +260,12 @@ void Region::erode_row(std::int64_t row, std::int64_t place) {
       step *= grid_.shape[axis];
     }
   }
+}
+
+inline void Region::leave_visited_out(std::int64_t place) {
+  if (!(state_[place] & touched)) return;
+  for (std::int64_t w = place * grid_.words, end = w + grid_.words; w < end; ++w)
+    remaining_[w] &= ~visited_[w];
 }
 
 Region::Pixel Region::locate(const Array& indices, std::int64_t i) const {
@@ -338,6 +363,14 @@ inline void Region::spread(std::int64_t place, Span span, const Link& link) {
 std::int64_t Region::grow(const Array& seeds, bool force, int connectivity, std::int64_t limit) {
   const std::vector<Link> links = this->links(connectivity);
   queue_.clear();
+  if (widened_) {
+    grid_.walk(0, grid_.rows, [&](std::int64_t, std::int64_t place) {
+      if (!(state_[place] & touched)) return;
+      know(place);
+      enqueue(place, 0, grid_.words);
+    });
+    widened_ = false;
+  }
   for (std::int64_t i = 0; i < seeds.shape[0]; ++i) {
     const Pixel seed = locate(seeds, i);
     if (!offer(seed, force)) continue;
@@ -431,32 +464,40 @@ bool Region::holds(const Array& index) {
 
 Moments Region::moments() {
   // Fixed lanes, and fixed pieces of rows added in order: always the same rounding.
+  if (!summed_) summed_ = make_bits(grid_.places * grid_.words);
   const std::int64_t grain = rows_per_task(grid_);
   std::vector<Moments> parts((grid_.rows + grain - 1) / grain);
   visit(image_.dtype, [&]<class T>(Type<T>) {
     const auto add = [&](std::int64_t begin, std::int64_t end) {
       LaneSums sums;
       Moments& part = parts[begin / grain];
+      std::vector<Word> fresh(grid_.words);
       grid_.walk(begin, end, [&](std::int64_t row, std::int64_t place) {
         if (!(state_[place] & touched)) return;
+        const Word* const visited = &visited_[place * grid_.words];
+        Word* const summed = &summed_[place * grid_.words];
+        Word any = 0;
+        for (std::int64_t w = 0; w < grid_.words; ++w) {
+          any |= fresh[w] = visited[w] ^ summed[w];
+          summed[w] = visited[w];
+        }
+        if (any == 0) return;
         const T* const pixels = image_.as<T>() + row * grid_.length;
-        for_each_run(&visited_[place * grid_.words], grid_.length,
-                     [&](std::int64_t first, std::int64_t last) {
-                       part.count += last - first;
-                       sums.add(pixels + first, last - first);
-                     });
+        for_each_run(fresh.data(), grid_.length, [&](std::int64_t first, std::int64_t last) {
+          part.count += last - first;
+          sums.add(pixels + first, last - first);
+        });
       });
       sums.add_to(part);
     };
     for_rows(add, true);
   });
-  Moments total;
   for (const Moments& part : parts) {
-    total.count += part.count;
-    total.sum += part.sum;
-    total.sum_of_squares += part.sum_of_squares;
+    moments_.count += part.count;
+    moments_.sum += part.sum;
+    moments_.sum_of_squares += part.sum_of_squares;
   }
-  return total;
+  return moments_;
 }
 
 void Region::write_mask(const MutableArray& mask, bool zeroed) {

@@ -114,13 +114,19 @@ class Growth:
         limit: int,
         *,
         force: bool = False,
+        widen: bool = False,
     ) -> bool:
         """Grow anew within `bounds`, return whether that stayed within the limit.
 
         No bounds: no value is inside. With `force` the seeds are, whatever their values. Beyond the
-        limit the region is what breadth-first growth reaches first, and a warning is given.
+        limit the region is what breadth-first growth reaches first, and a warning is given. With
+        `widen` the last growth had the same other arguments, bounds within these, and reached its
+        end: this one goes on from there.
         """
-        self._reset(bounds)
+        if widen:
+            self._region.widen(bounds)
+        else:
+            self._reset(bounds)
         across = min(connectivity, len(self._axes))
         if self._region.grow(self._pick(seeds), force, across, limit) <= limit:
             return True

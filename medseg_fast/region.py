@@ -270,7 +270,8 @@ def confidence_connected(
         before, bounds = bounds, _truncated(array.dtype, *ends)
         if before is not None and np.array_equal(before, bounds):
             break
-        if not growth.grow(bounds, indices, 1, limit) or iteration == iterations:
+        wider = before is not None and bounds[0] <= before[0] and before[1] <= bounds[1]
+        if not growth.grow(bounds, indices, 1, limit, widen=wider) or iteration == iterations:
             break
         count, total, squares = growth.moments()
         if count < 2:

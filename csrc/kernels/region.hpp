@@ -64,6 +64,9 @@ class Region {
 
   // Empties the region and sets the interval: two elements of the image's dtype.
   void reset(const Array& bounds);
+  // Sets an interval that contains the present one. The region stays, and the next grow() (with the
+  // seeds and connectivity it was grown with, to its end) goes on from there instead of anew.
+  void widen(const Array& bounds);
 
   // Both grow from seeds, rows of indices; seeds that would not be kept are ignored, or, with
   // `force`, belong to the region all the same. They stop once the region has more than `limit`
@@ -79,7 +82,8 @@ class Region {
                                   std::int64_t limit);
 
   bool holds(const Array& index);
-  // Sums over the region, the same for every number of threads and build.
+  // Sums over the region, the same for every number of threads and build. Only the pixels that came
+  // since the last call are read.
   Moments moments();
   // mask (bool) = the region; `zeroed` says that it is all false already.
   void write_mask(const MutableArray& mask, bool zeroed);
@@ -102,6 +106,7 @@ class Region {
   enum State : std::uint8_t { known = 1, raw_known = 2, queued = 4, touched = 8 };
 
   static Bits make_bits(std::int64_t words);
+  void set_bounds(const Array& bounds);
   struct Pixel {
     std::int64_t place, x, word;  // word: of the row grid's words
     Word bit;
@@ -115,6 +120,7 @@ class Region {
   void compare_row(std::int64_t row, Word* bits) const;
   const Word* raw(std::int64_t row, std::int64_t place);
   void erode_row(std::int64_t row, std::int64_t place);
+  void leave_visited_out(std::int64_t place);
   void enqueue(std::int64_t place, std::int64_t begin, std::int64_t end);
   Span fill_row(std::int64_t place);
   void spread(std::int64_t place, Span span, const Link& link);
@@ -126,11 +132,14 @@ class Region {
   RowGrid grid_;
   std::array<std::uint8_t, 16> bounds_{};
   Bits remaining_, visited_, raw_;
+  Bits summed_;  // what moments_ holds; empty until moments() is first called
+  Moments moments_;
   std::vector<std::uint8_t> state_;
   std::vector<Span> span_;
   std::vector<std::int64_t> queue_;
   std::vector<Word> wide_;  // a row widened by one pixel to each side
   std::int64_t count_ = 0, known_rows_ = 0, touched_rows_ = 0;
+  bool widened_ = false;
 };
 
 }  // namespace msf
