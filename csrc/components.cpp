@@ -31,6 +31,9 @@ Neighbours::Neighbours(const Grid& grid, int connectivity) : outer_(grid.outer) 
     self(self, axis + 1, {back - 1, step.needs | std::uint64_t{2} << (2 * axis), false}, hops + 1);
   };
   add(add, 0, {0, 0, false}, 0);
+  // With all diagonals, what comes before a pixel and touches it touches the one straight before it
+  // along the first axis too.
+  if (axes > 1 && connectivity > static_cast<int>(axes)) cover_ = grid.rows / outer_[0];
 }
 
 Neighbours::Walk::Walk(const Neighbours& neighbours, std::int64_t row)

@@ -1,15 +1,18 @@
 // Connected components of an image's runs.
 //
-// Rows that touch (along the other axes) are compared 64 pixels at a time: every pair of touching
-// runs shows as one bit, and both run numbers follow from population counts up to that bit. The
-// pairs go to a union-find of runs. Slabs of rows are joined in parallel, then the pairs that cross
-// a slab's border, then roots are numbered in raster order.
+// Rows that touch (along the other axes) are compared 64 pixels at a time:
+// every pair of touching runs shows as one bit, and both run numbers follow
+// from population counts up to that bit. The pairs go to a union-find of runs.
+// Slabs of rows are joined in parallel, then the pairs that cross a slab's
+// border, then roots are numbered in raster order.
 //
-// Runs, not pixels, as nodes: Rosenfeld and Pfaltz, "Sequential operations in digital picture
-// processing", J. ACM 13 (1966); He, Chao and Suzuki, "A run-based two-scan labeling algorithm",
-// IEEE Trans. Image Process. 17 (2008); Wu, Otoo and Suzuki, "Optimizing two-pass
-// connected-component labeling algorithms", Pattern Anal. Appl. 12 (2009). They store the runs'
-// ends and walk along two lists; the bit patterns need less memory and no unpredictable branch.
+// Runs, not pixels, as nodes: Rosenfeld and Pfaltz, "Sequential operations in
+// digital picture processing", J. ACM 13 (1966); He, Chao and Suzuki, "A
+// run-based two-scan labeling algorithm", IEEE Trans. Image Process. 17 (2008);
+// Wu, Otoo and Suzuki, "Optimizing two-pass connected-component labeling
+// algorithms", Pattern Anal. Appl. 12 (2009). They store the runs' ends and
+// walk along two lists; the bit patterns need less memory and no unpredictable
+// branch.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +27,8 @@
 
 namespace msf {
 
-// The pixel grid without axes of one pixel (they connect nothing), as rows along the last axis.
+// The pixel grid without axes of one pixel (they connect nothing), as rows
+// along the last axis.
 struct Grid {
   std::int64_t rows = 1, length = 1;
   std::vector<std::int64_t> outer;  // shape without the last axis
@@ -50,6 +54,13 @@ class Neighbours {
    public:
     Walk(const Neighbours& neighbours, std::int64_t row);
     void next();
+    // The row one step back along the first axis, if it touches all that the
+    // other neighbours hold next to a pixel: where a pixel is joined with it,
+    // they need not be looked at. Else -1.
+    std::int64_t cover() const {
+      const auto& n = neighbours_;
+      return n.cover_ && !(at_border_ & 1) ? row_ - n.cover_ : -1;
+    }
     // f(neighbouring row, whether pixels also touch diagonally along the row)
     template <class F>
     void for_each(F&& f) const {
@@ -76,65 +87,56 @@ class Neighbours {
   std::vector<std::int64_t> outer_;
   std::vector<Neighbour> list_;
   std::int64_t reach_ = 0;
+  std::int64_t cover_ = 0;  // rows to the covering neighbour, 0 if there is none
 };
 
-// Pairs of touching runs of two rows of a binary image, one bit each: where either run starts
-// inside the other, or (diagonally) where one starts just after the other has ended. In all cases
-// they are the last runs of their rows that have started. f(run of a, run of b).
-template <bool diagonal, class F>
-void for_each_pair(const Runs& runs, std::int64_t row_a, std::int64_t row_b, F&& f) {
-  const Word *a = runs.inside(row_a), *b = runs.inside(row_b);
-  std::int64_t run_a = runs.first(row_a) - 1, run_b = runs.first(row_b) - 1;
-  Word before_a = 0, before_b = 0;
-  for (std::int64_t w = 0; w < runs.words(); ++w) {
-    const Word starts_a = rises(a[w], before_a), starts_b = rises(b[w], before_b);
-    Word pairs = a[w] & b[w] & (starts_a | starts_b);
-    if (diagonal) pairs |= (starts_a & falls(b[w], before_b)) | (falls(a[w], before_a) & starts_b);
-    for (; pairs; pairs &= pairs - 1) {
-      const Word up_to = pairs ^ (pairs - 1);
-      f(run_a + std::popcount(starts_a & up_to), run_b + std::popcount(starts_b & up_to));
+// Pairs of touching runs of two rows of a binary image, one bit each: where
+// either run starts inside the other, or (diagonally) where one starts just
+// after the other has ended. In all cases they are the last runs of their rows
+// that have started.
+struct BinaryPairs {
+  // f(run of a, run of b), but not for pixels of row a where `known` has a bit.
+  template <bool diagonal, class F>
+  void for_each(const Runs& runs, std::int64_t row_a, std::int64_t row_b, const Word* known,
+                F&& f) const {
+    const Word *a = runs.inside(row_a), *b = runs.inside(row_b);
+    std::int64_t run_a = runs.first(row_a) - 1, run_b = runs.first(row_b) - 1;
+    Word before_a = 0, before_b = 0, known_before = 0;
+    for (std::int64_t w = 0; w < runs.words(); ++w) {
+      const Word starts_a = rises(a[w], before_a), starts_b = rises(b[w], before_b);
+      Word pairs = a[w] & b[w] & (starts_a | starts_b);
+      if (diagonal) pairs |= starts_a & falls(b[w], before_b);
+      pairs &= ~known[w];
+      if (diagonal) pairs |= falls(a[w], before_a) & starts_b & ~(known[w] << 1 | known_before);
+      for (; pairs; pairs &= pairs - 1) {
+        const Word up_to = pairs ^ (pairs - 1);
+        f(run_a + std::popcount(starts_a & up_to), run_b + std::popcount(starts_b & up_to));
+      }
+      run_a += std::popcount(starts_a);
+      run_b += std::popcount(starts_b);
+      before_a = a[w] >> 63;
+      before_b = b[w] >> 63;
+      known_before = known[w] >> 63;
     }
-    run_a += std::popcount(starts_a);
-    run_b += std::popcount(starts_b);
-    before_a = a[w] >> 63;
-    before_b = b[w] >> 63;
   }
-}
 
-// Runs with the number of their component, 1.. in raster order of the components' first pixels.
+  // Pixels of row a that touch their like straight in row b.
+  void straight(const Runs& runs, std::int64_t row_a, std::int64_t row_b, Word* touching) const {
+    for (std::int64_t w = 0; w < runs.words(); ++w)
+      touching[w] = runs.inside(row_a)[w] & runs.inside(row_b)[w];
+  }
+};
+
+// Runs with the number of their component, 1.. in raster order of the
+// components' first pixels.
 class Components {
  public:
-  // A binary image's.
-  Components(Runs runs, const Grid& grid, int connectivity, bool wide = false)
+  template <class Pairs = BinaryPairs>
+  Components(Runs runs, const Grid& grid, int connectivity, bool wide = false,
+             const Pairs& pairs = {})
       : runs_(std::move(runs)) {
-    join(Neighbours(grid, connectivity), wide,
-         [&]<bool diagonal>(std::bool_constant<diagonal>, std::int64_t a, std::int64_t b,
-                            auto&& f) { for_each_pair<diagonal>(runs_, a, b, f); });
-  }
-  // Any image's; pairs(std::bool_constant<diagonal>, runs, row a, row b, f) finds touching runs.
-  template <class Pairs>
-  Components(Runs runs, const Grid& grid, int connectivity, bool wide, Pairs&& pairs)
-      : runs_(std::move(runs)) {
-    join(Neighbours(grid, connectivity), wide,
-         [&](auto diagonal, std::int64_t a, std::int64_t b, auto&& f) {
-           pairs(diagonal, runs_, a, b, f);
-         });
-  }
-
-  const Runs& runs() const { return runs_; }
-  std::int64_t count() const { return count_; }
-
-  // f(component_of) with a function from a run's number to its component's, 1 to count().
-  template <class F>
-  decltype(auto) visit_labels(F&& f) const {
-    if (wide_) return f([p = wide_.get()](std::int64_t run) { return ~p[run]; });
-    return f([p = narrow_.get()](std::int64_t run) { return ~std::int64_t{p[run]}; });
-  }
-
- private:
-  template <class Pairs>
-  void join(const Neighbours& neighbours, bool wide, Pairs&& pairs) {
     if (runs_.size() == 0) return;
+    const Neighbours neighbours(grid, connectivity);
     // 32-bit tables as long as they can number the runs.
     if (wide || runs_.size() >= INT32_MAX) {
       wide_.reset(new std::int64_t[runs_.size()]);
@@ -145,53 +147,72 @@ class Components {
     }
   }
 
+  const Runs& runs() const { return runs_; }
+  std::int64_t count() const { return count_; }
+
+  // f(component_of) with a function from a run's number to its component's, 1
+  // to count().
+  template <class F>
+  decltype(auto) visit_labels(F&& f) const {
+    if (wide_) return f([p = wide_.get()](std::int64_t run) { return ~p[run]; });
+    return f([p = narrow_.get()](std::int64_t run) { return ~std::int64_t{p[run]}; });
+  }
+
+ private:
   template <class Index, class Pairs>
-  void join(const Neighbours& neighbours, Index* parent, Pairs&& pairs) {
+  void join(const Neighbours& neighbours, Index* parent, const Pairs& pairs) {
     const std::int64_t min_pixels = 1 << 16;
     const Slabs slabs(runs_.rows(), min_pixels / std::max<std::int64_t>(runs_.length(), 1));
-    const auto touching = [&](std::int64_t row, std::int64_t other, bool diagonal, auto&& unite) {
-      if (runs_.empty(other)) return;
-      if (diagonal)
-        pairs(std::true_type{}, row, other, unite);
-      else
-        pairs(std::false_type{}, row, other, unite);
-    };
     slabs.run([&](std::int64_t, std::int64_t begin, std::int64_t end) {
       for (auto run = runs_.first(begin); run < runs_.first(end); ++run)
         parent[run] = static_cast<Index>(run);
-      Neighbours::Walk walk(neighbours, begin);
-      Ticker tick(64);
-      for (std::int64_t row = begin; row < end; ++row, walk.next(), tick()) {
-        if (runs_.empty(row)) continue;
-        walk.for_each([&](std::int64_t other, bool diagonal) {
-          if (other < begin) return;
-          touching(row, other, diagonal, [parent](std::int64_t a, std::int64_t b) {
+      join_rows(
+          neighbours, pairs, begin, end, [begin](std::int64_t other) { return other >= begin; },
+          [parent](std::int64_t a, std::int64_t b) {
             unite(parent, static_cast<Index>(a), static_cast<Index>(b));
           });
-        });
-      }
     });
     for (std::int64_t slab = 1; slab < slabs.count; ++slab) {
       const std::int64_t begin = slabs.begin(slab);
       const std::int64_t seam = std::min(neighbours.reach(), slabs.end(slab) - begin);
       parallel_for(seam, 64, [&](std::int64_t from, std::int64_t to) {
-        Neighbours::Walk walk(neighbours, begin + from);
-        for (std::int64_t row = begin + from; row < begin + to; ++row, walk.next()) {
-          if (runs_.empty(row)) continue;
-          walk.for_each([&](std::int64_t other, bool diagonal) {
-            if (other >= begin) return;
-            touching(row, other, diagonal, [parent](std::int64_t a, std::int64_t b) {
+        join_rows(
+            neighbours, pairs, begin + from, begin + to,
+            [begin](std::int64_t other) { return other < begin; },
+            [parent](std::int64_t a, std::int64_t b) {
               unite_shared(parent, static_cast<Index>(a), static_cast<Index>(b));
             });
-          });
-        }
       });
     }
     number(parent);
   }
 
-  // Replaces every run's parent by the complement of its component's number: whoever climbs a path
-  // meanwhile knows where it ends.
+  // Unites the runs of rows [begin, end) with those they touch in the rows
+  // before that are wanted.
+  template <class Pairs, class Wanted, class Unite>
+  void join_rows(const Neighbours& neighbours, const Pairs& pairs, std::int64_t begin,
+                 std::int64_t end, Wanted&& wanted, Unite&& unite) {
+    const std::vector<Word> none(runs_.words());
+    std::vector<Word> covered(runs_.words());
+    Neighbours::Walk walk(neighbours, begin);
+    Ticker tick(64);
+    for (std::int64_t row = begin; row < end; ++row, walk.next(), tick()) {
+      if (runs_.empty(row)) continue;
+      const std::int64_t cover = walk.cover();
+      if (cover >= 0) pairs.straight(runs_, row, cover, covered.data());
+      walk.for_each([&](std::int64_t other, bool diagonal) {
+        if (!wanted(other) || runs_.empty(other)) return;
+        const Word* const known = (cover >= 0 && other != cover ? covered : none).data();
+        if (diagonal)
+          pairs.template for_each<true>(runs_, row, other, known, unite);
+        else
+          pairs.template for_each<false>(runs_, row, other, known, unite);
+      });
+    }
+  }
+
+  // Replaces every run's parent by the complement of its component's number:
+  // whoever climbs a path meanwhile knows where it ends.
   template <class Index>
   void number(Index* parent) {
     const std::int64_t grain = 1 << 17, blocks = (runs_.size() + grain - 1) / grain;

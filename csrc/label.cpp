@@ -1,4 +1,5 @@
-// Connected components of an image: bits, union-find on runs, one pass that writes the labels.
+// Connected components of an image: bits, union-find on runs, one pass that
+// writes the labels.
 #include "kernels/label.hpp"
 #include "components.hpp"
 #include "paint.hpp"
@@ -6,7 +7,8 @@
 namespace msf {
 namespace {
 
-// What skimage compares: floats are cut to integers. NaN differs from all, itself included.
+// What skimage compares: floats are cut to integers. NaN differs from all,
+// itself included.
 template <class T>
 auto key(T value) {
   if constexpr (std::is_same_v<T, double>)
@@ -31,54 +33,77 @@ Runs label_runs(const T* image, const Grid& grid, Background is_background) {
   });
 }
 
-// Pairs of touching runs of the same label. Straight: where either run starts and the pixels are
-// equal. Diagonally: where both rows change at the same place and the pixels across it are equal.
+// Pairs of touching runs of the same label. Straight: where either run starts
+// and the pixels are equal. Diagonally: where both rows change at the same
+// place and the pixels across it are equal.
 template <class T>
 struct LabelPairs {
   const T* image;
 
   template <bool diagonal, class F>
-  void operator()(std::bool_constant<diagonal>, const Runs& runs, std::int64_t row_a,
-                  std::int64_t row_b, F&& f) const {
+  void for_each(const Runs& runs, std::int64_t row_a, std::int64_t row_b, const Word* known,
+                F&& f) const {
+    const std::int64_t length = runs.length();
     const Word *a = runs.inside(row_a), *b = runs.inside(row_b);
     const Word *starts_a = runs.starts(row_a), *starts_b = runs.starts(row_b);
-    const T *x = image + row_a * runs.length(), *y = image + row_b * runs.length();
+    const T *x = image + row_a * length, *y = image + row_b * length;
     std::int64_t run_a = runs.first(row_a) - 1, run_b = runs.first(row_b) - 1;
-    Word before_a = 0, before_b = 0;
+    Word before_a = 0, before_b = 0, known_before = 0;
     for (std::int64_t w = 0; w < runs.words(); ++w) {
-      const std::int64_t c = 64 * w;
       const Word sa = starts_a[w], sb = starts_b[w];
-      Word pairs = a[w] & b[w] & (sa | sb);
-      if (pairs) pairs &= equal_word(x + c, y + c, std::min<std::int64_t>(64, runs.length() - c));
+      Word pairs = a[w] & b[w] & (sa | sb) & ~known[w];
+      if (pairs) pairs &= equal_word(x, y, 64 * w, length, 0);
       for (; pairs; pairs &= pairs - 1) {
         const Word up_to = pairs ^ (pairs - 1);
         f(run_a + std::popcount(sa & up_to), run_b + std::popcount(sb & up_to));
       }
       if constexpr (diagonal) {
         const Word left_a = a[w] << 1 | before_a, left_b = b[w] << 1 | before_b;
-        const Word ends_a = left_a & (sa | ~a[w]), ends_b = left_b & (sb | ~b[w]);
-        for (Word d = sa & ends_b; d; d &= d - 1) {
-          const std::int64_t k = std::countr_zero(d);
-          if (key(x[c + k]) != key(y[c + k - 1])) continue;
-          const Word lower = (d & -d) - 1, up_to = lower << 1 | 1;
-          f(run_a + std::popcount(sa & up_to), run_b + std::popcount(sb & lower));
+        Word down = sa & left_b & (sb | ~b[w]) & ~known[w];
+        Word up = sb & left_a & (sa | ~a[w]) & ~(known[w] << 1 | known_before);
+        if (down) down &= equal_step(x, y, 64 * w, length);
+        if (up) up &= equal_step(y, x, 64 * w, length);
+        for (; down; down &= down - 1) {
+          const Word up_to = down ^ (down - 1);
+          f(run_a + std::popcount(sa & up_to), run_b + std::popcount(sb & (up_to >> 1)));
         }
-        for (Word d = ends_a & sb; d; d &= d - 1) {
-          const std::int64_t k = std::countr_zero(d);
-          if (key(x[c + k - 1]) != key(y[c + k])) continue;
-          const Word lower = (d & -d) - 1, up_to = lower << 1 | 1;
-          f(run_a + std::popcount(sa & lower), run_b + std::popcount(sb & up_to));
+        for (; up; up &= up - 1) {
+          const Word up_to = up ^ (up - 1);
+          f(run_a + std::popcount(sa & (up_to >> 1)), run_b + std::popcount(sb & up_to));
         }
       }
       run_a += std::popcount(sa);
       run_b += std::popcount(sb);
       before_a = a[w] >> 63;
       before_b = b[w] >> 63;
+      known_before = known[w] >> 63;
     }
   }
 
-  static Word equal_word(const T* x, const T* y, std::int64_t n) {
-    return pack_word([=](std::int64_t c) { return key(x[c]) == key(y[c]); }, 0, n);
+  void straight(const Runs& runs, std::int64_t row_a, std::int64_t row_b, Word* touching) const {
+    const std::int64_t length = runs.length();
+    const T *x = image + row_a * length, *y = image + row_b * length;
+    for (std::int64_t w = 0; w < runs.words(); ++w) {
+      touching[w] = runs.inside(row_a)[w] & runs.inside(row_b)[w];
+      if (touching[w]) touching[w] &= equal_word(x, y, 64 * w, length, 0);
+    }
+  }
+
+  // Bit k: whether x[c + k] equals y[c + k - shift], up to the end of the row;
+  // c >= shift.
+  static Word equal_word(const T* x, const T* y, std::int64_t c, std::int64_t length, int shift) {
+    const auto equal = [=](std::int64_t i) { return key(x[i]) == key(y[i - shift]); };
+    const std::int64_t n = length - c;
+    if (n >= 64) return pack_word(equal, c);
+    // As in pack_row: the row's last 64 pixels if there are as many, as a whole
+    // vector is faster.
+    return length - shift >= 64 ? pack_word(equal, length - 64) >> (64 - n)
+                                : pack_word(equal, c, n);
+  }
+
+  // The same for a shift of one; the bit of y[-1] is 0.
+  static Word equal_step(const T* x, const T* y, std::int64_t c, std::int64_t length) {
+    return c > 0 ? equal_word(x, y, c, length, 1) : equal_word(x + 1, y + 1, 0, length - 1, 1) << 1;
   }
 };
 
