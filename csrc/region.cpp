@@ -35,22 +35,30 @@ void and_shifted(Word* to, const Word* from, std::int64_t words, std::int64_t sh
   }
 }
 
-// Sums over runs of pixels. Pixel i of a run goes to lane i % 8: vector registers of every width
-// add in the same order.
+// Sums over marked pixels of rows. Pixel x of a row goes to lane x % 8: vector registers of every
+// width add in the same order.
 struct LaneSums {
   static constexpr int lanes = 8;
   double sum[lanes] = {}, squares[lanes] = {};
 
+  // Pixels 64 w + i of a row of `length` for the bits i of word w.
   template <class T>
-  void add(const T* __restrict pixels, std::int64_t n) {
-    std::int64_t i = 0;
-    for (; i + lanes <= n; i += lanes)
-      for (int lane = 0; lane < lanes; ++lane) add(pixels[i + lane], lane);
-    for (int lane = 0; i < n; ++i, ++lane) add(pixels[i], lane);
+  void add(const T* __restrict row, std::int64_t length, std::int64_t w, Word marked) {
+    while (marked != 0) {
+      const int group = std::countr_zero(marked) / lanes * lanes;
+      const auto bits = static_cast<unsigned>(marked >> group & 0xff);
+      const std::int64_t x = w * word_bits + group;
+      if (x + lanes <= length) {
+        for (int lane = 0; lane < lanes; ++lane) add_if(bits >> lane & 1, row[x + lane], lane);
+      } else {
+        for (int lane = 0; x + lane < length; ++lane) add_if(bits >> lane & 1, row[x + lane], lane);
+      }
+      marked &= ~(Word{0xff} << group);
+    }
   }
   template <class T>
-  void add(T pixel, int lane) {
-    const double value = static_cast<double>(pixel);
+  void add_if(bool marked, T pixel, int lane) {
+    const double value = marked ? static_cast<double>(pixel) : 0.0;
     sum[lane] += value;
     squares[lane] += value * value;
   }
@@ -360,17 +368,30 @@ inline void Region::spread(std::int64_t place, Span span, const Link& link) {
   enqueue(other, span.begin, span.end);
 }
 
+// Makes the region's rows known in the wider interval, on all threads, and queues those from which
+// it may grow.
+void Region::go_on() {
+  widened_ = false;
+  const auto compare = [&](std::int64_t begin, std::int64_t end) {
+    grid_.walk(begin, end, [&](std::int64_t row, std::int64_t place) {
+      if (!(state_[place] & touched) || eroded_) return;
+      compare_row(row, &remaining_[place * grid_.words]);
+      leave_visited_out(place);
+      state_[place] |= known;
+    });
+  };
+  for_rows(compare, true);
+  grid_.walk(0, grid_.rows, [&](std::int64_t, std::int64_t place) {
+    if (!(state_[place] & touched)) return;
+    know(place);
+    enqueue(place, 0, grid_.words);
+  });
+}
+
 std::int64_t Region::grow(const Array& seeds, bool force, int connectivity, std::int64_t limit) {
   const std::vector<Link> links = this->links(connectivity);
   queue_.clear();
-  if (widened_) {
-    grid_.walk(0, grid_.rows, [&](std::int64_t, std::int64_t place) {
-      if (!(state_[place] & touched)) return;
-      know(place);
-      enqueue(place, 0, grid_.words);
-    });
-    widened_ = false;
-  }
+  if (widened_) go_on();
   for (std::int64_t i = 0; i < seeds.shape[0]; ++i) {
     const Pixel seed = locate(seeds, i);
     if (!offer(seed, force)) continue;
@@ -471,22 +492,18 @@ Moments Region::moments() {
     const auto add = [&](std::int64_t begin, std::int64_t end) {
       LaneSums sums;
       Moments& part = parts[begin / grain];
-      std::vector<Word> fresh(grid_.words);
       grid_.walk(begin, end, [&](std::int64_t row, std::int64_t place) {
         if (!(state_[place] & touched)) return;
+        const T* const pixels = image_.as<T>() + row * grid_.length;
         const Word* const visited = &visited_[place * grid_.words];
         Word* const summed = &summed_[place * grid_.words];
-        Word any = 0;
         for (std::int64_t w = 0; w < grid_.words; ++w) {
-          any |= fresh[w] = visited[w] ^ summed[w];
+          const Word fresh = visited[w] ^ summed[w];
+          if (fresh == 0) continue;
           summed[w] = visited[w];
+          part.count += std::popcount(fresh);
+          sums.add(pixels, grid_.length, w, fresh);
         }
-        if (any == 0) return;
-        const T* const pixels = image_.as<T>() + row * grid_.length;
-        for_each_run(fresh.data(), grid_.length, [&](std::int64_t first, std::int64_t last) {
-          part.count += last - first;
-          sums.add(pixels + first, last - first);
-        });
       });
       sums.add_to(part);
     };

@@ -117,6 +117,7 @@ class Region {
   void for_rows(F&& body, bool sparse) const;
   void know(std::int64_t place);
   void know_all();
+  void go_on();
   void compare_row(std::int64_t row, Word* bits) const;
   const Word* raw(std::int64_t row, std::int64_t place);
   void erode_row(std::int64_t row, std::int64_t place);
