@@ -48,19 +48,28 @@ class Case:
                 self.same(ours, call())
 
 
-def paired(calls: dict[str, Call], budget_s: float = 3.0, most: int = 25) -> dict[str, float]:
-    """Median milliseconds of each call; all run in turn, so that drift hits them alike."""
+def paired(calls: dict[str, Call], budget_s: float = 1.0, most: int = 25) -> dict[str, float]:
+    """Median milliseconds of each call; all run in turn, so that drift hits them alike.
+
+    Calls more than five times slower than the fastest are not close: three rounds do for them.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():  # warm-up: page faults, thread pools, compiled kernels
-        call()
+
+    def timed(name: str) -> float:
+        start = time.perf_counter()
+        result = calls[name]()
+        seconds = time.perf_counter() - start
+        del result
+        return seconds
+
+    warm = {name: timed(name) for name in calls}  # page faults, thread pools, compiled kernels
+    slow = {name for name in calls if warm[name] > 5 * min(warm.values())}
     end = time.perf_counter() + budget_s * len(calls)
     for round_ in range(most):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            result = call()
-            times[name].append(time.perf_counter() - start)
-            del result
-        if time.perf_counter() > end and round_ >= 4:
+        for name in calls:
+            if round_ < 3 or name not in slow:
+                times[name].append(timed(name))
+        if time.perf_counter() > end and round_ >= 6:
             break
     return {name: 1e3 * statistics.median(t) for name, t in times.items()}
 
@@ -75,19 +84,45 @@ def with_threads(n: int, call: Call) -> Call:
     return limited
 
 
+def on_one_thread(call: Call) -> Call:
+    """An OpenCV call limited to one thread."""
+    import cv2
+
+    def limited() -> Any:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            return call()
+        finally:
+            cv2.setNumThreads(threads)
+
+    return limited
+
+
 def measure(case: Case) -> dict[str, Any]:
-    """One row: milliseconds of ours (1 and 2 threads), of each rival, of a plain copy."""
+    """One row: milliseconds of ours (1 and 2 threads), of each rival, of a plain copy.
+
+    `best` is the fastest rival as it comes, `best_1` the fastest with OpenCV held to one thread.
+    """
     image, calls = case.build()
     case.check(calls)
     ours = calls.pop("medseg_fast")
+    single = {
+        f"{name}, 1 thread": on_one_thread(call)
+        for name, call in calls.items()
+        if name.startswith("OpenCV")
+    }
     target = np.empty_like(image)
     timed = {
         "ours_1": with_threads(1, ours),
         "ours_2": with_threads(2, ours),
         "copy": lambda: np.copyto(target, image),
         **calls,
+        **single,
     }
     times = paired(timed)
-    rivals = {name: times[name] for name in calls}
-    best = min(rivals, key=rivals.__getitem__) if rivals else None
-    return {"case": case, "times": times, "rivals": rivals, "best": best}
+    rivals = {name: times[name] for name in (*calls, *single)}
+    best = min(calls, key=rivals.__getitem__, default=None)
+    alone = [name for name in rivals if f"{name}, 1 thread" not in rivals]
+    best_1 = min(alone, key=rivals.__getitem__, default=None)
+    return {"case": case, "times": times, "rivals": rivals, "best": best, "best_1": best_1}
