@@ -135,15 +135,14 @@ def _confidence():
                 mean, deviation = values.mean(), values.std(ddof=1)
         return mask
 
+    def by_itk():
+        grown = sitk.ConfidenceConnected(itk, point, iterations, multiplier, 1)
+        return sitk.GetArrayViewFromImage(grown) != 0  # a view does not keep its image alive
+
     return image, {
         "medseg_fast": lambda: ms.confidence_connected(image, SEED, multiplier, iterations),
         "numpy + cc3d": by_numpy,
-        "SimpleITK": lambda: (
-            sitk.GetArrayViewFromImage(
-                sitk.ConfidenceConnected(itk, point, iterations, multiplier, 1)
-            )
-            != 0
-        ),
+        "SimpleITK": by_itk,
     }
 
 
