@@ -60,6 +60,11 @@ def operation(
     return decorate
 
 
+def mask_like(image: Any, /, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    """The `result` of an operation that returns a mask of its first argument's shape."""
+    return image.shape, np.bool_
+
+
 def specs_of(result: Any) -> list[tuple[tuple[int, ...], Any]]:
     """What an operation's `result` told, as a list: one (shape, dtype) or a tuple of them."""
     shape, *_ = result

@@ -192,8 +192,3 @@ class Growth:
             return False
         self._region.paint(self._flatten(seen), value, copy)
         return True
-
-
-def mask_like(image: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-    """Shape and dtype of a mask, for tracing."""
-    return image.shape, np.bool_

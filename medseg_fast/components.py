@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from medseg_fast import _checks
 from medseg_fast._cpu import core
-from medseg_fast._dispatch import operation
+from medseg_fast._dispatch import mask_like, operation
 
 
 def _connectivity(op: str, value: Any, ndim: int) -> int:
@@ -194,10 +194,6 @@ def _mask(op: str, value: Any, name: str = "mask") -> NDArray[np.bool_]:
     return array if array.dtype.kind == "b" else array != 0
 
 
-def _mask_like(mask: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-    return mask.shape, np.bool_
-
-
 def _like(labels: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     return labels.shape, labels.dtype
 
@@ -296,7 +292,7 @@ def _remove_small_labels(op: str, labels: NDArray[Any], limit: int, out: NDArray
     core.keep_labels(labels, sizes > limit, out)
 
 
-@operation(result=_mask_like)
+@operation(result=mask_like)
 def remove_small_holes(
     ar: ArrayLike,
     area_threshold: Any = _DEPRECATED,
@@ -370,7 +366,7 @@ def remove_small_holes(
     return _checks.finish(filled, written)
 
 
-@operation(result=_mask_like)
+@operation(result=mask_like)
 def largest_component(
     mask: ArrayLike, connectivity: int | None = None, *, out: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_]:
@@ -417,7 +413,7 @@ def largest_component(
     return _checks.finish(component, written)
 
 
-@operation(result=_mask_like)
+@operation(result=mask_like)
 def fill_holes(
     mask: ArrayLike,
     structure: ArrayLike | None = None,

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks, _region
-from medseg_fast._dispatch import operation
-from medseg_fast._region import Growth, Seeds, mask_like
+from medseg_fast._dispatch import mask_like, operation
+from medseg_fast._region import Growth, Seeds
 
 
 def _image_like(image: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks
 from medseg_fast._cpu import core
-from medseg_fast._dispatch import operation
+from medseg_fast._dispatch import mask_like, operation
 
 
 def _above(dtype: np.dtype[Any], limit: float) -> Any:
@@ -27,11 +27,7 @@ def _above(dtype: np.dtype[Any], limit: float) -> Any:
     return max(least, math.floor(limit) + 1) if limit >= least else least
 
 
-def _mask_like(image: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-    return image.shape, np.bool_
-
-
-@operation(result=_mask_like)
+@operation(result=mask_like)
 def apply_hysteresis_threshold(
     image: ArrayLike,
     low: float | ArrayLike,

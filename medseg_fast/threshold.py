@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks
 from medseg_fast._cpu import core
-from medseg_fast._dispatch import operation
+from medseg_fast._dispatch import mask_like, operation
 
 
-def _mask_like(image: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-    return image.shape, np.bool_
-
-
-@operation(result=_mask_like)
+@operation(result=mask_like)
 def threshold(
     image: ArrayLike,
     t: float,
