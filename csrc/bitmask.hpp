@@ -50,7 +50,7 @@ inline Word pack64(const std::uint8_t* bytes) {
 
 // The value as an integer of the same order, so that float16 needs no conversion; -0 comes right
 // below +0, NaN above inf or below -inf.
-inline std::int16_t order_key(float16 value) {
+inline std::int16_t signed_key(float16 value) {
   const auto bits = std::bit_cast<std::int16_t>(value);
   return static_cast<std::int16_t>(bits ^ ((bits >> 15) & 0x7fff));
 }
@@ -66,10 +66,10 @@ template <>
 struct Interval<float16> {
   std::int16_t lower, upper;
   Interval(float16 low, float16 high)  // both zeros are one number
-      : lower(low == float16(0) ? -1 : order_key(low)),
-        upper(high == float16(0) ? 0 : order_key(high)) {}
+      : lower(low == float16(0) ? -1 : signed_key(low)),
+        upper(high == float16(0) ? 0 : signed_key(high)) {}
   bool operator()(float16 value) const {
-    const std::int16_t key = order_key(value);
+    const std::int16_t key = signed_key(value);
     return (key >= lower) & (key <= upper);
   }
 };

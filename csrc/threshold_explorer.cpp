@@ -16,11 +16,11 @@
 #include <algorithm>
 #include <bit>
 #include <memory>
-#include <type_traits>
 
 #include "bucket_queue.hpp"
 #include "kernels/threshold_explorer.hpp"
 #include "neighbours.hpp"
+#include "order_key.hpp"
 #include "parallel.hpp"
 
 namespace msf {
@@ -28,26 +28,6 @@ namespace {
 
 constexpr std::int64_t grain = 1 << 16;
 enum : std::uint8_t { border = 1, reached = 2 };
-
-template <class T>
-using Bits = std::conditional_t<
-    sizeof(T) == 1, std::uint8_t,
-    std::conditional_t<sizeof(T) == 2, std::uint16_t,
-                       std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>>;
-
-// Unsigned integers in the order of the values, -0 equal to +0; not for NaN.
-template <class T>
-Bits<T> ordered(T value) {
-  using U = Bits<T>;
-  constexpr U sign = U{1} << (8 * sizeof(T) - 1);
-  if constexpr (is_float<T>) {
-    U bits = std::bit_cast<U>(value);
-    if (bits == sign) bits = 0;
-    return static_cast<U>(bits & sign ? ~bits : bits | sign);
-  } else {
-    return static_cast<U>(std::is_signed_v<T> ? static_cast<U>(value) ^ sign : value);
-  }
-}
 
 // Sorts distinct voxels ascending: in a bitmap where they are dense, by comparison elsewhere.
 class PositionSort {
@@ -83,7 +63,7 @@ void exclude_nan(const T* image, std::int64_t n, std::uint8_t* status) {
 
 template <class T, class Index>
 Levels flood(const Array& image, std::int64_t seed, int connectivity, bool brighter, Index* order) {
-  using Key = Bits<T>;  // a cost: lower is better
+  using Key = OrderKey<T>;  // a cost: lower is better
   const VoxelNeighbours neighbours(image, connectivity);
   const std::int64_t n = image.size();
   const T* values = image.as<T>();
@@ -92,7 +72,7 @@ Levels flood(const Array& image, std::int64_t seed, int connectivity, bool brigh
   neighbours.mark_border(status.get(), border);
   if constexpr (is_float<T>) exclude_nan(values, n, status.get());
 
-  BucketQueue<Key, Index> queue(static_cast<Key>(ordered(values[seed]) ^ flip));
+  BucketQueue<Key, Index> queue(static_cast<Key>(order_key(values[seed]) ^ flip));
   PositionSort sort(n);
   Levels levels;
   Ticker tick;
@@ -108,7 +88,7 @@ Levels flood(const Array& image, std::int64_t seed, int connectivity, bool brigh
       neighbours.each(v, !(status[v] & border), [&](std::int64_t w) {
         if (status[w] & reached) return;
         status[w] |= reached;
-        const Key key = static_cast<Key>(ordered(values[w]) ^ flip);
+        const Key key = static_cast<Key>(order_key(values[w]) ^ flip);
         if (key <= level)
           order[tail++] = static_cast<Index>(w);
         else
