@@ -25,9 +25,9 @@ Image = pytest.importorskip("PIL.Image", reason="the command line needs the extr
 from click.testing import CliRunner, Result
 
 import medseg_fast as ms
-from medseg_fast import __main__, _methods, io
+from medseg_fast import __main__, io
 from medseg_fast._app import compare, demo, explore, files, measure, peers, render, rule, segment
-from medseg_fast._methods import METHODS
+from medseg_fast._methods import METHODS, Method, threshold
 from medseg_fast.cli import cli
 
 SCAN = io.example("ct_lung_tumour").image
@@ -443,9 +443,7 @@ def test_a_failing_peer_is_a_row() -> None:
     def fail(image: Any, **options: Any) -> Any:
         raise RuntimeError("too old")
 
-    method = _methods.Method(
-        "m", "f", "", METHODS["threshold"].run, (), peers.Peer("NumPy", "numpy", fail)
-    )
+    method = Method("m", "f", "", METHODS["threshold"].run, (), peers.Peer("NumPy", "numpy", fail))
     row = compare.compare(method, np.zeros((2, 2)), {}, threads=(1,), seconds=0)
     assert row.peer_ms is None
     assert "RuntimeError: too old" in compare.text_table([row])
@@ -519,8 +517,8 @@ def test_dice() -> None:
 @pytest.mark.parametrize(("t", "dtype"), [(3, np.int16), (2.5, np.uint8), (0.25, np.float32)])
 def test_split_is_a_strict_comparison(rng: np.random.Generator, t: float, dtype: Any) -> None:
     image = np.where(rng.random((9, 11)) < 0.3, t, rng.normal(t, 2, (9, 11))).astype(dtype)
-    assert_array_equal(_methods.split(image, t), image > t)
-    assert_array_equal(_methods.split(image, t, dark=True), image <= t)
+    assert_array_equal(threshold.split(image, t), image > t)
+    assert_array_equal(threshold.split(image, t, dark=True), image <= t)
 
 
 def test_picture_has_the_scale_of_the_patient() -> None:

@@ -1,0 +1,58 @@
+"""What a method of the command line and the demonstration is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from medseg_fast._app.peers import Peer
+
+Array = NDArray[Any]
+Run = Callable[..., tuple[Array, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a method: a keyword of its `run`, ``--`` and dashes on the command line.
+
+    `kind` is how its text is read, or the words to choose from. An "index" is one voxel, "z,y,x"
+    (a tuple); a "marker" is a label and a voxel, "label:z,y,x"; a "size" is one number for all axes
+    or one for each. `several` options may be given more than once and arrive as a list. Where there
+    is no default (None), the function's own holds.
+    """
+
+    name: str
+    kind: Literal["int", "float", "flag", "index", "marker", "size", "text"] | tuple[str, ...]
+    help: str
+    default: Any = None
+    required: bool = False
+    several: bool = False
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to segment.
+
+    ``run(image, **options)`` returns a mask (bool) or labels (integers), and what the method found
+    besides (a threshold) as a dict that can be written as JSON. `needs` is a module that it cannot
+    do without.
+    """
+
+    name: str
+    family: str
+    summary: str
+    run: Run
+    options: tuple[Option, ...] = ()
+    peer: Peer | None = None
+    needs: str | None = None
+
+
+# Options that several families share.
+LOWER = Option("lower", "float", "smallest intensity inside")
+UPPER = Option("upper", "float", "largest intensity inside")
+CONNECTIVITY = Option(
+    "connectivity", "int", "1: neighbours share a face; up to 2 or 3: also edges and corners"
+)
