@@ -66,7 +66,8 @@ def test_every_method(tmp_path: Path, name: str) -> None:
     result = run("segment", io.example(scan).image, "-o", output, *words, "--json")
     assert result.exit_code == 0, result.output
     volume, written = SCANS[scan].volume, io.read(output)
-    expected, _ = METHODS[name].run(volume.array, **options)
+    given = METHODS[name].arguments(options, volume.spacing)
+    expected, _ = METHODS[name].run(volume.array, **given)
     assert_array_equal(written.array, expected)
     assert written.array.dtype == np.min_scalar_type(int(expected.max()))
     np.testing.assert_allclose(written.affine_lps, volume.affine_lps, atol=1e-4)

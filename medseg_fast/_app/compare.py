@@ -51,6 +51,7 @@ def compare(
     image: Array,
     options: Mapping[str, Any],
     *,
+    spacing: tuple[float, ...] | None = None,
     threads: tuple[int, ...],
     seconds: float,
     peers: bool = True,
@@ -63,6 +64,8 @@ def compare(
     image : ndarray
     options : mapping
         Those of the method.
+    spacing : tuple of float, optional
+        Voxel size in mm, for methods that measure.
     threads : tuple of int
         Our numbers of threads to time; peers use their own default.
     seconds : float
@@ -71,10 +74,12 @@ def compare(
         False leaves the peer out.
     """
 
+    given = method.arguments(options, spacing)
+
     def ours(n: int) -> Callable[[], Any]:
         def call() -> Any:
             with ms.num_threads(n):
-                return method.run(image, **options)
+                return method.run(image, **given)
 
         return call
 
@@ -86,14 +91,14 @@ def compare(
         row.peer = f"{method.peer.library} {method.peer.version()}"
         run = method.peer.run
         try:
-            theirs = run(image, **options)
+            theirs = run(image, **given)
         except Exception as error:  # a rival that cannot do it must not end the table
             row.peer_error = f"{type(error).__name__}: {error}"
         else:
             row.identical = bool(np.array_equal(labels, theirs))
             row.differing = int(np.count_nonzero(labels != theirs))
             row.dice = dice(labels, theirs)
-            calls["peer"] = lambda: run(image, **options)
+            calls["peer"] = lambda: run(image, **given)
     times = interleaved(calls, seconds)
     row.peer_ms = times.pop("peer", None)
     row.ms = {int(n): t for n, t in times.items()}

@@ -98,7 +98,13 @@ def results(
             step(name)
             given = options(scan, name)
             row = compare(
-                METHODS[name], scan.image, given, threads=counts, seconds=seconds, peers=peers
+                METHODS[name],
+                scan.image,
+                given,
+                spacing=scan.spacing,
+                threads=counts,
+                seconds=seconds,
+                peers=peers,
             )
             rows.append(row)
         found.append((scan, rows))

@@ -70,7 +70,7 @@ def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, 
         volume = single(io.read(job.input), job.frame, job.channel)
         image = volume.array
     with timed("segment"):
-        labels, found = job.method.run(image, **job.options)
+        labels, found = job.method.run(image, **job.method.arguments(job.options, volume.spacing))
         labels = refined(labels, job)
     with timed("measure"):
         regions = measure(labels, volume.spacing, image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,8 +37,9 @@ class Method:
     """One way to segment.
 
     ``run(image, **options)`` returns a mask (bool) or labels (integers), and what the method found
-    besides (a threshold) as a dict that can be written as JSON. `needs` is a module that it cannot
-    do without.
+    besides (a threshold) as a dict that can be written as JSON; `peer` takes the same arguments.
+    With `in_mm` both also take the voxel size, ``spacing=``. `needs` is a module that it cannot do
+    without.
     """
 
     name: str
@@ -48,6 +49,13 @@ class Method:
     options: tuple[Option, ...] = ()
     peer: Peer | None = None
     needs: str | None = None
+    in_mm: bool = False
+
+    def arguments(
+        self, options: Mapping[str, Any], spacing: tuple[float, ...] | None
+    ) -> dict[str, Any]:
+        """The keywords of `run` and of the peer: the options, and the voxel size if it counts."""
+        return {**options, "spacing": spacing} if self.in_mm else dict(options)
 
 
 # Options that several families share.
