@@ -26,24 +26,28 @@ class Operation:
 
     `result` tells a tracing compiler the shape and dtype of the result from the arguments, without
     data: a function of the same arguments that returns one or a tuple of ``(shape, numpy dtype)``.
-    None: not traceable, runs eagerly. `mutates` names the parameters that, when neither None nor
-    False, make the call write to an argument.
+    None: not traceable, runs eagerly. `eager` names the parameters that, when neither None nor
+    False, keep a call out of a graph: it writes to an argument (``out=``), or only the data tell
+    the shape of its result.
+
+    A result that is one number may have another dtype for some data (the value of a constant
+    image, in the image's dtype); as a tensor it always has the dtype that `result` tells.
     """
 
     def __init__(
-        self, body: Callable[..., Any], result: Callable[..., Any] | None, mutates: Sequence[str]
+        self, body: Callable[..., Any], result: Callable[..., Any] | None, eager: Sequence[str]
     ) -> None:
-        self.name, self.body, self.result, self.mutates = body.__name__, body, result, mutates
+        self.name, self.body, self.result, self.eager = body.__name__, body, result, eager
         self.torch: Any = None  # its registered operators, set by _torch
 
 
 def operation(
-    *, result: Callable[..., Any] | None = None, mutates: Sequence[str] = ("out", "in_place")
+    *, result: Callable[..., Any] | None = None, eager: Sequence[str] = ("out", "in_place")
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function written for NumPy arrays accept the arrays of every supported library."""
 
     def decorate(body: Callable[P, R]) -> Callable[P, R]:
-        op = OPERATIONS[body.__name__] = Operation(body, result, mutates)
+        op = OPERATIONS[body.__name__] = Operation(body, result, eager)
         if (route := sys.modules.get("medseg_fast._torch")) is not None:
             route.register(op)
 

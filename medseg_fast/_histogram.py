@@ -123,7 +123,7 @@ def _rebinned(
     """Histogram of few distinct values, each with its count."""
     _require_finite(op, values[-1] if np.isnan(values[-1]) else values[0], values[-1])
     if len(values) == 1:
-        return weights, values
+        return weights, values.astype(np.float64) if values.dtype.kind == "i" else values
     counts, edges = np.histogram(values, nbins, weights=weights)
     return counts, (edges[:-1] + edges[1:]) / 2
 

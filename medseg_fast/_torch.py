@@ -10,16 +10,17 @@ torch.export and FakeTensorMode trace through it. Two overloads:
   ``...`` in the place of each tensor.
 
 A result that is a NumPy scalar (``threshold_otsu``) is a tensor without axes here, which the next
-operation takes where it wants a number.
+operation takes where it wants a number. Its dtype is the one that `result` tells, even where the
+data give NumPy's scalar another.
 
-What neither can say (a callable, ``out=``, a result whose shape depends on the data) runs outside
+What neither can say (a callable, ``out=``, a result whose shape only the data tell) runs outside
 the graph: torch.compile breaks the graph around the call.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ class _Registered:
         # An operator returns one tensor or a list; a union with a tuple may be either.
         returns = str(signature.return_annotation)
         self.many = "tuple" in returns or returns == "Any"
-        self.pure = [p for p in self.parameters if p.name not in op.mutates]
+        self.pure = [p for p in self.parameters if p.name not in op.eager]
         self.names = [p.name for p in self.pure]
         typed = _torch_schema.schema(self.pure)
         self.typed = typed and self._define(op.name, typed, self._by_name)
@@ -70,7 +71,8 @@ class _Registered:
     def _define(self, name: str, schema: str, read: Callable[..., dict[str, Any]]) -> Any:
         def kernel(*args: Any, **kwargs: Any) -> Any:
             args, kwargs = self.as_called(read(*args, **kwargs))
-            return self._wrap(_run(self.op, args, kwargs, fresh=True))
+            result = _run(self.op, args, kwargs, fresh=True)
+            return self._wrap(self._as_told(result, args, kwargs))
 
         def fake(*args: Any, **kwargs: Any) -> Any:
             args, kwargs = self.as_called(read(*args, **kwargs))
@@ -86,6 +88,12 @@ class _Registered:
         torch.library.register_autograd(f"medseg_fast::{name}", backward, lib=_LIBRARY)
         packet, _, overload = name.partition(".")
         return getattr(getattr(torch.ops.medseg_fast, packet), overload or "default")
+
+    def _as_told(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result with the dtype that tracing is told; NumPy's may depend on the data."""
+        if not isinstance(result, torch.Tensor) or result.ndim:
+            return result
+        return result.to(_tell(self.op, args, kwargs)[0][1])
 
     def _wrap(self, result: Any) -> Any:
         if self.many:
@@ -107,7 +115,7 @@ class _Registered:
             return None
         named.update(kwargs)
         for p in self.parameters:
-            if p.name in self.op.mutates:
+            if p.name in self.op.eager:
                 value = named.pop(p.name, None)
                 if value is not None and value is not False:
                     return None
@@ -213,22 +221,33 @@ def _run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], *, fresh:
 
 def _trace(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Empty tensors of the shape and dtype that the operation's `result` tells."""
-    device: torch.device | None = None
+    tensors = (t for t in _leaves((args, tuple(kwargs.values()))) if isinstance(t, torch.Tensor))
+    device = next((t.device for t in tensors), None)
+    empty = tuple(torch.empty(s, dtype=d, device=device) for s, d in _tell(op, args, kwargs))
+    return empty[0] if len(empty) == 1 else empty
+
+
+def _tell(
+    op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[tuple[tuple[int, ...], torch.dtype]]:
+    """What the operation's `result` says of a call with tensors."""
 
     def describe(value: Any) -> Any:
-        nonlocal device
         if isinstance(value, torch.Tensor):
-            device = device or value.device
             return _Spec(tuple(value.shape), _DTYPES[value.dtype])
         return tuple(map(describe, value)) if isinstance(value, tuple) else value
 
-    def empty(shape: tuple[int, ...], dtype: Any) -> torch.Tensor:
-        return torch.empty(shape, dtype=_TORCH_DTYPES[np.dtype(dtype)], device=device)
-
     assert op.result is not None
     told = op.result(*map(describe, args), **{k: describe(v) for k, v in kwargs.items()})
-    tensors = tuple(empty(*spec) for spec in specs_of(told))
-    return tensors[0] if len(tensors) == 1 else tensors
+    return [(shape, _TORCH_DTYPES[np.dtype(dtype)]) for shape, dtype in specs_of(told)]
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _leaves(part)
+    else:
+        yield value
 
 
 for _operation in OPERATIONS.values():

@@ -60,7 +60,23 @@ def counts_of(
     return counts[inner], centers[inner]
 
 
-@operation()
+def center_dtype(image: Any, hist: Any = None) -> np.dtype[Any]:
+    """The dtype of the values that bins stand for, as `counts_of` returns them."""
+    if hist is None:
+        dtype = np.dtype(np.bool_ if image is None else image.dtype)
+        integer = np.dtype(np.int64 if dtype.kind in "iu" else np.float64)
+        return dtype if dtype.kind == "f" else integer
+    if hasattr(hist, "dtype"):
+        return np.dtype(np.int64)  # bins 0, 1, 2, ...
+    *_, centers = hist
+    return np.dtype(getattr(centers, "dtype", None) or np.asarray(centers).dtype)
+
+
+def _one_center(image: Any = None, *args: Any, hist: Any = None, **kwargs: Any) -> tuple[Any, Any]:
+    return (), center_dtype(image, hist)
+
+
+@operation(result=_one_center)
 def threshold_otsu(
     image: ArrayLike | None = None, nbins: int = 256, *, hist: Hist | None = None
 ) -> Any:
@@ -79,7 +95,8 @@ def threshold_otsu(
     -------
     threshold : scalar
         Pixels above it are foreground. int64 for integers, the image's dtype for floats, float64
-        for bool. The value of a constant image, in its dtype. Of equal maxima the smallest.
+        for bool. The value of a constant image, in its dtype (but a tensor's dtype never depends on
+        the data). Of equal maxima the smallest.
 
     Warns
     -----
@@ -156,7 +173,7 @@ def _otsu_index(counts: NDArray[Any], centers: NDArray[Any]) -> int:
     return int(present[best])
 
 
-@operation()
+@operation(result=_one_center)
 def threshold_yen(
     image: ArrayLike | None = None, nbins: int = 256, *, hist: Hist | None = None
 ) -> Any:
@@ -216,7 +233,7 @@ def threshold_yen(
     return centers[criterion.argmax()]
 
 
-@operation()
+@operation(result=_one_center, eager=("return_all",))
 def threshold_isodata(
     image: ArrayLike | None = None,
     nbins: int = 256,
@@ -281,7 +298,7 @@ def threshold_isodata(
     return found if return_all else found[0]
 
 
-@operation()
+@operation(result=_one_center)
 def threshold_triangle(image: ArrayLike, nbins: int = 256) -> Any:
     """Threshold farthest from the line between the histogram's peak and its longer tail.
 
@@ -296,7 +313,8 @@ def threshold_triangle(image: ArrayLike, nbins: int = 256) -> Any:
     -------
     threshold : scalar
         Pixels above it are foreground. int64 for integers, the image's dtype for floats, float64
-        for bool. The value of a constant image, in its dtype.
+        for bool. The value of a constant image, in its dtype (but a tensor's dtype never depends on
+        the data).
 
     Raises
     ------
@@ -336,7 +354,7 @@ def threshold_triangle(image: ArrayLike, nbins: int = 256) -> Any:
     return centers[last - level if flip else level]
 
 
-@operation()
+@operation(result=_one_center)
 def threshold_minimum(
     image: ArrayLike | None = None,
     nbins: int = 256,

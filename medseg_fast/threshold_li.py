@@ -17,7 +17,13 @@ from medseg_fast._histogram import bounds, occupied
 _SAMPLE = 1 << 16
 
 
-@operation()
+def _mean_like(image: Any, **kwargs: Any) -> tuple[tuple[()], np.dtype[Any]]:
+    """Means are float64, those of floats in the image's dtype."""
+    dtype = np.dtype(image.dtype)
+    return (), dtype if dtype.kind == "f" else np.dtype(np.float64)
+
+
+@operation(result=_mean_like)
 def threshold_mean(image: ArrayLike) -> Any:
     """Threshold at the mean value.
 
@@ -67,7 +73,7 @@ def threshold_mean(image: ArrayLike) -> Any:
     return array.dtype.type(mean)
 
 
-@operation()
+@operation(result=_mean_like)
 def threshold_li(
     image: ArrayLike,
     *,
@@ -94,8 +100,8 @@ def threshold_li(
     -------
     threshold : scalar
         Pixels above it are foreground. float64 for integers, the image's dtype for floats. The
-        value of a constant image in its dtype, NaN if all pixels are NaN or there is none, 0.0 if
-        they are infinite of both signs.
+        value of a constant image in its dtype (but a tensor's dtype never depends on the data), NaN
+        if all pixels are NaN or there is none, 0.0 if they are infinite of both signs.
 
     Raises
     ------

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks
 from medseg_fast._cpu import core
 from medseg_fast._dispatch import operation
-from medseg_fast.threshold_histogram import Hist, counts_of, prepare
+from medseg_fast.threshold_histogram import Hist, center_dtype, counts_of, prepare
 
 
-@operation()
+def _centers(
+    image: Any = None, classes: int = 3, nbins: int = 256, *, hist: Any = None
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    return (max(classes - 1, 0),), center_dtype(image, hist)
+
+
+@operation(result=_centers)
 def threshold_multiotsu(
     image: ArrayLike | None = None,
     classes: int = 3,

@@ -160,6 +160,76 @@ def test_compiles_into_one_graph(backend, t):
         assert compiled(image, t) == both(image, t)
 
 
+THRESHOLDS = ["otsu", "yen", "isodata", "triangle", "minimum", "li", "mean"]
+
+
+@pytest.mark.parametrize("method", THRESHOLDS)
+def test_found_threshold_compiles_into_one_graph(method):
+    find = getattr(ms, f"threshold_{method}")
+    args, _ = example(f"threshold_{method}", np.float32)
+    image = torch.from_numpy(args[0])
+
+    def segment(image):
+        return ms.threshold(image, find(image))
+
+    mask = torch.compile(segment, fullgraph=True, backend="aot_eager")(image)
+    assert_array_equal(mask.numpy(), ms.threshold(args[0], find(args[0])))
+    assert 0 < mask.sum() < mask.numel()
+
+
+def test_multiotsu_compiles_into_one_graph():
+    def classes(image):
+        return torch.bucketize(image, ms.threshold_multiotsu(image, classes=4))
+
+    image = torch.from_numpy(example("threshold_multiotsu", np.float32)[0][0])
+    compiled = torch.compile(classes, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(image), classes(image))
+    assert classes(image).unique().tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("method", THRESHOLDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtype_of_a_threshold_does_not_depend_on_the_data(method, dtype):
+    """NumPy's scalar is the pixel of a constant image, as scikit-image's; a tensor's dtype stays."""
+    find = getattr(ms, f"threshold_{method}")
+    constant = torch.ones(4, 6).to(getattr(torch, dtype))
+    two = constant.clone()
+    two[:2] = 0
+    means = method in ("mean", "li")
+    expected = torch.float64 if means or dtype == "bool" else torch.int64
+    if dtype.startswith("float"):
+        expected = constant.dtype
+    if method != "minimum":
+        t = find(constant)
+        assert t.shape == ()
+        assert (t.dtype, t.item()) == (expected, 1)
+        assert find(constant.numpy()) == 1
+    if method != "minimum" and (method, dtype) != ("li", "bool"):
+        assert find(two).dtype == expected
+
+
+def test_thresholds_of_a_given_histogram():
+    image = torch.tensor([0, 4])
+    counts, centers = torch.tensor([3, 5, 0, 1, 7]), torch.arange(5) / 2
+    for hist in (counts, (counts, centers), (counts, [0.0, 0.5, 1.0, 1.5, 2.0])):
+        arrays = tuple(map(np.asarray, hist)) if isinstance(hist, tuple) else hist.numpy()
+        assert_equal(
+            ms.threshold_otsu(image, hist=hist), ms.threshold_otsu(image.numpy(), hist=arrays)
+        )
+    compiled = torch.compile(
+        lambda c: ms.threshold_otsu(hist=c) + 1, fullgraph=True, backend="aot_eager"
+    )
+    assert compiled(counts) == ms.threshold_otsu(hist=counts.numpy()) + 1
+
+
+def test_all_isodata_thresholds_run_outside_the_graph():
+    image = torch.tensor([0, 10, 10, 30, 60, 100])
+    compiled = torch.compile(
+        lambda x: ms.threshold_isodata(x, return_all=True) + 1, backend="aot_eager"
+    )
+    assert compiled(image).tolist() == [47, 62]
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a compiler")
 def test_compiles_with_inductor():
     image = torch.randn(6, 7)
