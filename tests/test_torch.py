@@ -190,7 +190,7 @@ def test_multiotsu_compiles_into_one_graph():
 @pytest.mark.parametrize("method", THRESHOLDS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dtype_of_a_threshold_does_not_depend_on_the_data(method, dtype):
-    """NumPy's scalar is the pixel of a constant image, as scikit-image's; a tensor's dtype stays."""
+    """NumPy's scalar is a constant image's pixel, as scikit-image's; a tensor's dtype stays."""
     find = getattr(ms, f"threshold_{method}")
     constant = torch.ones(4, 6).to(getattr(torch, dtype))
     two = constant.clone()
