@@ -295,7 +295,8 @@ void run(const Window& w, const Array& image, const Ops<Acc>& pixels,
   const Index inner = std::max<Index>(w.stride(1), 1);
   const Index slices = exact ? 1 : w.block[0];
   const Index fit = scratch_bytes / (Index{sizeof(Acc)} * M * slices * inner) - w.block[1];
-  const Index columns = std::max({fit, w.block[1], Index{32}});
+  Index columns = std::max({fit, w.block[1], Index{32}});
+  if (!exact) columns -= columns % w.block[1];  // no block begins before its tile
   const Index rows =
       std::clamp<Index>(w.shape[0] / (4 * num_threads()), 2 * w.block[0], 8 * w.block[0] + 64);
   local::for_tiles(w, rows, columns,

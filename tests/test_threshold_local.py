@@ -246,6 +246,22 @@ def test_large_images_equal_the_peer(rng, threads, method, dtype):
         assert_allclose(ours, peer, rtol=0, atol=mean_error(image, 21))
 
 
+@pytest.mark.parametrize("method", ["mean", "gaussian", "median", "sauvola"])
+@pytest.mark.parametrize("shape", [(5, 130, 220), (3, 14000)], ids=str)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_images_of_several_tiles_equal_their_parts(rng, method, shape, dtype):
+    """Tiles of the second axis, whose bounds are not multiples of the block, see no more memory."""
+    image = random_image(rng, shape, dtype)
+    image = np.nan_to_num(image, posinf=9, neginf=-9)
+    function = ms.threshold_sauvola if method == "sauvola" else ms.threshold_local
+    arguments = () if method == "sauvola" else (method,)
+    whole = function(image, 5, *arguments)
+    for start in range(0, shape[1] - 20, max(shape[1] // 60, 5) // 5 * 5):
+        part = function(image[:, start : start + 30].copy(), 5, *arguments)
+        inner = slice(start and start + 4, start + 26)
+        assert_array_equal(whole[:, inner], part[:, inner.start - start : 26])
+
+
 @pytest.mark.parametrize("method", ["mean", "gaussian", "median", "niblack"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_result_does_not_depend_on_threads(rng, method, dtype):
