@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 import sys
 import threading
 import warnings
@@ -420,45 +419,6 @@ def test_growing_in_several_threads(rng):
     assert len(results) == 6
     for name, result in results:
         assert_array_equal(result, expected[name])
-
-
-INTERRUPTED = """
-import os, signal, threading, time
-import numpy as np, medseg_fast as ms
-image = np.random.default_rng(0).random((200, 250, 300), np.float32)
-markers = np.zeros(image.shape, np.uint8); markers[0, 0, 0], markers[-1, -1, -1] = 1, 2
-seed = (100, 125, 150)
-calls = {
-    "seeded": lambda: ms.seeded_region_growing(image, markers),
-    "criterion": lambda: ms.region_growing(image, seed, lambda v, m, s, x: True, connectivity=3),
-    "explorer": lambda: ms.ThresholdExplorer(image, seed),
-}
-ms.region_growing(image[0], (0, 0), lambda v, m, s, x: True, connectivity=1, max_voxels=9)
-for name, call in calls.items():
-    sent = []
-    def send():
-        time.sleep(0.1); sent.append(time.perf_counter()); os.kill(os.getpid(), signal.SIGINT)
-    thread = threading.Thread(target=send); thread.start()
-    try:
-        call(); print(name, "finished")
-    except KeyboardInterrupt:
-        print(name, time.perf_counter() - sent[0])
-    thread.join()
-"""
-
-
-@pytest.mark.slow
-def test_growing_stops_at_ctrl_c():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", INTERRUPTED],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = dict(line.split() for line in done.stdout.splitlines())
-    assert set(lines) == {"seeded", "criterion", "explorer"}
-    for name, seconds in lines.items():
-        assert float(seconds) < 0.2, name
 
 
 # --- real scans: sanity bounds, not a claim of quality

@@ -21,14 +21,14 @@ from medseg_fast import _threads
 from medseg_fast._cpu import core
 
 
-def run_python(script, **environment):
+def run_python(script, timeout=60, **environment):
     """Run a script in a fresh interpreter; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
