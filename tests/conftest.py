@@ -26,6 +26,20 @@ SHAPES += [(5, 7, 9), (2, 33, 31), (2, 3, 4, 5)]
 _empty, _empty_like = np.empty, np.empty_like
 
 
+_DATA = Path(
+    os.environ.get("MEDSEG_FAST_DATA", Path(__file__).parents[2] / "shared" / "data")
+).absolute()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _neutral_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Subprocesses find the installed package, not the sources in the folder tests start from."""
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("neutral"))
+    yield
+    os.chdir(before)
+
+
 @pytest.fixture(autouse=True)
 def _poisoned_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fill what ``np.empty`` returns, so that a result that is not fully written shows."""
@@ -148,7 +162,6 @@ def layout(request: pytest.FixtureRequest) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Folder of real scans with ground truth; skips where it is absent."""
-    folder = Path(os.environ.get("MEDSEG_FAST_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real scans at {folder} (set MEDSEG_FAST_DATA)")
-    return folder
+    if not _DATA.is_dir():
+        pytest.skip(f"no real scans at {_DATA} (set MEDSEG_FAST_DATA)")
+    return _DATA

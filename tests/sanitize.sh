@@ -34,9 +34,10 @@ if [ $# -eq 0 ]; then
   done
   set -- "$@" -k "not fork and not multiprocessing and not interrupt and not process" -x
 fi
-# The installed copy is found first because it is in the current folder. Thread sanitizer knows
+# The installed copy is found first, by subprocesses of the tests too. Thread sanitizer knows
 # nothing of what Python does between its own locks, but sees those, and every access of ours.
 cd "$folder/installed"
+export PYTHONPATH="$folder/installed"
 export LD_PRELOAD="$(g++ -print-file-name=lib$library.so) $(g++ -print-file-name=libstdc++.so)"
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS="halt_on_error=1 exitcode=66 report_signal_unsafe=0"
