@@ -142,8 +142,8 @@ class Components {
       wide_.reset(new std::int64_t[runs_.size()]);
       join(neighbours, wide_.get(), pairs);
     } else {
-      narrow_.reset(new std::int32_t[runs_.size()]);
-      join(neighbours, narrow_.get(), pairs);
+      narrow_.reset(new std::int32_t[runs_.size() + 2 * margin]);
+      join(neighbours, narrow_.get() + margin, pairs);
     }
   }
 
@@ -155,8 +155,13 @@ class Components {
   template <class F>
   decltype(auto) visit_labels(F&& f) const {
     if (wide_) return f([p = wide_.get()](std::int64_t run) { return ~p[run]; });
-    return f([p = narrow_.get()](std::int64_t run) { return ~std::int64_t{p[run]}; });
+    return f([p = narrow_table()](std::int64_t run) { return ~std::int64_t{p[run]}; });
   }
+
+  // The complement of each run's component, readable for `margin` runs before the first and beyond
+  // the last; null if 32 bits do not hold them.
+  static constexpr std::int64_t margin = 8;
+  const std::int32_t* narrow_table() const { return narrow_ ? narrow_.get() + margin : nullptr; }
 
  private:
   template <class Index, class Pairs>

@@ -146,10 +146,15 @@ std::int64_t count_components(const Components& components) { return components.
 
 void write_labels(const Components& components, const MutableArray& labels, bool blank) {
   visit(labels.dtype, [&]<class T>(Type<T>) {
-    if constexpr (!is_float<T>)
-      components.visit_labels([&](auto&& component_of) {
-        paint<T>(components.runs(), labels.as<T>(), T{0}, blank, component_of);
-      });
+    if constexpr (!is_float<T>) {
+      if (const std::int32_t* const table = components.narrow_table()) {
+        paint_labels(components.runs(), table, labels.as<T>(), blank);
+      } else {
+        components.visit_labels([&](auto&& component_of) {
+          paint<T>(components.runs(), labels.as<T>(), T{0}, blank, component_of);
+        });
+      }
+    }
   });
 }
 

@@ -125,6 +125,21 @@ class Runs {
     return starts_ ? starts_.get() + row * words_ : nullptr;
   }
 
+  // f(first pixel, inside, starts, number of the last run that starts before) for the words of a
+  // row.
+  template <class F>
+  void for_each_word(std::int64_t row, F&& f) const {
+    const Word *bits = inside(row), *starts = this->starts(row);
+    std::int64_t run = first_[row] - 1;
+    Word before = 0;
+    for (std::int64_t w = 0; w < words_; ++w) {
+      const Word start = starts ? starts[w] : rises(bits[w], before);
+      f(64 * w, bits[w], start, run);
+      run += std::popcount(start);
+      before = bits[w] >> 63;
+    }
+  }
+
   // f(begin, end, run) for every run of a row; with gaps also for what lies between, run = -1.
   template <bool gaps, class F>
   void for_each(std::int64_t row, F&& f) const {
