@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__x86_64__)
+#ifdef __SSE2__
 #include <immintrin.h>
 #endif
 
@@ -23,29 +23,70 @@ inline constexpr std::int64_t word_bits = 64;
 
 inline std::int64_t words_for(std::int64_t pixels) { return (pixels + word_bits - 1) / word_bits; }
 
-// Bit i of the result is byte i, which must be 0 or 1.
-inline Word pack64(const std::uint8_t* bytes) {
+// Bit k is set when a[k] == b[k].
+inline Word equal_bits(const std::uint8_t* a, const std::uint8_t* b) {
 #if defined(__AVX512BW__)
-  const __m512i b = _mm512_loadu_si512(bytes);
-  return _mm512_test_epi8_mask(b, b);
+  return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(a), _mm512_loadu_si512(b));
 #elif defined(__AVX2__)
-  Word word = 0;
-  for (int half = 0; half < 2; ++half) {
-    const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + 32 * half));
-    const auto bits = static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_slli_epi64(b, 7)));
-    word |= static_cast<Word>(bits) << (32 * half);
+  Word bits = 0;
+  for (int at = 0; at < word_bits; at += 32) {
+    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a + at));
+    const __m256i y = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + at));
+    const int equal = _mm256_movemask_epi8(_mm256_cmpeq_epi8(x, y));
+    bits |= static_cast<Word>(static_cast<std::uint32_t>(equal)) << at;
   }
-  return word;
+  return bits;
+#elif defined(__SSE2__)
+  Word bits = 0;
+  for (int at = 0; at < word_bits; at += 16) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a + at));
+    const __m128i y = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + at));
+    bits |= static_cast<Word>(_mm_movemask_epi8(_mm_cmpeq_epi8(x, y))) << at;
+  }
+  return bits;
 #else
-  // Eight bytes at a time: the product brings bit 8 i to bit 56 + i; no two terms meet.
-  Word word = 0;
-  for (int i = 0; i < 8; ++i) {
-    Word eight;
-    std::memcpy(&eight, bytes + 8 * i, 8);
-    word |= ((eight * 0x0102040810204080u) >> 56) << (8 * i);
-  }
-  return word;
+  Word bits = 0;
+  for (int k = 0; k < word_bits; ++k) bits |= static_cast<Word>(a[k] == b[k]) << k;
+  return bits;
 #endif
+}
+
+// Bit k is set when byte k is not zero.
+inline Word nonzero_bits(const std::uint8_t* bytes) {
+  alignas(64) static constexpr std::uint8_t zeros[word_bits] = {};
+  return ~equal_bits(bytes, zeros);
+}
+
+// Bit k is set when test(begin + k) holds, k < count <= 64. A loop over bytes first, which the
+// compiler vectorises for any pixel type.
+template <class Test>
+Word pack_word(const Test& test, std::int64_t begin, std::int64_t count = 64) {
+  std::uint8_t bytes[64] = {};
+  if (count == 64)
+    for (int k = 0; k < 64; ++k) bytes[k] = test(begin + k);
+  else
+    for (std::int64_t k = 0; k < count; ++k) bytes[k] = test(begin + k);
+  return nonzero_bits(bytes);
+}
+
+// Bits of a row of n pixels. The last word is taken from the row's last 64 pixels and shifted.
+template <class Test>
+void pack_row(const Test& test, std::int64_t n, Word* bits) {
+  const std::int64_t full = n / 64, rest = n % 64;
+  for (std::int64_t w = 0; w < full; ++w) bits[w] = pack_word(test, 64 * w);
+  if (rest) bits[full] = full ? pack_word(test, n - 64) >> (64 - rest) : pack_word(test, 0, n);
+}
+
+// The same for bytes that are not zero, without the detour.
+inline void pack_row(const std::uint8_t* row, std::int64_t n, Word* bits) {
+  const std::int64_t full = n / 64, rest = n % 64;
+  for (std::int64_t w = 0; w < full; ++w) bits[w] = nonzero_bits(row + 64 * w);
+  if (rest && full) bits[full] = nonzero_bits(row + n - 64) >> (64 - rest);
+  if (rest && !full) {
+    std::uint8_t bytes[64] = {};
+    std::memcpy(bytes, row, n);
+    bits[0] = nonzero_bits(bytes);
+  }
 }
 
 // The value as an integer of the same order, so that float16 needs no conversion; -0 comes right
@@ -73,22 +114,6 @@ struct Interval<float16> {
     return (key >= lower) & (key <= upper);
   }
 };
-
-// bits = inside(row), n pixels. NaN is outside.
-template <class T>
-void compare_to_bits(const T* __restrict row, std::int64_t n, Interval<T> inside,
-                     Word* __restrict bits) {
-  alignas(64) std::uint8_t bytes[word_bits];
-  for (; n >= word_bits; n -= word_bits, row += word_bits) {
-    for (int i = 0; i < word_bits; ++i) bytes[i] = inside(row[i]);
-    *bits++ = pack64(bytes);
-  }
-  if (n > 0) {
-    Word word = 0;
-    for (std::int64_t i = 0; i < n; ++i) word |= static_cast<Word>(inside(row[i])) << i;
-    *bits = word;
-  }
-}
 
 // Eight bytes of 0 or 1 for each value of eight bits.
 struct ByteTable {

@@ -31,9 +31,17 @@ Neighbours::Neighbours(const Grid& grid, int connectivity) : outer_(grid.outer) 
     self(self, axis + 1, {back - 1, step.needs | std::uint64_t{2} << (2 * axis), false}, hops + 1);
   };
   add(add, 0, {0, 0, false}, 0);
-  // With all diagonals, what comes before a pixel and touches it touches the one straight before it
-  // along the first axis too.
-  if (axes > 1 && connectivity > static_cast<int>(axes)) cover_ = grid.rows / outer_[0];
+  // With all diagonals, neighbours touch unless they lie on two sides of the row along an axis.
+  covering_ = axes > 1 && connectivity > static_cast<int>(axes) && list_.size() <= 64;
+  const std::uint64_t back = 0x5555555555555555;
+  for (std::size_t place = 0; place < list_.size(); ++place) {
+    Neighbour& n = list_[place];
+    n.place = static_cast<int>(place);
+    const std::uint64_t opposite = (n.needs & back) << 1 | (n.needs >> 1 & back);
+    for (std::size_t other = 0; covering_ && other < list_.size(); ++other)
+      if (other != place && !(list_[other].needs & opposite))
+        n.covered_by |= std::uint64_t{1} << other;
+  }
 }
 
 Neighbours::Walk::Walk(const Neighbours& neighbours, std::int64_t row)

@@ -49,23 +49,26 @@ class Neighbours {
  public:
   Neighbours(const Grid& grid, int connectivity);
 
+  struct Neighbour {
+    std::int64_t back;    // rows before
+    std::uint64_t needs;  // the borders it must not be at
+    bool diagonal;        // pixels also touch diagonally along the row
+    int place = 0;        // in the list
+    // Places, as bits, of the neighbours whose middle pixel touches all three of this one: where a
+    // pixel is joined with one of those, this neighbour need not be looked at.
+    std::uint64_t covered_by = 0;
+  };
+
   // Walks over consecutive rows, knowing which neighbours lie inside the grid.
   class Walk {
    public:
     Walk(const Neighbours& neighbours, std::int64_t row);
     void next();
-    // The row one step back along the first axis, if it touches all that the
-    // other neighbours hold next to a pixel: where a pixel is joined with it,
-    // they need not be looked at. Else -1.
-    std::int64_t cover() const {
-      const auto& n = neighbours_;
-      return n.cover_ && !(at_border_ & 1) ? row_ - n.cover_ : -1;
-    }
-    // f(neighbouring row, whether pixels also touch diagonally along the row)
+    // f(neighbour) for every neighbouring row inside the grid, see Neighbour.
     template <class F>
     void for_each(F&& f) const {
       for (const auto& n : neighbours_.list_)
-        if (!(n.needs & at_border_)) f(row_ - n.back, n.diagonal);
+        if (!(n.needs & at_border_)) f(row_ - n.back, n);
     }
 
    private:
@@ -77,17 +80,21 @@ class Neighbours {
   };
 
   std::int64_t reach() const { return reach_; }  // the farthest neighbour, in rows
+  std::size_t size() const { return list_.size(); }
+  bool covering() const { return covering_; }  // whether any of them is covered
 
  private:
-  struct Neighbour {
-    std::int64_t back;    // rows before
-    std::uint64_t needs;  // the borders it must not be at
-    bool diagonal;
-  };
   std::vector<std::int64_t> outer_;
   std::vector<Neighbour> list_;
   std::int64_t reach_ = 0;
-  std::int64_t cover_ = 0;  // rows to the covering neighbour, 0 if there is none
+  bool covering_ = false;
+};
+
+// What is known of a row's pixels when it meets another row, a bit each.
+struct Known {
+  const Word* touching;  // equals the other row's pixel straight across; null: not looked at yet
+  const Word* straight;  // joined with what lies straight across, by way of a third row
+  const Word* diagonal;  // joined with what lies diagonally across
 };
 
 // Pairs of touching runs of two rows of a binary image, one bit each: where
@@ -95,19 +102,22 @@ class Neighbours {
 // after the other has ended. In all cases they are the last runs of their rows
 // that have started.
 struct BinaryPairs {
-  // f(run of a, run of b), but not for pixels of row a where `known` has a bit.
+  // f(run of a, run of b), but not for pixels of row a where that is known.
   template <bool diagonal, class F>
-  void for_each(const Runs& runs, std::int64_t row_a, std::int64_t row_b, const Word* known,
+  void for_each(const Runs& runs, std::int64_t row_a, std::int64_t row_b, const Known& known,
                 F&& f) const {
     const Word *a = runs.inside(row_a), *b = runs.inside(row_b);
     std::int64_t run_a = runs.first(row_a) - 1, run_b = runs.first(row_b) - 1;
     Word before_a = 0, before_b = 0, known_before = 0;
     for (std::int64_t w = 0; w < runs.words(); ++w) {
       const Word starts_a = rises(a[w], before_a), starts_b = rises(b[w], before_b);
-      Word pairs = a[w] & b[w] & (starts_a | starts_b);
-      if (diagonal) pairs |= starts_a & falls(b[w], before_b);
-      pairs &= ~known[w];
-      if (diagonal) pairs |= falls(a[w], before_a) & starts_b & ~(known[w] << 1 | known_before);
+      Word pairs = a[w] & b[w] & (starts_a | starts_b) & ~known.straight[w];
+      if (diagonal) {
+        const Word joined = known.diagonal[w];
+        pairs |= starts_a & falls(b[w], before_b) & ~joined;
+        pairs |= falls(a[w], before_a) & starts_b & ~(joined << 1 | known_before);
+        known_before = joined >> 63;
+      }
       for (; pairs; pairs &= pairs - 1) {
         const Word up_to = pairs ^ (pairs - 1);
         f(run_a + std::popcount(starts_a & up_to), run_b + std::popcount(starts_b & up_to));
@@ -116,7 +126,6 @@ struct BinaryPairs {
       run_b += std::popcount(starts_b);
       before_a = a[w] >> 63;
       before_b = b[w] >> 63;
-      known_before = known[w] >> 63;
     }
   }
 
@@ -192,23 +201,49 @@ class Components {
     number(parent);
   }
 
+  // sum |= those rows of a table that `which` has a bit for.
+  static void add_rows(const std::vector<Word>& table, std::uint64_t which,
+                       std::vector<Word>& sum) {
+    for (; which; which &= which - 1) {
+      const Word* const row = table.data() + std::countr_zero(which) * sum.size();
+      for (std::size_t w = 0; w < sum.size(); ++w) sum[w] |= row[w];
+    }
+  }
+
   // Unites the runs of rows [begin, end) with those they touch in the rows
   // before that are wanted.
   template <class Pairs, class Wanted, class Unite>
   void join_rows(const Neighbours& neighbours, const Pairs& pairs, std::int64_t begin,
                  std::int64_t end, Wanted&& wanted, Unite&& unite) {
-    const std::vector<Word> none(runs_.words());
-    std::vector<Word> covered(runs_.words());
+    const std::int64_t words = runs_.words();
+    const std::vector<Word> none(words);
+    std::vector<Word> touching(neighbours.covering() ? neighbours.size() * words : 0);
+    std::vector<Word> straight(words), diagonal(words);
     Neighbours::Walk walk(neighbours, begin);
     Ticker tick(64);
     for (std::int64_t row = begin; row < end; ++row, walk.next(), tick()) {
       if (runs_.empty(row)) continue;
-      const std::int64_t cover = walk.cover();
-      if (cover >= 0) pairs.straight(runs_, row, cover, covered.data());
-      walk.for_each([&](std::int64_t other, bool diagonal) {
+      std::uint64_t looked_at = 0;
+      if (neighbours.covering())
+        walk.for_each([&](std::int64_t other, const Neighbours::Neighbour& n) {
+          if (runs_.empty(other)) return;
+          pairs.straight(runs_, row, other, touching.data() + n.place * words);
+          looked_at |= std::uint64_t{1} << n.place;
+        });
+      walk.for_each([&](std::int64_t other, const Neighbours::Neighbour& n) {
         if (!wanted(other) || runs_.empty(other)) return;
-        const Word* const known = (cover >= 0 && other != cover ? covered : none).data();
-        if (diagonal)
+        Known known{nullptr, none.data(), none.data()};
+        if (neighbours.covering()) {
+          // Straight across, of two that cover each other the first is looked at.
+          const std::uint64_t covers = n.covered_by & looked_at;
+          const std::uint64_t first = covers & ((std::uint64_t{1} << n.place) - 1);
+          std::fill(straight.begin(), straight.end(), 0);
+          add_rows(touching, first, straight);
+          std::copy(straight.begin(), straight.end(), diagonal.begin());
+          add_rows(touching, covers & ~first, diagonal);
+          known = {touching.data() + n.place * words, straight.data(), diagonal.data()};
+        }
+        if (n.diagonal)
           pairs.template for_each<true>(runs_, row, other, known, unite);
         else
           pairs.template for_each<false>(runs_, row, other, known, unite);

@@ -1,6 +1,9 @@
 // Connected components of an image: bits, union-find on runs, one pass that
 // writes the labels.
 #include "kernels/label.hpp"
+
+#include <cmath>
+
 #include "components.hpp"
 #include "paint.hpp"
 
@@ -19,17 +22,42 @@ auto key(T value) {
     return value;
 }
 
+// Bit k: whether x[c + k] equals y[c + k - shift], up to `length`; c >= shift.
+template <class T>
+Word equal_word(const T* x, const T* y, std::int64_t c, std::int64_t length, int shift) {
+  const auto equal = [=](std::int64_t i) { return key(x[i]) == key(y[i - shift]); };
+  const auto whole = [=](std::int64_t i) {
+    if constexpr (sizeof(T) == 1)
+      return equal_bits(reinterpret_cast<const std::uint8_t*>(x + i),
+                        reinterpret_cast<const std::uint8_t*>(y + i - shift));
+    else
+      return pack_word(equal, i);
+  };
+  const std::int64_t n = length - c;
+  if (n >= 64) return whole(c);
+  // As in pack_row: the last 64 pixels if there are as many, as a whole vector is faster.
+  return length - shift >= 64 ? whole(length - 64) >> (64 - n) : pack_word(equal, c, n);
+}
+
+// The same for a shift of one; the bit of y[-1] is 0.
+template <class T>
+Word equal_step(const T* x, const T* y, std::int64_t c, std::int64_t length) {
+  return c > 0 ? equal_word(x, y, c, length, 1) : equal_word(x + 1, y + 1, 0, length - 1, 1) << 1;
+}
+
 template <class T, class Background>
 Runs label_runs(const T* image, const Grid& grid, Background is_background) {
-  return Runs(grid.rows, grid.length, true, [&](std::int64_t row, Word* inside, Word* starts) {
-    const T* const x = image + row * grid.length;
-    pack_row([=](std::int64_t c) { return !is_background(key(x[c])); }, grid.length, inside);
-    starts[0] = pack_word([=](std::int64_t c) { return c == 0 || key(x[c]) != key(x[c - 1]); }, 0,
-                          std::min<std::int64_t>(grid.length, 64));
-    if (grid.length > 64)
-      pack_row([=, y = x + 64](std::int64_t c) { return key(y[c]) != key(y[c - 1]); },
-               grid.length - 64, starts + 1);
-    for (std::int64_t w = 0; w < (grid.length + 63) / 64; ++w) starts[w] &= inside[w];
+  const std::int64_t length = grid.length;
+  return Runs(grid.rows, length, true, [=](std::int64_t row, Word* inside, Word* starts) {
+    const T* const x = image + row * length;
+    pack_row([=](std::int64_t c) { return !is_background(key(x[c])); }, length, inside);
+    Word before = 0;  // whether the pixel before is equal
+    for (std::int64_t c = 0; c < length; c += 64, ++inside, ++starts) {
+      // Bit k: whether pixel c + k + 1 equals pixel c + k.
+      const Word equal = c + 1 < length ? equal_word(x + 1, x, c, length - 1, 0) : 0;
+      *starts = *inside & ~(equal << 1 | before);
+      before = equal >> 63;
+    }
   });
 }
 
@@ -41,7 +69,7 @@ struct LabelPairs {
   const T* image;
 
   template <bool diagonal, class F>
-  void for_each(const Runs& runs, std::int64_t row_a, std::int64_t row_b, const Word* known,
+  void for_each(const Runs& runs, std::int64_t row_a, std::int64_t row_b, const Known& known,
                 F&& f) const {
     const std::int64_t length = runs.length();
     const Word *a = runs.inside(row_a), *b = runs.inside(row_b);
@@ -51,16 +79,20 @@ struct LabelPairs {
     Word before_a = 0, before_b = 0, known_before = 0;
     for (std::int64_t w = 0; w < runs.words(); ++w) {
       const Word sa = starts_a[w], sb = starts_b[w];
-      Word pairs = a[w] & b[w] & (sa | sb) & ~known[w];
-      if (pairs) pairs &= equal_word(x, y, 64 * w, length, 0);
+      Word pairs = a[w] & b[w] & (sa | sb) & ~known.straight[w];
+      if (known.touching)
+        pairs &= known.touching[w];
+      else if (pairs)
+        pairs &= equal_word(x, y, 64 * w, length, 0);
       for (; pairs; pairs &= pairs - 1) {
         const Word up_to = pairs ^ (pairs - 1);
         f(run_a + std::popcount(sa & up_to), run_b + std::popcount(sb & up_to));
       }
       if constexpr (diagonal) {
         const Word left_a = a[w] << 1 | before_a, left_b = b[w] << 1 | before_b;
-        Word down = sa & left_b & (sb | ~b[w]) & ~known[w];
-        Word up = sb & left_a & (sa | ~a[w]) & ~(known[w] << 1 | known_before);
+        const Word joined = known.diagonal[w];
+        Word down = sa & left_b & (sb | ~b[w]) & ~joined;
+        Word up = sb & left_a & (sa | ~a[w]) & ~(joined << 1 | known_before);
         if (down) down &= equal_step(x, y, 64 * w, length);
         if (up) up &= equal_step(y, x, 64 * w, length);
         for (; down; down &= down - 1) {
@@ -71,39 +103,23 @@ struct LabelPairs {
           const Word up_to = up ^ (up - 1);
           f(run_a + std::popcount(sa & (up_to >> 1)), run_b + std::popcount(sb & up_to));
         }
+        known_before = joined >> 63;
       }
       run_a += std::popcount(sa);
       run_b += std::popcount(sb);
       before_a = a[w] >> 63;
       before_b = b[w] >> 63;
-      known_before = known[w] >> 63;
     }
   }
 
   void straight(const Runs& runs, std::int64_t row_a, std::int64_t row_b, Word* touching) const {
     const std::int64_t length = runs.length();
     const T *x = image + row_a * length, *y = image + row_b * length;
+    const Word *a = runs.inside(row_a), *b = runs.inside(row_b);
     for (std::int64_t w = 0; w < runs.words(); ++w) {
-      touching[w] = runs.inside(row_a)[w] & runs.inside(row_b)[w];
+      touching[w] = a[w] & b[w];
       if (touching[w]) touching[w] &= equal_word(x, y, 64 * w, length, 0);
     }
-  }
-
-  // Bit k: whether x[c + k] equals y[c + k - shift], up to the end of the row;
-  // c >= shift.
-  static Word equal_word(const T* x, const T* y, std::int64_t c, std::int64_t length, int shift) {
-    const auto equal = [=](std::int64_t i) { return key(x[i]) == key(y[i - shift]); };
-    const std::int64_t n = length - c;
-    if (n >= 64) return pack_word(equal, c);
-    // As in pack_row: the row's last 64 pixels if there are as many, as a whole
-    // vector is faster.
-    return length - shift >= 64 ? pack_word(equal, length - 64) >> (64 - n)
-                                : pack_word(equal, c, n);
-  }
-
-  // The same for a shift of one; the bit of y[-1] is 0.
-  static Word equal_step(const T* x, const T* y, std::int64_t c, std::int64_t length) {
-    return c > 0 ? equal_word(x, y, c, length, 1) : equal_word(x + 1, y + 1, 0, length - 1, 1) << 1;
   }
 };
 

@@ -156,8 +156,9 @@ void Region::compare_row(std::int64_t row, Word* bits) const {
   visit(image_.dtype, [&]<class T>(Type<T>) {
     alignas(T) std::array<std::uint8_t, sizeof(Interval<T>)> bytes;
     std::memcpy(bytes.data(), bounds_.data(), bytes.size());
-    compare_to_bits(image_.as<T>() + row * grid_.length, grid_.length,
-                    std::bit_cast<Interval<T>>(bytes), bits);
+    pack_row([inside = std::bit_cast<Interval<T>>(bytes),
+              x = image_.as<T>() + row * grid_.length](std::int64_t c) { return inside(x[c]); },
+             grid_.length, bits);  // NaN is outside
   });
 }
 

@@ -9,83 +9,15 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <vector>
 
-#ifdef __SSE2__
-#include <immintrin.h>
-#endif
-
 #include "array.hpp"
+#include "bitmask.hpp"
 #include "parallel.hpp"
 
 namespace msf {
-
-using Word = std::uint64_t;
-
-// Bit k is set when byte k is not zero.
-inline Word nonzero_bits(const std::uint8_t* bytes) {
-#if defined(__AVX512BW__)
-  const __m512i v = _mm512_loadu_si512(bytes);
-  return _mm512_test_epi8_mask(v, v);
-#elif defined(__AVX2__)
-  Word bits = 0;
-  for (int half = 0; half < 2; ++half) {
-    const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + 32 * half));
-    const auto zero = static_cast<std::uint32_t>(
-        _mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256())));
-    bits |= static_cast<Word>(~zero) << (32 * half);
-  }
-  return bits;
-#elif defined(__SSE2__)
-  Word zero = 0;
-  for (int part = 0; part < 4; ++part) {
-    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 16 * part));
-    const int mask = _mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128()));
-    zero |= static_cast<Word>(mask) << (16 * part);
-  }
-  return ~zero;
-#else
-  Word bits = 0;
-  for (int k = 0; k < 64; ++k) bits |= static_cast<Word>(bytes[k] != 0) << k;
-  return bits;
-#endif
-}
-
-// Bit k is set when test(begin + k) holds, k < count <= 64. A loop over bytes first, which the
-// compiler vectorises for any pixel type.
-template <class Test>
-Word pack_word(const Test& test, std::int64_t begin, std::int64_t count = 64) {
-  std::uint8_t bytes[64] = {};
-  if (count == 64)
-    for (int k = 0; k < 64; ++k) bytes[k] = test(begin + k);
-  else
-    for (std::int64_t k = 0; k < count; ++k) bytes[k] = test(begin + k);
-  return nonzero_bits(bytes);
-}
-
-// Bits of a row of n pixels. The last word is taken from the row's last 64 pixels and shifted.
-template <class Test>
-void pack_row(const Test& test, std::int64_t n, Word* bits) {
-  const std::int64_t full = n / 64, rest = n % 64;
-  for (std::int64_t w = 0; w < full; ++w) bits[w] = pack_word(test, 64 * w);
-  if (rest) bits[full] = full ? pack_word(test, n - 64) >> (64 - rest) : pack_word(test, 0, n);
-}
-
-// The same for bytes that are not zero, without the detour.
-inline void pack_row(const std::uint8_t* row, std::int64_t n, Word* bits) {
-  const std::int64_t full = n / 64, rest = n % 64;
-  for (std::int64_t w = 0; w < full; ++w) bits[w] = nonzero_bits(row + 64 * w);
-  if (rest && full) bits[full] = nonzero_bits(row + n - 64) >> (64 - rest);
-  if (rest && !full) {
-    std::uint8_t bytes[64] = {};
-    std::memcpy(bytes, row, n);
-    bits[0] = nonzero_bits(bytes);
-  }
-}
 
 // Set where a bit is and the one before it is not; `before` is the last bit of the word before.
 inline Word rises(Word bits, Word before) { return bits & ~(bits << 1 | before); }
