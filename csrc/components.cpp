@@ -34,14 +34,19 @@ Neighbours::Neighbours(const Grid& grid, int connectivity) : outer_(grid.outer) 
   // With all diagonals, neighbours touch unless they lie on two sides of the row along an axis.
   covering_ = axes > 1 && connectivity > static_cast<int>(axes) && list_.size() <= 64;
   const std::uint64_t back = 0x5555555555555555;
+  std::vector<std::size_t> covers(list_.size());
   for (std::size_t place = 0; place < list_.size(); ++place) {
     Neighbour& n = list_[place];
     n.place = static_cast<int>(place);
     const std::uint64_t opposite = (n.needs & back) << 1 | (n.needs >> 1 & back);
     for (std::size_t other = 0; covering_ && other < list_.size(); ++other)
-      if (other != place && !(list_[other].needs & opposite))
+      if (other != place && !(list_[other].needs & opposite)) {
         n.covered_by |= std::uint64_t{1} << other;
+        ++covers[other];
+      }
   }
+  if (covering_)
+    list_[std::max_element(covers.begin(), covers.end()) - covers.begin()].covers_most = true;
 }
 
 Neighbours::Walk::Walk(const Neighbours& neighbours, std::int64_t row)

@@ -57,6 +57,7 @@ class Neighbours {
     // Places, as bits, of the neighbours whose middle pixel touches all three of this one: where a
     // pixel is joined with one of those, this neighbour need not be looked at.
     std::uint64_t covered_by = 0;
+    bool covers_most = false;
   };
 
   // Walks over consecutive rows, knowing which neighbours lie inside the grid.
@@ -102,6 +103,9 @@ struct Known {
 // after the other has ended. In all cases they are the last runs of their rows
 // that have started.
 struct BinaryPairs {
+  // Whether all neighbours are worth looking at first, or just the one that covers most.
+  static constexpr bool looks_at_all = false;
+
   // f(run of a, run of b), but not for pixels of row a where that is known.
   template <bool diagonal, class F>
   void for_each(const Runs& runs, std::int64_t row_a, std::int64_t row_b, const Known& known,
@@ -176,7 +180,9 @@ class Components {
   template <class Index, class Pairs>
   void join(const Neighbours& neighbours, Index* parent, const Pairs& pairs) {
     const std::int64_t min_pixels = 1 << 16;
-    const Slabs slabs(runs_.rows(), min_pixels / std::max<std::int64_t>(runs_.length(), 1));
+    Slabs slabs(runs_.rows(), min_pixels / std::max<std::int64_t>(runs_.length(), 1));
+    // More slabs than threads, as runs are seldom spread evenly.
+    if (slabs.count > 1) slabs.count = std::min(4 * slabs.count, runs_.rows());
     slabs.run([&](std::int64_t, std::int64_t begin, std::int64_t end) {
       for (auto run = runs_.first(begin); run < runs_.first(end); ++run)
         parent[run] = static_cast<Index>(run);
@@ -186,28 +192,41 @@ class Components {
             unite(parent, static_cast<Index>(a), static_cast<Index>(b));
           });
     });
+    struct Seam {
+      std::int64_t slab, begin, end;  // rows [begin, end) meet rows before that slab
+    };
+    std::vector<Seam> seams;
     for (std::int64_t slab = 1; slab < slabs.count; ++slab) {
-      const std::int64_t begin = slabs.begin(slab);
-      const std::int64_t seam = std::min(neighbours.reach(), slabs.end(slab) - begin);
-      parallel_for(seam, 64, [&](std::int64_t from, std::int64_t to) {
-        join_rows(
-            neighbours, pairs, begin + from, begin + to,
-            [begin](std::int64_t other) { return other < begin; },
-            [parent](std::int64_t a, std::int64_t b) {
-              unite_shared(parent, static_cast<Index>(a), static_cast<Index>(b));
-            });
-      });
+      const std::int64_t first = slabs.begin(slab);
+      const std::int64_t end = std::min(first + neighbours.reach(), slabs.end(slab));
+      for (std::int64_t row = first; row < end; row += 64)
+        seams.push_back({first, row, std::min(end, row + 64)});
     }
+    parallel_tasks(static_cast<std::int64_t>(seams.size()), [&](std::int64_t i) {
+      join_rows(
+          neighbours, pairs, seams[i].begin, seams[i].end,
+          [before = seams[i].slab](std::int64_t other) { return other < before; },
+          [parent](std::int64_t a, std::int64_t b) {
+            unite_shared(parent, static_cast<Index>(a), static_cast<Index>(b));
+          });
+    });
     number(parent);
   }
 
-  // sum |= those rows of a table that `which` has a bit for.
-  static void add_rows(const std::vector<Word>& table, std::uint64_t which,
-                       std::vector<Word>& sum) {
+  // Bits set in any of those rows of a table that `which` has a bit for.
+  static const Word* any_of(const std::vector<Word>& table, std::uint64_t which,
+                            const std::vector<Word>& none, std::vector<Word>& sum) {
+    if (which == 0) return none.data();
+    const auto words = static_cast<std::int64_t>(sum.size());
+    const Word* const row = table.data() + std::countr_zero(which) * words;
+    which &= which - 1;
+    if (which == 0) return row;
+    std::copy_n(row, words, sum.data());
     for (; which; which &= which - 1) {
-      const Word* const row = table.data() + std::countr_zero(which) * sum.size();
-      for (std::size_t w = 0; w < sum.size(); ++w) sum[w] |= row[w];
+      const Word* const more = table.data() + std::countr_zero(which) * words;
+      for (std::int64_t w = 0; w < words; ++w) sum[w] |= more[w];
     }
+    return sum.data();
   }
 
   // Unites the runs of rows [begin, end) with those they touch in the rows
@@ -226,22 +245,19 @@ class Components {
       std::uint64_t looked_at = 0;
       if (neighbours.covering())
         walk.for_each([&](std::int64_t other, const Neighbours::Neighbour& n) {
-          if (runs_.empty(other)) return;
+          if (runs_.empty(other) || !(Pairs::looks_at_all || n.covers_most)) return;
           pairs.straight(runs_, row, other, touching.data() + n.place * words);
           looked_at |= std::uint64_t{1} << n.place;
         });
       walk.for_each([&](std::int64_t other, const Neighbours::Neighbour& n) {
         if (!wanted(other) || runs_.empty(other)) return;
         Known known{nullptr, none.data(), none.data()};
-        if (neighbours.covering()) {
+        if (looked_at >> n.place & 1) known.touching = touching.data() + n.place * words;
+        if (const std::uint64_t covers = n.covered_by & looked_at) {
           // Straight across, of two that cover each other the first is looked at.
-          const std::uint64_t covers = n.covered_by & looked_at;
           const std::uint64_t first = covers & ((std::uint64_t{1} << n.place) - 1);
-          std::fill(straight.begin(), straight.end(), 0);
-          add_rows(touching, first, straight);
-          std::copy(straight.begin(), straight.end(), diagonal.begin());
-          add_rows(touching, covers & ~first, diagonal);
-          known = {touching.data() + n.place * words, straight.data(), diagonal.data()};
+          known.straight = any_of(touching, Pairs::looks_at_all ? first : covers, none, straight);
+          known.diagonal = any_of(touching, covers, none, diagonal);
         }
         if (n.diagonal)
           pairs.template for_each<true>(runs_, row, other, known, unite);

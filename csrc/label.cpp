@@ -66,6 +66,7 @@ Runs label_runs(const T* image, const Grid& grid, Background is_background) {
 // place and the pixels across it are equal.
 template <class T>
 struct LabelPairs {
+  static constexpr bool looks_at_all = true;  // comparing pixels costs more than bits
   const T* image;
 
   template <bool diagonal, class F>
