@@ -8,8 +8,6 @@ from medseg_fast.components import (
     fill_holes,
     label,
     largest_component,
-    remove_small_holes,
-    remove_small_objects,
 )
 from medseg_fast.flooding import flood, flood_fill
 from medseg_fast.hysteresis import apply_hysteresis_threshold
@@ -21,6 +19,7 @@ from medseg_fast.region import (
     neighborhood_connected,
 )
 from medseg_fast.region_growing import region_growing, seeded_region_growing
+from medseg_fast.small_objects import remove_small_holes, remove_small_objects
 from medseg_fast.threshold import threshold
 from medseg_fast.threshold_explorer import ThresholdExplorer
 from medseg_fast.threshold_histogram import (

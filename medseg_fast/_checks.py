@@ -85,6 +85,14 @@ def connectivity(op: str, value: Any, ndim: int) -> int:
     return ndim if value is None else integer(op, "connectivity", value, 1, ndim)
 
 
+def mask(op: str, value: Any, name: str = "mask") -> NDArray[np.bool_]:
+    """Non-zero pixels of an image, which must not be NaN."""
+    array = image(op, value, name)
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(f"{op}: {name} must not contain NaN")
+    return array if array.dtype.kind == "b" else array != 0
+
+
 def voxel(op: str, name: str, value: Any, image: NDArray[Any]) -> int:
     """Return the flat index of the voxel at index `value`: inside `image`, and not NaN there.
 

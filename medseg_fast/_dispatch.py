@@ -64,6 +64,11 @@ def operation(
     return decorate
 
 
+def like(image: Any, /, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    """The `result` of an operation that returns an array like its first argument."""
+    return image.shape, image.dtype
+
+
 def mask_like(image: Any, /, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     """The `result` of an operation that returns a mask of its first argument's shape."""
     return image.shape, np.bool_
