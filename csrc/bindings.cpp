@@ -259,6 +259,11 @@ void bind_region_growing(py::module_& m) {
       NoGil());
 }
 
+void bind_watershed(py::module_& m) {
+  m.def("watershed", &msf::watershed, NoGil());
+  m.def("watershed_compact", &msf::watershed_compact, NoGil());
+}
+
 }  // namespace
 
 PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
@@ -271,4 +276,5 @@ PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
   bind_region(m);
   bind_region_growing(m);
   bind_threshold_explorer(m);
+  bind_watershed(m);
 }

@@ -20,3 +20,4 @@
 #include "kernels/sums.hpp"
 #include "kernels/threshold.hpp"
 #include "kernels/threshold_explorer.hpp"
+#include "kernels/watershed.hpp"

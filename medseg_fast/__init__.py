@@ -32,6 +32,7 @@ from medseg_fast.threshold_histogram import (
 from medseg_fast.threshold_li import threshold_li, threshold_mean
 from medseg_fast.threshold_local import threshold_local, threshold_niblack, threshold_sauvola
 from medseg_fast.threshold_multiotsu import threshold_multiotsu
+from medseg_fast.watershed import watershed
 
 __all__ = [
     "LeakWarning",
@@ -68,6 +69,7 @@ __all__ = [
     "threshold_sauvola",
     "threshold_triangle",
     "threshold_yen",
+    "watershed",
 ]
 
 

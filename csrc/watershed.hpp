@@ -1,0 +1,147 @@
+// What the watersheds share: labels of any width, keys of any dtype, the bitmaps they start from.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "array.hpp"
+#include "bitmask.hpp"
+#include "footprint.hpp"
+#include "order_key.hpp"
+#include "parallel.hpp"
+
+namespace msf {
+
+// Labels of 1 to 8 bytes by one compiled loop: the switch always goes the same way.
+class Labels {
+ public:
+  explicit Labels(const MutableArray& labels)
+      : data_(labels.as<std::uint8_t>()), width_(static_cast<int>(item_size(labels.dtype))) {}
+
+  std::uint64_t operator[](std::int64_t v) const {
+    switch (width_) {
+      case 1:
+        return data_[v];
+      case 2:
+        return as<std::uint16_t>()[v];
+      case 4:
+        return as<std::uint32_t>()[v];
+      default:
+        return as<std::uint64_t>()[v];
+    }
+  }
+  void set(std::int64_t v, std::uint64_t label) {
+    switch (width_) {
+      case 1:
+        data_[v] = static_cast<std::uint8_t>(label);
+        break;
+      case 2:
+        as<std::uint16_t>()[v] = static_cast<std::uint16_t>(label);
+        break;
+      case 4:
+        as<std::uint32_t>()[v] = static_cast<std::uint32_t>(label);
+        break;
+      default:
+        as<std::uint64_t>()[v] = label;
+    }
+  }
+  const void* address(std::int64_t v) const { return data_ + v * width_; }
+
+ private:
+  template <class T>
+  T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
+  std::uint8_t* data_;
+  int width_;
+};
+
+// order_key of the pixels of every dtype as wide as Key.
+template <class Key>
+class Keys {
+ public:
+  explicit Keys(const Array& image) : data_(image.as<Key>()), dtype_(image.dtype) {
+    visit(dtype_, [&]<class T>(Type<T>) {
+      kind_ = is_float<T> ? Kind::floating : std::is_signed_v<T> ? Kind::signed_ : Kind::unsigned_;
+    });
+  }
+
+  Key operator[](std::int64_t v) const {
+    constexpr Key sign = Key{1} << (8 * sizeof(Key) - 1);
+    const Key bits = data_[v];
+    if (kind_ == Kind::unsigned_) return bits;
+    if (kind_ == Kind::signed_) return bits ^ sign;
+    if constexpr (sizeof(Key) > 1) {
+      using Float = std::conditional_t<sizeof(Key) == 2, float16,
+                                       std::conditional_t<sizeof(Key) == 4, float, double>>;
+      return order_key(std::bit_cast<Float>(bits));
+    }
+    return bits;
+  }
+  const void* address(std::int64_t v) const { return data_ + v; }
+
+ private:
+  enum class Kind : std::uint8_t { unsigned_, signed_, floating };
+  const Key* data_;
+  DType dtype_;
+  Kind kind_ = Kind::unsigned_;
+};
+
+class Bitmap {
+ public:
+  explicit Bitmap(std::int64_t pixels) : words_(new Word[words_for(pixels) + 1]()) {}
+  bool operator[](std::int64_t v) const { return words_[v >> 6] >> (v & 63) & 1; }
+  void set(std::int64_t v) { words_[v >> 6] |= Word{1} << (v & 63); }
+  void clear(std::int64_t v) { words_[v >> 6] &= ~(Word{1} << (v & 63)); }
+  Word* words() { return words_.get(); }
+  const Word* words() const { return words_.get(); }
+
+ private:
+  std::unique_ptr<Word[]> words_;
+};
+
+// Clears the labels of what no basin may take, outside the mask or NaN, and finds the voxels that
+// basins may take and those that are markers.
+void set_up(const Array& image, const std::optional<Array>& mask, const MutableArray& labels,
+            Bitmap& free, Bitmap& markers);
+
+// f(v) in raster order.
+template <class F>
+void for_each_marker(const Bitmap& markers, std::int64_t pixels, F&& f) {
+  Ticker tick(1 << 10);
+  for (std::int64_t i = 0; i < words_for(pixels); ++i) {
+    tick();
+    for (Word word = markers.words()[i]; word; word &= word - 1)
+      f(i * word_bits + std::countr_zero(word));
+  }
+}
+
+// f(v) in raster order for the markers next to a free voxel; some others may come too, because a
+// step that leaves the image along a row enters the next row here.
+template <class F>
+void for_each_front_marker(const Footprint& footprint, const Bitmap& free, const Bitmap& markers,
+                           std::int64_t pixels, F&& f) {
+  const std::int64_t words = words_for(pixels);
+  Ticker tick(1 << 10);
+  for (std::int64_t i = 0; i < words; ++i) {
+    tick();
+    const Word marked = markers.words()[i];
+    if (!marked) continue;
+    Word near = 0;
+    for (std::int64_t n = 0; n < footprint.count() && (marked & ~near); ++n) {
+      const std::int64_t bit = i * word_bits + footprint.offset(n);
+      const std::int64_t word = bit >> 6, shift = bit & 63;
+      const auto at = [&](std::int64_t w) {
+        return w >= 0 && w < words ? free.words()[w] : Word{0};
+      };
+      near |= at(word) >> shift | at(word + 1) << 1 << (63 - shift);
+    }
+    for (Word front = marked & near; front; front &= front - 1)
+      f(i * word_bits + std::countr_zero(front));
+  }
+}
+
+}  // namespace msf
