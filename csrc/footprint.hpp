@@ -1,16 +1,18 @@
 // Neighbours given by a list of steps, in any number of dimensions, and which of them have their
 // bit set in a bitmap over the flat indices of the image.
 //
-// A footprint may be of any shape and off its centre. Away from the image's edge a neighbour is the
-// flat index plus a fixed offset, and the bits of neighbours that follow each other along a row are
-// read together: the 26 neighbours of a voxel take 9 reads instead of 26. Within reach of the edge
-// each step's coordinates are checked. Bitmaps have one word more than the image needs.
+// A footprint may be of any shape and off its centre. A neighbour is the flat index plus a fixed
+// offset, and the bits of neighbours that follow each other along a row are read together: those of
+// the 26 neighbours of a voxel take 9 reads. Where steps may leave the image, coordinates tell
+// which of the bits count.
 #pragma once
 
 #include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
+#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "array.hpp"
@@ -20,7 +22,8 @@ namespace msf {
 
 class Footprint {
  public:
-  // steps: image.ndim coordinates each. Those that leave the image from everywhere are dropped.
+  // steps: image.ndim coordinates each. Those that leave the image from every voxel
+  // are dropped.
   Footprint(const Array& image, const std::vector<std::int64_t>& steps)
       : ndim_(image.ndim),
         extents_(image.shape.begin(), image.shape.begin() + image.ndim),
@@ -62,55 +65,68 @@ class Footprint {
   // Sets the bit of every voxel from which some step leaves the image.
   void mark_edge(Word* bits) const { mark_edge(bits, 0, 0); }
 
-  // f(w) for every neighbour w of v whose bit is set, until f returns false; edge: some step may
-  // leave the image from v.
-  template <class F>
-  void each_set(const Word* bits, std::int64_t v, bool edge, F&& f) const {
-    if (edge) [[unlikely]] {
-      std::int64_t at[max_dims];
-      coordinates(v, at);
-      for (std::int64_t i = 0; i < count(); ++i) {
-        if (!inside(i, at)) continue;
-        const std::int64_t w = v + offsets_[i];
-        if ((bits[w >> 6] >> (w & 63) & 1) && !f(w)) return;
-      }
-      return;
-    }
-    for (const Block& block : blocks_) {
-      Word found = 0;
-      for (const Cell& cell : block.singles) {
-        const std::int64_t w = v + cell.offset;
-        found |= (bits[w >> 6] >> (w & 63) & 1) << cell.place;
-      }
-      for (const Cell& cell : block.rows) {
-        const std::int64_t w = v + cell.offset;
-        const Word* const word = bits + (w >> 6);
-        const int shift = static_cast<int>(w & 63);
-        found |= ((word[0] >> shift | word[1] << 1 << (63 - shift)) & cell.pattern) << cell.place;
-      }
-      for (; found; found &= found - 1)
-        if (!f(v + block.offsets[std::countr_zero(found)])) return;
-    }
-  }
+  // How far a neighbour's flat index is at most from its voxel's.
+  std::int64_t reach() const { return reach_; }
 
-  // f(offset) for one neighbour of each row: where a cache line may be missing.
-  template <class F>
-  void each_row(F&& f) const {
-    for (const std::int64_t offset : row_offsets_) f(offset);
-  }
-
- private:
   // Neighbours at `offset` + i for the bits i of `pattern`; their bits go to `place` + i.
   struct Cell {
     std::int64_t offset;
     Word pattern;
     int place;
   };
-  struct Block {  // neighbours whose bits fit a word
-    std::vector<Cell> singles, rows;
+  // Neighbours whose bits fit a word: bit i stands for the one at offsets[i]. Cells of one
+  // neighbour come first.
+  struct Block {
+    int singles = 0, rows = 0;
+    Cell cells[word_bits];
     std::int64_t offsets[word_bits];
-  };
 
+    // The bits of v's neighbours; singles, rows: their numbers, if known when compiling.
+    template <int known_singles = -1, int known_rows = -1>
+    Word gather(const Word* bits, std::int64_t v) const {
+      const int first_row = known_singles < 0 ? singles : known_singles;
+      const int end = first_row + (known_rows < 0 ? rows : known_rows);
+      Word found = 0;
+      for (int i = 0; i < first_row; ++i) {
+        const std::int64_t w = v + cells[i].offset;
+        found |= (bits[w >> 6] >> (w & 63) & 1) << cells[i].place;
+      }
+      for (int i = first_row; i < end; ++i) {
+        const std::int64_t w = v + cells[i].offset;
+        const Word* const word = bits + (w >> 6);
+        const int shift = static_cast<int>(w & 63);
+        const Word run = word[0] >> shift | word[1] << 1 << (63 - shift);
+        found |= (run & cells[i].pattern) << cells[i].place;
+      }
+      return found;
+    }
+  };
+  const std::vector<Block>& blocks() const { return blocks_; }
+
+  // The bits of a block that stand for neighbours of v inside the image.
+  [[gnu::noinline]] Word inside(std::size_t block, std::int64_t v) const {
+    std::int64_t at[max_dims];
+    coordinates(v, at);
+    Word valid = 0;
+    for (std::int64_t i = 0; i < count(); ++i)
+      if (blocks_of_[i] == block && inside(i, at)) valid |= Word{1} << places_[i];
+    return valid;
+  }
+
+  // f(w) for every neighbour w of v whose bit is set, until f returns false; edge: some step may
+  // leave the image from v. The bitmap must reach `reach()` bits beyond the image on both sides.
+  template <class F>
+  void each_set(const Word* bits, std::int64_t v, bool edge, F&& f) const {
+    for (std::size_t b = 0; b < blocks_.size(); ++b) {
+      Word found = blocks_[b].gather(bits, v);
+      if (edge && found) [[unlikely]]
+        found &= inside(b, v);
+      for (; found; found &= found - 1)
+        if (!f(v + blocks_[b].offsets[std::countr_zero(found)])) return;
+    }
+  }
+
+ private:
   void add(const std::int64_t* step) {
     std::int64_t flat = 0;
     for (int axis = 0; axis < ndim_; ++axis) {
@@ -119,6 +135,7 @@ class Footprint {
     }
     if (flat == 0 && std::all_of(step, step + ndim_, [](auto s) { return s == 0; })) return;
     offsets_.push_back(flat);
+    reach_ = std::max(reach_, std::abs(flat));
     for (int axis = 0; axis < ndim_; ++axis) {
       steps_.push_back(step[axis]);
       before_[axis] = std::max(before_[axis], -step[axis]);
@@ -128,25 +145,36 @@ class Footprint {
 
   void gather() {
     constexpr std::int64_t widest = 32;
-    std::vector<std::int64_t> sorted = offsets_;
-    std::sort(sorted.begin(), sorted.end());
+    std::vector<std::int64_t> order(count());
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(),
+              [&](auto a, auto b) { return offsets_[a] < offsets_[b]; });
+    blocks_of_.resize(count());
+    places_.resize(count());
     int place = word_bits;
-    for (std::size_t i = 0; i < sorted.size();) {
-      Cell cell{sorted[i], 0, place};
+    for (std::size_t i = 0; i < order.size();) {
+      Cell cell{offsets_[order[i]], 0, place};
       std::size_t next = i;
-      while (next < sorted.size() && sorted[next] - sorted[i] < widest)
-        cell.pattern |= Word{1} << (sorted[next++] - sorted[i]);
+      for (; next < order.size() && offsets_[order[next]] - cell.offset < widest; ++next)
+        cell.pattern |= Word{1} << (offsets_[order[next]] - cell.offset);
       const int width = std::bit_width(cell.pattern);
       if (cell.place + width > word_bits) {
         blocks_.emplace_back();
         cell.place = place = 0;
       }
       Block& block = blocks_.back();
-      for (int bit = 0; bit < width; ++bit) block.offsets[place + bit] = cell.offset + bit;
-      (width == 1 ? block.singles : block.rows).push_back(cell);
-      row_offsets_.push_back(cell.offset);
+      for (; i < next; ++i) {
+        blocks_of_[order[i]] = blocks_.size() - 1;
+        places_[order[i]] = place + static_cast<int>(offsets_[order[i]] - cell.offset);
+        block.offsets[places_[order[i]]] = offsets_[order[i]];
+      }
+      Cell* const end = block.cells + block.singles + block.rows;
+      *end = cell;
+      if (width == 1)
+        std::swap(*end, block.cells[block.singles++]);
+      else
+        ++block.rows;
       place += width;
-      i = next;
     }
   }
 
@@ -169,9 +197,12 @@ class Footprint {
   int ndim_;
   std::vector<std::int64_t> extents_, strides_;
   std::vector<std::int64_t> before_, after_;  // how far steps go, by axis
-  std::vector<std::int64_t> offsets_, steps_, row_offsets_;
+  std::vector<std::int64_t> offsets_, steps_;
+  std::int64_t reach_ = 0;
   std::vector<int> axes_;
   std::vector<Block> blocks_;
+  std::vector<std::size_t> blocks_of_;  // by step: its block
+  std::vector<int> places_;             // and its bit there
 };
 
 }  // namespace msf

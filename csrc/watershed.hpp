@@ -19,36 +19,37 @@ namespace msf {
 class Labels {
  public:
   explicit Labels(const MutableArray& labels)
-      : data_(labels.as<std::uint8_t>()), width_(static_cast<int>(item_size(labels.dtype))) {}
+      : data_(labels.as<std::uint8_t>()),
+        shift_(std::countr_zero(static_cast<std::uint64_t>(item_size(labels.dtype)))) {}
 
   std::uint64_t operator[](std::int64_t v) const {
-    switch (width_) {
-      case 1:
+    switch (shift_) {
+      case 0:
         return data_[v];
-      case 2:
+      case 1:
         return as<std::uint16_t>()[v];
-      case 4:
+      case 2:
         return as<std::uint32_t>()[v];
       default:
         return as<std::uint64_t>()[v];
     }
   }
   void set(std::int64_t v, std::uint64_t label) {
-    switch (width_) {
-      case 1:
+    switch (shift_) {
+      case 0:
         data_[v] = static_cast<std::uint8_t>(label);
         break;
-      case 2:
+      case 1:
         as<std::uint16_t>()[v] = static_cast<std::uint16_t>(label);
         break;
-      case 4:
+      case 2:
         as<std::uint32_t>()[v] = static_cast<std::uint32_t>(label);
         break;
       default:
         as<std::uint64_t>()[v] = label;
     }
   }
-  const void* address(std::int64_t v) const { return data_ + v * width_; }
+  const void* address(std::int64_t v) const { return data_ + (v << shift_); }
 
  private:
   template <class T>
@@ -56,7 +57,7 @@ class Labels {
     return reinterpret_cast<T*>(data_);
   }
   std::uint8_t* data_;
-  int width_;
+  int shift_;
 };
 
 // order_key of the pixels of every dtype as wide as Key.
@@ -90,17 +91,21 @@ class Keys {
   Kind kind_ = Kind::unsigned_;
 };
 
+// One bit per voxel, and zeros for `margin` more on both sides.
 class Bitmap {
  public:
-  explicit Bitmap(std::int64_t pixels) : words_(new Word[words_for(pixels) + 1]()) {}
+  Bitmap(std::int64_t voxels, std::int64_t margin)
+      : memory_(new Word[words_for(voxels) + 2 * (words_for(margin) + 1)]()),
+        words_(memory_.get() + words_for(margin) + 1) {}
   bool operator[](std::int64_t v) const { return words_[v >> 6] >> (v & 63) & 1; }
   void set(std::int64_t v) { words_[v >> 6] |= Word{1} << (v & 63); }
   void clear(std::int64_t v) { words_[v >> 6] &= ~(Word{1} << (v & 63)); }
-  Word* words() { return words_.get(); }
-  const Word* words() const { return words_.get(); }
+  Word* words() { return words_; }
+  const Word* words() const { return words_; }
 
  private:
-  std::unique_ptr<Word[]> words_;
+  std::unique_ptr<Word[]> memory_;
+  Word* words_;
 };
 
 // Clears the labels of what no basin may take, outside the mask or NaN, and finds the voxels that
@@ -132,12 +137,9 @@ void for_each_front_marker(const Footprint& footprint, const Bitmap& free, const
     if (!marked) continue;
     Word near = 0;
     for (std::int64_t n = 0; n < footprint.count() && (marked & ~near); ++n) {
-      const std::int64_t bit = i * word_bits + footprint.offset(n);
-      const std::int64_t word = bit >> 6, shift = bit & 63;
-      const auto at = [&](std::int64_t w) {
-        return w >= 0 && w < words ? free.words()[w] : Word{0};
-      };
-      near |= at(word) >> shift | at(word + 1) << 1 << (63 - shift);
+      const std::int64_t first = i * word_bits + footprint.offset(n), shift = first & 63;
+      const Word* const word = free.words() + (first >> 6);
+      near |= word[0] >> shift | word[1] << 1 << (63 - shift);
     }
     for (Word front = marked & near; front; front &= front - 1)
       f(i * word_bits + std::countr_zero(front));

@@ -24,9 +24,9 @@ void watershed_compact(const Array& image, const std::optional<Array>& mask, con
                        double compactness, const MutableArray& marked) {
   const std::int64_t n = image.size();
   if (n == 0) return;
-  Bitmap free(n), markers(n);
-  set_up(image, mask, marked, free, markers);
   const Footprint footprint(image, steps);
+  Bitmap free(n, footprint.reach()), markers(n, footprint.reach());
+  set_up(image, mask, marked, free, markers);
   const Reader value(image);
   Labels labels(marked);
   BucketQueue<std::uint64_t, Entry> above(0);

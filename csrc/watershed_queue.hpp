@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -42,17 +43,21 @@ class Ring {
   std::int64_t first_ = 0, last_ = 0, size_ = 0;
 };
 
-// 8 and 16 bits: one array with room for each level's voxels, as many as have that value. What
-// waits above the current level has that level's own value, so it fits. 4 bytes for each voxel
-// that ever waits.
+// 8 and 16 bits: an array with room for each level's voxels, as many as have that value, and for
+// the current level's. What waits above the current level has that level's own value, so it fits.
+// Room for 2 voxels each, but only what is used is ever touched: 4 bytes for each voxel.
 template <class Key, class Index>
 class LevelQueue {
   static constexpr std::int64_t levels = std::int64_t{1} << 8 * sizeof(Key);
 
  public:
-  LevelQueue(const Keys<Key>& keys, std::int64_t pixels)
-      : waiting_(new Index[pixels]), begins_(levels), ends_(levels) {
-    const Slabs slabs(pixels, 4 * levels);
+  static bool fits(std::int64_t voxels) {
+    return voxels < std::int64_t{std::numeric_limits<Index>::max()} / 2;
+  }
+
+  LevelQueue(const Keys<Key>& keys, std::int64_t voxels)
+      : voxels_(static_cast<Index>(voxels)), items_(new Index[2 * voxels]), ends_(levels) {
+    const Slabs slabs(voxels, 4 * levels);
     std::vector<std::vector<Index>> counts(slabs.count);
     slabs.run([&](std::int64_t slab, std::int64_t begin, std::int64_t end) {
       counts[slab].assign(levels, 0);
@@ -60,20 +65,16 @@ class LevelQueue {
     });
     Index next = 0;
     for (std::int64_t level = 0; level < levels; ++level) {
-      begins_[level] = ends_[level] = next;
+      ends_[level] = next;
       for (const auto& count : counts) next += count[level];
     }
+    begins_ = ends_;
   }
 
   // For markers, before run().
-  void start(Key key, Index v) { waiting_[ends_[key]++] = v; }
+  void start(Key key, Index v) { items_[ends_[key]++] = v; }
 
-  void push(Key key, Index v) {
-    if (key <= current_)
-      ring_.push(v);
-    else
-      waiting_[ends_[key]++] = v;
-  }
+  void push(Key key, Index v) { items_[ends_[std::max(key, current_)]++] = v; }
 
   // visit(v, ahead) for every voxel in order; `ahead` is likely to come soon.
   template <class F>
@@ -82,26 +83,27 @@ class LevelQueue {
       const std::int64_t begin = begins_[level], end = ends_[level];
       if (begin == end) continue;
       current_ = static_cast<Key>(level);
+      ends_[level] = voxels_;  // from now on
       for (std::int64_t i = begin; i < end; ++i)
-        visit(waiting_[i], waiting_[std::min(i + look_ahead, end - 1)]);
-      while (!ring_.empty()) {
-        const Index ahead = ring_.ahead();
-        visit(ring_.pop(), ahead);
-      }
+        visit(items_[i], items_[std::min(i + look_ahead, end - 1)]);
+      for (std::int64_t i = voxels_; i < ends_[level]; ++i)
+        visit(items_[i], items_[std::min<std::int64_t>(i + look_ahead, ends_[level] - 1)]);
     }
   }
 
  private:
   Key current_ = 0;
-  std::unique_ptr<Index[]> waiting_;
-  std::vector<Index> begins_, ends_;
-  Ring<Index> ring_;
+  Index voxels_;
+  std::unique_ptr<Index[]> items_;
+  std::vector<Index> begins_, ends_;  // of what waits in each level
 };
 
 // 32 and 64 bits: what waits above the current level lies in multi-level buckets.
 template <class Key, class Index>
 class KeyQueue {
  public:
+  static bool fits(std::int64_t voxels) { return voxels < std::numeric_limits<Index>::max(); }
+
   KeyQueue(const Keys<Key>&, std::int64_t) : above_(0) {}
 
   void start(Key key, Index v) { push(key, v); }

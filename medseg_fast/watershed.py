@@ -260,8 +260,12 @@ def _local_minima(image: NDArray[Any], connectivity: int) -> NDArray[np.bool_]:
     for step in itertools.product((-1, 0, 1), repeat=image.ndim):
         if not 1 <= np.abs(step).sum() <= connectivity:
             continue
-        here = tuple(slice(max(0, -s), n - max(0, s)) for s, n in zip(step, image.shape))
-        there = tuple(slice(max(0, s), n - max(0, -s)) for s, n in zip(step, image.shape))
+        here = tuple(
+            slice(max(0, -s), n - max(0, s)) for s, n in zip(step, image.shape, strict=True)
+        )
+        there = tuple(
+            slice(max(0, s), n - max(0, -s)) for s, n in zip(step, image.shape, strict=True)
+        )
         both = number[there]
         low[plateaus[here][both & (ranks[there] < ranks[here])]] = False
         high[plateaus[here][both & (ranks[there] > ranks[here])]] = False

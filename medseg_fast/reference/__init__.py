@@ -8,6 +8,7 @@ from medseg_fast.reference import (
     threshold_explorer,
     threshold_histogram,
     threshold_local,
+    watershed,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "threshold_explorer",
     "threshold_histogram",
     "threshold_local",
+    "watershed",
 ]
