@@ -264,6 +264,26 @@ void bind_watershed(py::module_& m) {
   m.def("watershed_compact", &msf::watershed_compact, NoGil());
 }
 
+void bind_distance(py::module_& m) {
+  using Sizes = std::vector<double>;
+  using Multiples = std::vector<std::int64_t>;
+  m.def(
+      "distance_transform",
+      [](const msf::Array& mask, const Sizes& sizes, const Multiples& multiples, double unit,
+         const msf::MutableArray& out) {
+        msf::distance_transform(mask, {sizes, multiples, unit}, out);
+      },
+      NoGil());
+  m.def(
+      "nearest_background",
+      [](const msf::Array& mask, const Sizes& sizes, const Multiples& multiples, double unit,
+         const std::optional<msf::MutableArray>& distances, const msf::MutableArray& indices) {
+        msf::nearest_background(mask, {sizes, multiples, unit}, distances ? &*distances : nullptr,
+                                indices);
+      },
+      NoGil());
+}
+
 }  // namespace
 
 PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
@@ -277,4 +297,5 @@ PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
   bind_region_growing(m);
   bind_threshold_explorer(m);
   bind_watershed(m);
+  bind_distance(m);
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/components.hpp"
+#include "kernels/distance.hpp"
 #include "kernels/histogram.hpp"
 #include "kernels/histogram_peaks.hpp"
 #include "kernels/hysteresis.hpp"

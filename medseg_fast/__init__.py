@@ -9,6 +9,7 @@ from medseg_fast.components import (
     label,
     largest_component,
 )
+from medseg_fast.distance import distance_transform_edt
 from medseg_fast.flooding import flood, flood_fill
 from medseg_fast.hysteresis import apply_hysteresis_threshold
 from medseg_fast.region import (
@@ -42,6 +43,7 @@ __all__ = [
     "clear_border",
     "confidence_connected",
     "connected_threshold",
+    "distance_transform_edt",
     "fill_holes",
     "flood",
     "flood_fill",
