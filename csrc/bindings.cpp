@@ -275,6 +275,20 @@ void bind_distance(py::module_& m) {
       },
       NoGil());
   m.def(
+      "signed_distance",
+      [](const msf::Array& mask, const Sizes& sizes, const Multiples& multiples, double unit,
+         const msf::MutableArray& out) {
+        msf::signed_distance(mask, {sizes, multiples, unit}, out);
+      },
+      NoGil());
+  m.def(
+      "expand_labels",
+      [](const msf::Array& background, const msf::Array& labels, const Sizes& sizes,
+         const Multiples& multiples, double unit, double distance, const msf::MutableArray& out) {
+        msf::expand_labels(background, labels, {sizes, multiples, unit}, distance, out);
+      },
+      NoGil());
+  m.def(
       "nearest_background",
       [](const msf::Array& mask, const Sizes& sizes, const Multiples& multiples, double unit,
          const std::optional<msf::MutableArray>& distances, const msf::MutableArray& indices) {

@@ -24,8 +24,8 @@ void envelope_of_tile(const TilePlace& place, const T* squared, std::int64_t n,
                       const Squares<T>& squares, const TileMemory<T>& tile, Write write) {
   place.load<lanes<T>>(squared, n, tile.data());
   TileWriter<T, Write> writer(place, n, write);
-  lower_envelope<T, false>(tile, n, squares.data(), squares.step(), place.used(),
-                           [&](std::int64_t x, const T* e, const RowIndex<T>*) { writer(x, e); });
+  const auto emit = [&](std::int64_t x, const T* e, const RowIndex<T>*) { writer(x, e); };
+  lower_envelope<T>(tile, n, squares.data(), squares.step(), place.used(), false, emit);
 }
 
 template <class T>
@@ -34,11 +34,7 @@ bool transform(const std::uint8_t* mask, const VoxelSize& voxel, const DistanceA
   const int last = axes.count() - 1;
   std::atomic<bool> enough{true};
   const auto finish = [&](const T* squared, std::int64_t count, std::int64_t offset) {
-    if constexpr (std::is_integral_v<T>) {
-      T top = 0;
-      for (std::int64_t i = 0; i < count; ++i) top = std::max(top, squared[i]);
-      if (top == unreached<T>) enough.store(false, std::memory_order_relaxed);
-    }
+    if (!all_reached(squared, count)) enough.store(false, std::memory_order_relaxed);
     output.write(squared, count, offset);
   };
 

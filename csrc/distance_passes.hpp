@@ -34,7 +34,8 @@ struct DistanceAxes {
 template <class T>
 class Squares {
  public:
-  Squares(const VoxelSize& voxel, int axis, std::int64_t n)
+  // Those above `most` count as unreached.
+  Squares(const VoxelSize& voxel, int axis, std::int64_t n, T most = unreached<T>)
       : n_(n), up_(n + slack), down_(n + slack) {
     if constexpr (std::is_integral_v<T>) {
       const std::int64_t m = voxel.multiple[axis];
@@ -51,6 +52,7 @@ class Squares {
         up_[k] = distance * distance;
       }
     }
+    for (std::int64_t k = n; k >= 0 && up_[k] > most; --k) up_[k] = unreached<T>;
     for (std::int64_t k = 0; k <= n; ++k) down_[k] = up_[n - k];
   }
   const T* data() const { return up_.data(); }
@@ -191,12 +193,12 @@ class TilePlace {
 };
 
 // Hands rows of a tile on as contiguous runs: write(values, count, offset) each.
-template <class T, class Write>
+template <class T, class Write, int width = lanes<T>>
 class TileWriter {
  public:
   TileWriter(const TilePlace& place, std::int64_t n, Write write)
       : place_(place), n_(n), write_(write) {
-    if (place.transposed()) kept_.resize(TilePlace::block * lanes<T>);
+    if (place.transposed()) kept_.resize(TilePlace::block * width);
   }
   void operator()(std::int64_t x, const T* row) {
     if (!place_.transposed()) {
@@ -233,6 +235,71 @@ template <class T>
 std::int64_t columns_of_task(std::int64_t n) {
   const std::int64_t tiles = std::max<std::int64_t>(1, (1 << 17) / (n * lanes<T> + 1));
   return tiles * lanes<T>;
+}
+
+inline constexpr std::uint32_t no_row = 0xffffffff;
+
+// Along the first axis the image is binary: the nearest background row is the last one above or the
+// first one below. `nearest` may be `above`.
+template <int width>
+void nearest_rows(const std::uint8_t* tile, std::int64_t n, std::uint32_t* above,
+                  std::uint32_t* nearest) {
+  constexpr std::uint32_t none = no_row;
+  for (int lane = 0; lane < width; ++lane) above[lane] = none;
+  for (std::int64_t x = 0; x < n; ++x) {
+    const std::uint8_t* const inside = tile + x * width;
+    std::uint32_t* const to = above + x * width;
+    const std::uint32_t* const from = x ? to - width : to;
+    const auto row = static_cast<std::uint32_t>(x);
+    for (int lane = 0; lane < width; ++lane) to[lane] = inside[lane] ? from[lane] : row;
+  }
+  std::uint32_t next[width];
+  std::fill_n(next, width, none);
+  for (std::int64_t x = n; x-- > 0;) {
+    const std::uint8_t* const inside = tile + x * width;
+    const std::uint32_t* const up = above + x * width;
+    std::uint32_t* const to = nearest + x * width;
+    const auto row = static_cast<std::uint32_t>(x);
+    for (int lane = 0; lane < width; ++lane) {
+      next[lane] = inside[lane] ? next[lane] : row;
+      const std::uint32_t a = up[lane], b = next[lane];
+      // Without a row the other wins: 2^32 - 1 is far from every row below 2^31.
+      const std::uint32_t to_a = a == none ? none : row - a, to_b = b == none ? none : b - row;
+      to[lane] = to_a <= to_b ? a : b;
+    }
+  }
+}
+
+// emit(x, e, at) for every row of a tile of the mask: the pass over the first axis, with indices.
+// `at` is 0 where a column has no background.
+template <class T, class Emit>
+void nearest_along_first_axis(const TilePlace& place, const std::uint8_t* mask, std::int64_t n,
+                              const Squares<T>& squares, Emit&& emit) {
+  constexpr int width = lanes<T>;
+  const std::unique_ptr<std::uint8_t[]> inside(new std::uint8_t[n * width]);
+  const std::unique_ptr<std::uint32_t[]> nearest(new std::uint32_t[n * width]);
+  place.load<width>(mask, n, inside.get());
+  nearest_rows<width>(inside.get(), n, nearest.get(), nearest.get());
+  T e[width];
+  RowIndex<T> at[width];
+  for (std::int64_t x = 0; x < n; ++x) {
+    const std::uint32_t* const row = nearest.get() + x * width;
+    for (int lane = 0; lane < width; ++lane) {
+      const bool found = row[lane] != no_row;
+      at[lane] = static_cast<RowIndex<T>>(found ? row[lane] : 0);
+      e[lane] =
+          found ? squares.data()[std::abs(x - static_cast<std::int64_t>(row[lane]))] : unreached<T>;
+    }
+    emit(x, e, at);
+  }
+}
+
+// Whether all squared distances were found, and within the range of T.
+template <class T>
+bool all_reached(const T* squared, std::int64_t count) {
+  T top = 0;
+  for (std::int64_t i = 0; i < count; ++i) top = std::max(top, squared[i]);
+  return top < unreached<T>;
 }
 
 // Distances from squared distances.

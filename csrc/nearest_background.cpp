@@ -12,38 +12,6 @@
 namespace msf {
 namespace {
 
-// Along the first axis the image is binary: the nearest background row is the last one above or the
-// first one below.
-template <class T>
-void nearest_rows(const std::uint8_t* tile, std::int64_t n, std::uint32_t* above,
-                  std::uint32_t* below) {
-  constexpr int width = lanes<T>;
-  constexpr std::uint32_t none = 0xffffffff;
-  for (int lane = 0; lane < width; ++lane) above[lane] = none;
-  for (std::int64_t x = 0; x < n; ++x) {
-    const std::uint8_t* const inside = tile + x * width;
-    std::uint32_t* const to = above + x * width;
-    const std::uint32_t* const from = x ? to - width : to;
-    const auto row = static_cast<std::uint32_t>(x);
-    for (int lane = 0; lane < width; ++lane) to[lane] = inside[lane] ? from[lane] : row;
-  }
-  std::uint32_t next[width];
-  std::fill_n(next, width, none);
-  for (std::int64_t x = n; x-- > 0;) {
-    const std::uint8_t* const inside = tile + x * width;
-    const std::uint32_t* const up = above + x * width;
-    std::uint32_t* const to = below + x * width;
-    const auto row = static_cast<std::uint32_t>(x);
-    for (int lane = 0; lane < width; ++lane) {
-      next[lane] = inside[lane] ? next[lane] : row;
-      const std::uint32_t a = up[lane], b = next[lane];
-      // Without a row the other wins: 2^32 - 1 is far from every row below 2^31.
-      const std::uint32_t to_a = a == none ? none : row - a, to_b = b == none ? none : b - row;
-      to[lane] = to_a <= to_b ? a : b;
-    }
-  }
-}
-
 template <class T>
 class FeatureTransform {
  public:
@@ -71,9 +39,7 @@ class FeatureTransform {
         std::memcpy(squared_.get() + at, e, count * sizeof(T));
         return;
       }
-      T top = 0;
-      for (std::int64_t i = 0; i < count; ++i) top = std::max(top, e[i]);
-      if (top == unreached<T>) enough_.store(false, std::memory_order_relaxed);
+      if (!all_reached(e, count)) enough_.store(false, std::memory_order_relaxed);
       if (output_) output_->write(e, count, at);
     };
     const auto store_rows = [&](const RowIndex<T>* at, std::int64_t count, std::int64_t offset) {
@@ -90,35 +56,14 @@ class FeatureTransform {
               row_writer(x, at);
             };
             if (a == 0) {
-              first_axis(place, columns.n, squares, emit);
+              nearest_along_first_axis<T>(place, mask_, columns.n, squares, emit);
             } else {
               place.load<lanes<T>>(squared_.get(), columns.n, tile.data());
-              lower_envelope<T, true>(tile, columns.n, squares.data(), squares.step(), place.used(),
-                                      emit);
+              lower_envelope<T>(tile, columns.n, squares.data(), squares.step(), place.used(), true,
+                                emit);
             }
           });
         });
-  }
-
-  template <class Emit>
-  void first_axis(const TilePlace& place, std::int64_t n, const Squares<T>& squares, Emit&& emit) {
-    constexpr int width = lanes<T>;
-    const std::unique_ptr<std::uint8_t[]> inside(new std::uint8_t[n * width]);
-    const std::unique_ptr<std::uint32_t[]> above(new std::uint32_t[n * width]);
-    place.load<width>(mask_, n, inside.get());
-    nearest_rows<T>(inside.get(), n, above.get(), above.get());
-    T e[width];
-    RowIndex<T> at[width];
-    for (std::int64_t x = 0; x < n; ++x) {
-      const std::uint32_t* const nearest = above.get() + x * width;
-      for (int lane = 0; lane < width; ++lane) {
-        at[lane] = static_cast<RowIndex<T>>(nearest[lane]);
-        e[lane] = nearest[lane] == 0xffffffff
-                      ? unreached<T>
-                      : squares.data()[std::abs(x - static_cast<std::int64_t>(nearest[lane]))];
-      }
-      emit(x, e, at);
-    }
   }
 
   const std::uint8_t* mask_;

@@ -9,7 +9,7 @@ from medseg_fast.components import (
     label,
     largest_component,
 )
-from medseg_fast.distance import distance_transform_edt
+from medseg_fast.distance import distance_transform_edt, expand_labels, signed_distance
 from medseg_fast.flooding import flood, flood_fill
 from medseg_fast.hysteresis import apply_hysteresis_threshold
 from medseg_fast.region import (
@@ -44,6 +44,7 @@ __all__ = [
     "confidence_connected",
     "connected_threshold",
     "distance_transform_edt",
+    "expand_labels",
     "fill_holes",
     "flood",
     "flood_fill",
@@ -59,6 +60,7 @@ __all__ = [
     "seeded_region_growing",
     "set_num_threads",
     "show_config",
+    "signed_distance",
     "threshold",
     "threshold_isodata",
     "threshold_li",

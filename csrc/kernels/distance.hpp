@@ -27,4 +27,10 @@ void signed_distance(const Array& mask, const VoxelSize& voxel, const MutableArr
 void nearest_background(const Array& mask, const VoxelSize& voxel, const MutableArray* distances,
                         const MutableArray& indices);
 
+// out = labels, and in the background the label of the nearest voxel that has one, chosen as in
+// nearest_background, where its distance is at most `distance`; else 0. background (bool): where
+// labels are 0, not everywhere. out has the labels' dtype and does not overlap them.
+void expand_labels(const Array& background, const Array& labels, const VoxelSize& voxel,
+                   double distance, const MutableArray& out);
+
 }  // namespace msf
