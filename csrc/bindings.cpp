@@ -264,6 +264,19 @@ void bind_watershed(py::module_& m) {
   m.def("watershed_compact", &msf::watershed_compact, NoGil());
 }
 
+// Modes by their place in BoundaryMode.
+void bind_boundaries(py::module_& m) {
+  m.def(
+      "find_boundaries",
+      [](const msf::Array& labels, int connectivity, int mode,
+         const std::optional<msf::Array>& background, const msf::MutableArray& out) {
+        msf::find_boundaries(labels, connectivity, static_cast<msf::BoundaryMode>(mode),
+                             background ? &*background : nullptr, out);
+      },
+      NoGil());
+  m.def("find_subpixel_boundaries", &msf::find_subpixel_boundaries, NoGil());
+}
+
 void bind_distance(py::module_& m) {
   using Sizes = std::vector<double>;
   using Multiples = std::vector<std::int64_t>;
@@ -312,4 +325,5 @@ PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
   bind_threshold_explorer(m);
   bind_watershed(m);
   bind_distance(m);
+  bind_boundaries(m);
 }

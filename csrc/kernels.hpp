@@ -6,6 +6,7 @@
 // arrays that Python allocated.
 #pragma once
 
+#include "kernels/boundaries.hpp"
 #include "kernels/components.hpp"
 #include "kernels/distance.hpp"
 #include "kernels/histogram.hpp"

@@ -3,6 +3,7 @@
 from medseg_fast._config import show_config
 from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
+from medseg_fast.boundaries import find_boundaries, mark_boundaries
 from medseg_fast.components import (
     clear_border,
     fill_holes,
@@ -46,12 +47,14 @@ __all__ = [
     "distance_transform_edt",
     "expand_labels",
     "fill_holes",
+    "find_boundaries",
     "flood",
     "flood_fill",
     "get_num_threads",
     "isolated_connected",
     "label",
     "largest_component",
+    "mark_boundaries",
     "neighborhood_connected",
     "num_threads",
     "region_growing",
