@@ -310,6 +310,7 @@ void bind_distance(py::module_& m) {
       },
       NoGil());
 }
+void bind_minima(py::module_& m) { m.def("local_minima", &msf::local_minima, NoGil()); }
 
 }  // namespace
 
@@ -326,4 +327,5 @@ PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
   bind_watershed(m);
   bind_distance(m);
   bind_boundaries(m);
+  bind_minima(m);
 }

@@ -15,6 +15,7 @@
 #include "kernels/label.hpp"
 #include "kernels/label_sizes.hpp"
 #include "kernels/local_threshold.hpp"
+#include "kernels/minima.hpp"
 #include "kernels/multiotsu.hpp"
 #include "kernels/region.hpp"
 #include "kernels/region_growing.hpp"

@@ -13,6 +13,7 @@ from medseg_fast.components import (
 from medseg_fast.distance import distance_transform_edt, expand_labels, signed_distance
 from medseg_fast.flooding import flood, flood_fill
 from medseg_fast.hysteresis import apply_hysteresis_threshold
+from medseg_fast.minima import local_maxima, local_minima
 from medseg_fast.region import (
     LeakWarning,
     confidence_connected,
@@ -55,6 +56,8 @@ __all__ = [
     "label",
     "largest_component",
     "mark_boundaries",
+    "local_maxima",
+    "local_minima",
     "neighborhood_connected",
     "num_threads",
     "region_growing",
