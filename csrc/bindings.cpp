@@ -311,6 +311,19 @@ void bind_distance(py::module_& m) {
       NoGil());
 }
 void bind_minima(py::module_& m) { m.def("local_minima", &msf::local_minima, NoGil()); }
+}
+
+void bind_minima(py::module_& m) {
+  m.def("local_minima", &msf::local_minima, NoGil());
+  m.def(
+      "watershed_immersion",
+      [](const msf::Array& image, int connectivity, const std::optional<msf::Array>& mask,
+         bool lines, const msf::MutableArray& labels) {
+        return msf::watershed_immersion(image, connectivity, mask ? &*mask : nullptr, lines,
+                                        labels);
+      },
+      NoGil());
+}
 
 }  // namespace
 

@@ -24,3 +24,4 @@
 #include "kernels/threshold.hpp"
 #include "kernels/threshold_explorer.hpp"
 #include "kernels/watershed.hpp"
+#include "kernels/watershed_immersion.hpp"

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <limits>
 #include <memory>
+#include <utility>
 
 #include "array.hpp"
 #include "order_key.hpp"
@@ -75,6 +75,21 @@ class KeyImage {
     });
   }
 
+  // Keys of one byte become keys of two, for kernels whose scratch of that width holds more.
+  void widen(std::int64_t n) {
+    if (width_ != 1) return;
+    const Keys<std::uint8_t> narrow = keys<std::uint8_t>();
+    std::unique_ptr<std::uint64_t[]> wide(new std::uint64_t[(2 * n + 7) / 8]);
+    auto* const keys = reinterpret_cast<std::uint16_t*>(wide.get());
+    parallel_for(n, 1 << 16, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) keys[i] = narrow[i];
+    });
+    owned_ = std::move(wide);
+    data_ = owned_.get();
+    width_ = 2;
+    flip_ = 0;
+  }
+
   bool has_nan() const { return has_nan_; }
 
   // f(Keys<U>) with the unsigned integer as wide as the image's elements.
@@ -104,5 +119,19 @@ class KeyImage {
   bool has_nan_ = false;
   std::unique_ptr<std::uint64_t[]> owned_;
 };
+
+// `inside` (null: everywhere) without the NaN pixels of a float image.
+inline std::unique_ptr<std::uint8_t[]> without_nan(const Array& image, const std::uint8_t* inside) {
+  const std::int64_t n = image.size();
+  std::unique_ptr<std::uint8_t[]> kept(new std::uint8_t[n]);
+  visit(image.dtype, [&]<class T>(Type<T>) {
+    const T* const values = image.as<T>();
+    parallel_for(n, 1 << 16, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i)
+        kept[i] = values[i] == values[i] && (!inside || inside[i]);
+    });
+  });
+  return kept;
+}
 
 }  // namespace msf

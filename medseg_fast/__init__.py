@@ -36,6 +36,7 @@ from medseg_fast.threshold_li import threshold_li, threshold_mean
 from medseg_fast.threshold_local import threshold_local, threshold_niblack, threshold_sauvola
 from medseg_fast.threshold_multiotsu import threshold_multiotsu
 from medseg_fast.watershed import watershed
+from medseg_fast.watershed_immersion import watershed_immersion
 
 __all__ = [
     "LeakWarning",
@@ -80,6 +81,7 @@ __all__ = [
     "threshold_triangle",
     "threshold_yen",
     "watershed",
+    "watershed_immersion",
 ]
 
 

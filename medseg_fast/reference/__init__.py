@@ -2,6 +2,7 @@
 
 from medseg_fast.reference import (
     components,
+    minima,
     region,
     region_growing,
     threshold,
@@ -9,10 +10,12 @@ from medseg_fast.reference import (
     threshold_histogram,
     threshold_local,
     watershed,
+    watershed_immersion,
 )
 
 __all__ = [
     "components",
+    "minima",
     "region",
     "region_growing",
     "threshold",
@@ -20,4 +23,5 @@ __all__ = [
     "threshold_histogram",
     "threshold_local",
     "watershed",
+    "watershed_immersion",
 ]
