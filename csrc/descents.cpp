@@ -9,17 +9,16 @@
 // pixels, level by level from those that touch an equal pixel which has a lower neighbour, gives
 // the flow on plateaus: within a level the lowest step wins whatever the order of the visits, so
 // that a level can be cut among threads. Flat pixels that the flood does not reach are minima; they
-// are numbered slab by slab, and minima across slabs are united.
+// are numbered as connected components of runs.
 #include "descents.hpp"
 
 #include <atomic>
 #include <limits>
-#include <numeric>
 #include <stdexcept>
 #include <vector>
 
+#include "components.hpp"
 #include "parallel.hpp"
-#include "union_find.hpp"
 
 namespace msf {
 namespace {
@@ -39,15 +38,15 @@ std::int32_t load(const std::int32_t* labels, std::int64_t v) {
   return std::atomic_ref<std::int32_t>(const_cast<std::int32_t&>(labels[v]))
       .load(std::memory_order_relaxed);
 }
-void store(std::int32_t* labels, std::int64_t v, std::int32_t value) {
-  std::atomic_ref<std::int32_t>(labels[v]).store(value, std::memory_order_relaxed);
-}
 
-// A pixel, and whether it is on the border of the image.
+// A pixel, whether it is on the border of the image, and a step from it.
 struct Pixel {
   std::uint64_t code;
-  Pixel(std::int64_t v, bool border) : code(static_cast<std::uint64_t>(v) << 1 | border) {}
-  std::int64_t v() const { return static_cast<std::int64_t>(code >> 1); }
+  Pixel(std::int64_t v, bool border, std::int64_t step = 0)
+      : code(static_cast<std::uint64_t>(v) << 18 | static_cast<std::uint64_t>(step) << 1 | border) {
+  }
+  std::int64_t v() const { return static_cast<std::int64_t>(code >> 18); }
+  std::int32_t step() const { return static_cast<std::int32_t>(code >> 1 & 0x1ffff); }
   bool border() const { return code & 1; }
 };
 using Pixels = std::vector<Pixel>;
@@ -97,23 +96,31 @@ void find_lower(const Keys<U>& key, const GridSteps& steps, const std::uint8_t* 
     for (std::int64_t i = 0; i < n; ++i) far[i] = inside[base + begin + i] ? far[i] : outside_mask;
 }
 
-// Gives flat pixels of a strip that touch an equal pixel with a lower neighbour a tentative step.
+// Flat pixels of a strip that touch an equal pixel with a lower neighbour, and the step to it.
 template <class U>
 void find_shore(const Keys<U>& key, const GridSteps& steps, std::int64_t row, std::int64_t begin,
-                std::int64_t end, std::int32_t* labels, Pixels& shore) {
-  const std::int64_t base = row * steps.length();
-  for (std::int64_t v = base + begin; v < base + end; ++v) {
-    if (!is_flat(labels[v])) continue;
+                std::int64_t end, const std::int32_t* labels, Pixels& shore) {
+  const std::int64_t base = row * steps.length(), n = end - begin;
+  // As unsigned numbers steps are above all other labels.
+  std::uint32_t most[GridSteps::widest];
+  std::fill(most, most + n, 0);
+  steps.each_in_row(steps.row_ends(row), begin, end,
+                    [&](std::int64_t, std::int64_t offset, std::int64_t b, std::int64_t e) {
+                      const std::int32_t* const __restrict near = labels + base + offset + b;
+                      std::uint32_t* const __restrict high = most + (b - begin);
+                      for (std::int64_t i = 0; i < e - b; ++i)
+                        high[i] = std::max(high[i], static_cast<std::uint32_t>(near[i]));
+                    });
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t v = base + begin + i;
+    if (most[i] < static_cast<std::uint32_t>(tentative) || !is_flat(labels[v])) continue;
     const bool border = labels[v] == flat_on_border;
-    std::int32_t first = 0;
+    std::int64_t first = 0;
     const U own = key[v];
     steps.each(v, border, [&](std::int64_t k, std::int64_t w) {
-      if (first == 0 && is_step(load(labels, w)) && key[w] == own)
-        first = tentative - static_cast<std::int32_t>(k + 1);
+      if (first == 0 && is_step(labels[w]) && key[w] == own) first = k + 1;
     });
-    if (first == 0) continue;
-    store(labels, v, first);
-    shore.emplace_back(v, border);
+    if (first != 0) shore.emplace_back(v, border, first);
   }
 }
 
@@ -204,90 +211,28 @@ class PlateauFlood {
 };
 
 // Numbers what is still flat.
-class MinimaNumbers {
- public:
-  MinimaNumbers(const GridSteps& steps, std::int32_t* labels)
-      : steps_(steps),
-        labels_(labels),
-        slabs_(steps.rows(), std::max<std::int64_t>(steps.reach() / steps.length() + 2,
-                                                    (1 << 16) / steps.length())),
-        first_(slabs_.count + 1) {}
-
-  std::int64_t run() {
-    slabs_.run([&](std::int64_t slab, std::int64_t begin, std::int64_t end) {
-      first_[slab + 1] = flood_slab(begin * steps_.length(), end * steps_.length());
-    });
-    std::partial_sum(first_.begin(), first_.end(), first_.begin());
-    if (slabs_.count == 1) return first_.back();
-    parents_.resize(first_.back());
-    std::iota(parents_.begin(), parents_.end(), std::int64_t{0});
-    for (std::int64_t slab = 0; slab + 1 < slabs_.count; ++slab) unite_with_next(slab);
-    return renumber();
-  }
-
- private:
-  std::int64_t flood_slab(std::int64_t begin, std::int64_t end) {
-    Pixels stack;
-    Ticker tick;
-    std::int64_t count = 0;
-    for (std::int64_t v = begin; v < end; ++v, tick()) {
-      if (!is_flat(labels_[v])) continue;
-      if (count == std::numeric_limits<std::int32_t>::max())
-        throw std::invalid_argument("watershed: more than 2147483647 minima");
-      const auto number = static_cast<std::int32_t>(++count);
-      stack.emplace_back(v, labels_[v] == flat_on_border);
-      labels_[v] = number;
-      while (!stack.empty()) {
-        const Pixel pixel = stack.back();
-        stack.pop_back();
-        steps_.each(pixel.v(), pixel.border(), [&](std::int64_t, std::int64_t w) {
-          if (w < begin || w >= end || !is_flat(labels_[w])) return;
-          stack.emplace_back(w, labels_[w] == flat_on_border);
-          labels_[w] = number;
+std::int64_t number_minima(const Array& image, int connectivity, std::int32_t* labels) {
+  const Grid grid(image);
+  Runs flat_runs(grid.rows, grid.length, false, [&](std::int64_t row, Word* inside, Word*) {
+    const std::int32_t* const x = labels + row * grid.length;
+    pack_row([=](std::int64_t c) { return is_flat(x[c]); }, grid.length, inside);
+  });
+  const Components minima(std::move(flat_runs), grid, connectivity);
+  if (minima.count() > std::numeric_limits<std::int32_t>::max())
+    throw std::invalid_argument("watershed: more than 2147483647 minima");
+  const Runs& runs = minima.runs();
+  minima.visit_labels([&](auto&& number_of) {
+    const std::int64_t rows = std::max<std::int64_t>(1, (1 << 17) / grid.length);
+    parallel_for(grid.rows, rows, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row)
+        runs.for_each<false>(row, [&](std::int64_t from, std::int64_t to, std::int64_t run) {
+          std::fill(labels + row * grid.length + from, labels + row * grid.length + to,
+                    static_cast<std::int32_t>(number_of(run)));
         });
-        tick();
-      }
-    }
-    return count;
-  }
-
-  void unite_with_next(std::int64_t slab) {
-    const std::int64_t end = slabs_.end(slab) * steps_.length();
-    for (std::int64_t v = end - steps_.reach(); v < end; ++v) {
-      if (labels_[v] <= 0) continue;
-      steps_.each(v, [&](std::int64_t, std::int64_t w) {
-        if (w >= end && labels_[w] > 0)
-          unite(parents_.data(), first_[slab] + labels_[v] - 1, first_[slab + 1] + labels_[w] - 1);
-      });
-    }
-  }
-
-  // The first minimum of a set is its root and was met first in raster order.
-  std::int64_t renumber() {
-    std::int64_t count = 0;
-    std::vector<std::int32_t> numbers(parents_.size());
-    for (std::size_t i = 0; i < parents_.size(); ++i) {
-      if (static_cast<std::size_t>(parents_[i]) != i) {
-        numbers[i] = numbers[parents_[i]];
-        continue;
-      }
-      if (count == std::numeric_limits<std::int32_t>::max())
-        throw std::invalid_argument("watershed: more than 2147483647 minima");
-      numbers[i] = static_cast<std::int32_t>(++count);
-    }
-    slabs_.run([&](std::int64_t slab, std::int64_t begin, std::int64_t end) {
-      const std::int32_t* const number = numbers.data() + first_[slab] - 1;
-      for (std::int64_t v = begin * steps_.length(); v < end * steps_.length(); ++v)
-        if (labels_[v] > 0) labels_[v] = number[labels_[v]];
     });
-    return count;
-  }
-
-  const GridSteps& steps_;
-  std::int32_t* const labels_;
-  const Slabs slabs_;
-  std::vector<std::int64_t> first_, parents_;  // numbers before each slab; sets across slabs
-};
+  });
+  return minima.count();
+}
 
 template <class U>
 void find_shores(const Keys<U>& key, const GridSteps& steps, const std::uint8_t* inside,
@@ -307,18 +252,21 @@ void find_shores(const Keys<U>& key, const GridSteps& steps, const std::uint8_t*
       tick();
     });
   });
+  for (const Pixels& front : fronts)
+    for (const Pixel pixel : front) labels[pixel.v()] = tentative - pixel.step();
 }
 
 }  // namespace
 
-std::int64_t find_descents(const KeyImage& keys, const GridSteps& steps, const std::uint8_t* inside,
+std::int64_t find_descents(const KeyImage& keys, const Array& image, int connectivity,
+                           const GridSteps& steps, const std::uint8_t* inside,
                            std::int32_t* labels, std::uint8_t* distance) {
   std::vector<Pixels> fronts;
   keys.visit_keys([&](const auto& key) {
     find_shores(key, steps, inside, labels, distance, fronts);
   });
   PlateauFlood(steps, labels, distance).run(fronts);
-  return MinimaNumbers(steps, labels).run();
+  return number_minima(image, connectivity, labels);
 }
 
 }  // namespace msf

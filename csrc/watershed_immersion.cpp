@@ -135,7 +135,7 @@ std::int64_t watershed_immersion(const Array& image, int connectivity, const Arr
   if (steps.size() > 255) keys.widen(n);  // find_descents writes steps where keys were
   std::int32_t* const out = labels.as<std::int32_t>();
   std::unique_ptr<std::uint8_t[]> distance(lines ? new std::uint8_t[n] : nullptr);
-  const std::int64_t count = find_descents(keys, steps, inside, out, distance.get());
+  const std::int64_t count = find_descents(keys, image, connectivity, steps, inside, out, distance.get());
   if (!lines)
     follow_paths(steps, out);
   else
