@@ -313,7 +313,34 @@ void bind_distance(py::module_& m) {
 void bind_minima(py::module_& m) { m.def("local_minima", &msf::local_minima, NoGil()); }
 }
 
+void bind_watershed_hierarchy(py::module_& m) {
+  m.def("merge_basins", [](const msf::Array& image, const msf::Array& labels, std::int64_t basins,
+                           int connectivity) {
+    msf::Merges merges;
+    {
+      const py::gil_scoped_release nogil;
+      merges = msf::merge_basins(image, labels, basins, connectivity);
+    }
+    return py::make_tuple(to_numpy(std::move(merges.first)), to_numpy(std::move(merges.second)),
+                          to_numpy(std::move(merges.height)));
+  });
+  m.def("measure_basins", &msf::measure_basins, NoGil());
+  m.def(
+      "extinguish",
+      [](const msf::Array& first, const msf::Array& second, const msf::Array& height, int attribute,
+         const msf::Array& depths, const msf::Array& areas, const msf::Array& sums,
+         const msf::MutableArray& saliency, const msf::MutableArray& extinction) {
+        msf::extinguish(first, second, height, static_cast<msf::Attribute>(attribute), depths,
+                        areas, sums, saliency, extinction);
+      },
+      NoGil());
+  m.def("merge_labels", &msf::merge_labels, NoGil());
+  m.def("map_labels", &msf::map_labels, NoGil());
+  m.def("map_minima", &msf::map_minima, NoGil());
+}
+
 void bind_minima(py::module_& m) {
+  m.def("reconstruction", &msf::reconstruction, NoGil());
   m.def("local_minima", &msf::local_minima, NoGil());
   m.def(
       "watershed_immersion",
@@ -341,4 +368,5 @@ PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
   bind_distance(m);
   bind_boundaries(m);
   bind_minima(m);
+  bind_watershed_hierarchy(m);
 }

@@ -259,12 +259,11 @@ void find_shores(const Keys<U>& key, const GridSteps& steps, const std::uint8_t*
 }  // namespace
 
 std::int64_t find_descents(const KeyImage& keys, const Array& image, int connectivity,
-                           const GridSteps& steps, const std::uint8_t* inside,
-                           std::int32_t* labels, std::uint8_t* distance) {
+                           const GridSteps& steps, const std::uint8_t* inside, std::int32_t* labels,
+                           std::uint8_t* distance) {
   std::vector<Pixels> fronts;
-  keys.visit_keys([&](const auto& key) {
-    find_shores(key, steps, inside, labels, distance, fronts);
-  });
+  keys.visit_keys(
+      [&](const auto& key) { find_shores(key, steps, inside, labels, distance, fronts); });
   PlateauFlood(steps, labels, distance).run(fronts);
   return number_minima(image, connectivity, labels);
 }

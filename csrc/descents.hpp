@@ -19,10 +19,10 @@ inline constexpr std::uint8_t bits = 7, on_border = 8;
 
 // labels[v] = number of v's minimum, > 0, if v is in one; 0 outside the mask; else -(k + 1), where
 // k is the step to the neighbour that water flows to. Returns the number of minima, which are
-// numbered from 1 by their first pixel in raster order. steps: of the connectivity. distance: null or a
-// byte per pixel.
+// numbered from 1 by their first pixel in raster order. steps: of the connectivity. distance: null
+// or a byte per pixel.
 std::int64_t find_descents(const KeyImage& keys, const Array& image, int connectivity,
-                           const GridSteps& steps, const std::uint8_t* inside,
-                           std::int32_t* labels, std::uint8_t* distance);
+                           const GridSteps& steps, const std::uint8_t* inside, std::int32_t* labels,
+                           std::uint8_t* distance);
 
 }  // namespace msf

@@ -17,6 +17,7 @@
 #include "kernels/local_threshold.hpp"
 #include "kernels/minima.hpp"
 #include "kernels/multiotsu.hpp"
+#include "kernels/reconstruction.hpp"
 #include "kernels/region.hpp"
 #include "kernels/region_growing.hpp"
 #include "kernels/seeded_region_growing.hpp"
@@ -24,4 +25,5 @@
 #include "kernels/threshold.hpp"
 #include "kernels/threshold_explorer.hpp"
 #include "kernels/watershed.hpp"
+#include "kernels/watershed_hierarchy.hpp"
 #include "kernels/watershed_immersion.hpp"

@@ -1,14 +1,15 @@
 // Watershed by immersion from all regional minima, without a sort.
 //
-// L. Vincent and P. Soille, "Watersheds in digital spaces: an efficient algorithm based on immersion
-// simulations", IEEE Trans. Pattern Anal. Mach. Intell. 13(6):583-598 (1991). They flood level by
-// level; a pixel joins the basin it is nearest to within its level. What a pixel becomes thus
-// depends on a few neighbours only: those that are lower, or on a plateau those of equal value that
-// are one step nearer to lower ground. So every pixel can be resolved by following these neighbours
-// down to a minimum, in any order and on any number of threads (hill climbing: J. B. T. M. Roerdink
-// and A. Meijster, "The watershed transform: definitions, algorithms and parallelization
-// strategies", Fundamenta Informaticae 41 (2000) 187-228; A. Bieniek and A. Moga, "An efficient
-// watershed algorithm based on connected components", Pattern Recognition 33 (2000) 907-916).
+// L. Vincent and P. Soille, "Watersheds in digital spaces: an efficient algorithm based on
+// immersion simulations", IEEE Trans. Pattern Anal. Mach. Intell. 13(6):583-598 (1991). They flood
+// level by level; a pixel joins the basin it is nearest to within its level. What a pixel becomes
+// thus depends on a few neighbours only: those that are lower, or on a plateau those of equal value
+// that are one step nearer to lower ground. So every pixel can be resolved by following these
+// neighbours down to a minimum, in any order and on any number of threads (hill climbing: J. B. T.
+// M. Roerdink and A. Meijster, "The watershed transform: definitions, algorithms and
+// parallelization strategies", Fundamenta Informaticae 41 (2000) 187-228; A. Bieniek and A. Moga,
+// "An efficient watershed algorithm based on connected components", Pattern Recognition 33 (2000)
+// 907-916).
 //
 // Without lines each pixel follows one neighbour (see descents.cpp), and all pixels of a path get
 // its label at once. With lines it takes the one label that all these neighbours carry, or becomes
@@ -135,13 +136,13 @@ std::int64_t watershed_immersion(const Array& image, int connectivity, const Arr
   if (steps.size() > 255) keys.widen(n);  // find_descents writes steps where keys were
   std::int32_t* const out = labels.as<std::int32_t>();
   std::unique_ptr<std::uint8_t[]> distance(lines ? new std::uint8_t[n] : nullptr);
-  const std::int64_t count = find_descents(keys, image, connectivity, steps, inside, out, distance.get());
+  const std::int64_t count =
+      find_descents(keys, image, connectivity, steps, inside, out, distance.get());
   if (!lines)
     follow_paths(steps, out);
   else
-    keys.visit_keys([&]<class U>(const Keys<U>& key) {
-      Lines<U>{key, steps, distance.get(), out}.run();
-    });
+    keys.visit_keys(
+        [&]<class U>(const Keys<U>& key) { Lines<U>{key, steps, distance.get(), out}.run(); });
   return count;
 }
 

@@ -14,6 +14,7 @@ from medseg_fast.distance import distance_transform_edt, expand_labels, signed_d
 from medseg_fast.flooding import flood, flood_fill
 from medseg_fast.hysteresis import apply_hysteresis_threshold
 from medseg_fast.minima import local_maxima, local_minima
+from medseg_fast.reconstruction import h_maxima, h_minima, reconstruction
 from medseg_fast.region import (
     LeakWarning,
     confidence_connected,
@@ -36,11 +37,17 @@ from medseg_fast.threshold_li import threshold_li, threshold_mean
 from medseg_fast.threshold_local import threshold_local, threshold_niblack, threshold_sauvola
 from medseg_fast.threshold_multiotsu import threshold_multiotsu
 from medseg_fast.watershed import watershed
+from medseg_fast.watershed_hierarchy import (
+    WatershedHierarchy,
+    markers_from_minima,
+    watershed_hierarchy,
+)
 from medseg_fast.watershed_immersion import watershed_immersion
 
 __all__ = [
     "LeakWarning",
     "ThresholdExplorer",
+    "WatershedHierarchy",
     "__version__",
     "apply_hysteresis_threshold",
     "clear_border",
@@ -53,14 +60,18 @@ __all__ = [
     "flood",
     "flood_fill",
     "get_num_threads",
+    "h_maxima",
+    "h_minima",
     "isolated_connected",
     "label",
     "largest_component",
     "mark_boundaries",
     "local_maxima",
     "local_minima",
+    "markers_from_minima",
     "neighborhood_connected",
     "num_threads",
+    "reconstruction",
     "region_growing",
     "remove_small_holes",
     "remove_small_objects",
@@ -81,6 +92,7 @@ __all__ = [
     "threshold_triangle",
     "threshold_yen",
     "watershed",
+    "watershed_hierarchy",
     "watershed_immersion",
 ]
 
