@@ -8,9 +8,13 @@
 #include <unistd.h>
 #endif
 
+#include <array>
 #include <bit>
 #include <memory>
 #include <optional>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "kernels.hpp"
 #include "parallel.hpp"
@@ -200,6 +204,43 @@ void bind_local(py::module_& m) {
   m.def("local_mean_std", &msf::local_mean_std, NoGil());
 }
 
+// A flat footprint as nested tuples, see medseg_fast/_footprint.py.
+using Offsets = std::vector<std::pair<std::int64_t, std::int64_t>>;
+using Part =
+    std::tuple<std::vector<std::int64_t>, std::array<std::int64_t, 3>, std::array<std::int64_t, 3>,
+               int, std::vector<std::tuple<int, int, Offsets>>,
+               std::vector<std::tuple<int, std::int64_t, std::int64_t, std::int64_t>>>;
+
+std::vector<msf::FlatFootprint> footprint(const std::vector<Part>& parts) {
+  std::vector<msf::FlatFootprint> result;
+  for (const auto& [lead, low, span, buffers, steps, rows] : parts) {
+    auto& part = result.emplace_back(msf::FlatFootprint{lead, low, span, buffers, {}, {}});
+    for (const auto& [from, to, shifts] : steps) part.steps.push_back({from, to, shifts});
+    for (const auto& [buffer, z, y, x] : rows) part.rows.push_back({buffer, z, y, x});
+  }
+  return result;
+}
+
+void bind_morphology(py::module_& m) {
+  using Sizes = std::vector<std::int64_t>;
+  m.def(
+      "extremes",
+      [](const msf::Array& image, const Sizes& shape, const std::vector<Part>& parts, int border,
+         const msf::Array& cval, int kind, const std::optional<msf::Array>& base,
+         const msf::MutableArray& out) {
+        msf::extremes(image, shape, footprint(parts), static_cast<msf::BorderMode>(border), cval,
+                      static_cast<msf::Extremes>(kind), base ? &*base : nullptr, out);
+      },
+      NoGil());
+  m.def(
+      "binary_extremes",
+      [](const msf::Array& mask, const Sizes& shape, const std::vector<Part>& parts, bool any,
+         bool border, const msf::MutableArray& out) {
+        msf::binary_extremes(mask, shape, footprint(parts), any, border, out);
+      },
+      NoGil());
+}
+
 void bind_region(py::module_& m) {
   using msf::Region;
   // Local: the tests import several builds of the core into one process.
@@ -361,6 +402,7 @@ PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
   bind_threshold(m);
   bind_histogram(m);
   bind_local(m);
+  bind_morphology(m);
   bind_region(m);
   bind_region_growing(m);
   bind_threshold_explorer(m);

@@ -16,6 +16,7 @@
 #include "kernels/label_sizes.hpp"
 #include "kernels/local_threshold.hpp"
 #include "kernels/minima.hpp"
+#include "kernels/morphology.hpp"
 #include "kernels/multiotsu.hpp"
 #include "kernels/reconstruction.hpp"
 #include "kernels/region.hpp"

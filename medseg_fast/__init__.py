@@ -15,6 +15,19 @@ from medseg_fast.flooding import flood, flood_fill
 from medseg_fast.hysteresis import apply_hysteresis_threshold
 from medseg_fast.minima import local_maxima, local_minima
 from medseg_fast.reconstruction import h_maxima, h_minima, reconstruction
+from medseg_fast.morphology import (
+    binary_closing,
+    binary_dilation,
+    binary_erosion,
+    binary_opening,
+    black_tophat,
+    closing,
+    dilation,
+    erosion,
+    morphological_gradient,
+    opening,
+    white_tophat,
+)
 from medseg_fast.region import (
     LeakWarning,
     confidence_connected,
@@ -50,11 +63,19 @@ __all__ = [
     "WatershedHierarchy",
     "__version__",
     "apply_hysteresis_threshold",
+    "binary_closing",
+    "binary_dilation",
+    "binary_erosion",
+    "binary_opening",
+    "black_tophat",
     "clear_border",
+    "closing",
     "confidence_connected",
     "connected_threshold",
     "distance_transform_edt",
     "expand_labels",
+    "dilation",
+    "erosion",
     "fill_holes",
     "find_boundaries",
     "flood",
@@ -72,6 +93,10 @@ __all__ = [
     "neighborhood_connected",
     "num_threads",
     "reconstruction",
+    "morphological_gradient",
+    "neighborhood_connected",
+    "num_threads",
+    "opening",
     "region_growing",
     "remove_small_holes",
     "remove_small_objects",
@@ -94,6 +119,7 @@ __all__ = [
     "watershed",
     "watershed_hierarchy",
     "watershed_immersion",
+    "white_tophat",
 ]
 
 

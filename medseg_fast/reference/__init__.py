@@ -3,6 +3,7 @@
 from medseg_fast.reference import (
     components,
     minima,
+    morphology,
     region,
     region_growing,
     threshold,
@@ -16,6 +17,7 @@ from medseg_fast.reference import (
 __all__ = [
     "components",
     "minima",
+    "morphology",
     "region",
     "region_growing",
     "threshold",
