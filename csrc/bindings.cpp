@@ -241,6 +241,32 @@ void bind_morphology(py::module_& m) {
       NoGil());
 }
 
+// Half weights and whether they are odd, by axis.
+std::vector<msf::Taps> taps(const std::vector<std::pair<std::vector<double>, bool>>& kernels) {
+  std::vector<msf::Taps> all;
+  for (const auto& [half, odd] : kernels) all.push_back({half, odd});
+  return all;
+}
+
+void bind_stencil(py::module_& m) {
+  using Kernels = std::vector<std::pair<std::vector<double>, bool>>;
+  m.def(
+      "separable_filter",
+      [](const msf::Array& image, double scale, const Kernels& smooth, const Kernels& derive,
+         const std::vector<int>& terms, bool magnitude, double norm, const std::vector<int>& modes,
+         double cval, bool surround, const msf::MutableArray& out) {
+        msf::Separable filter{taps(smooth), taps(derive), terms,    magnitude, norm,
+                              {},           cval,         surround, surround};
+        for (const int mode : modes) filter.border.push_back(static_cast<msf::BorderMode>(mode));
+        msf::separable_filter(image, scale, filter, out);
+      },
+      NoGil());
+  m.def("laplace", &msf::laplace, NoGil());
+  m.def("cross_difference", &msf::cross_difference, NoGil());
+  m.def("clip_to_mask", &msf::clip_to_mask, NoGil());
+  m.def("zero_crossings", &msf::zero_crossings, NoGil());
+}
+
 void bind_region(py::module_& m) {
   using msf::Region;
   // Local: the tests import several builds of the core into one process.
@@ -403,6 +429,7 @@ PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
   bind_histogram(m);
   bind_local(m);
   bind_morphology(m);
+  bind_stencil(m);
   bind_region(m);
   bind_region_growing(m);
   bind_threshold_explorer(m);

@@ -22,6 +22,8 @@
 #include "kernels/region.hpp"
 #include "kernels/region_growing.hpp"
 #include "kernels/seeded_region_growing.hpp"
+#include "kernels/separable.hpp"
+#include "kernels/stencil.hpp"
 #include "kernels/sums.hpp"
 #include "kernels/threshold.hpp"
 #include "kernels/threshold_explorer.hpp"

@@ -11,7 +11,28 @@ from medseg_fast.components import (
     largest_component,
 )
 from medseg_fast.distance import distance_transform_edt, expand_labels, signed_distance
+from medseg_fast.cross_difference import roberts, roberts_neg_diag, roberts_pos_diag
+from medseg_fast.edges import (
+    farid,
+    farid_h,
+    farid_v,
+    prewitt,
+    prewitt_h,
+    prewitt_v,
+    scharr,
+    scharr_h,
+    scharr_v,
+    sobel,
+    sobel_h,
+    sobel_v,
+)
 from medseg_fast.flooding import flood, flood_fill
+from medseg_fast.gaussian import (
+    difference_of_gaussians,
+    gaussian,
+    gaussian_gradient_magnitude,
+    gaussian_laplace,
+)
 from medseg_fast.hysteresis import apply_hysteresis_threshold
 from medseg_fast.minima import local_maxima, local_minima
 from medseg_fast.reconstruction import h_maxima, h_minima, reconstruction
@@ -37,6 +58,7 @@ from medseg_fast.region import (
 )
 from medseg_fast.region_growing import region_growing, seeded_region_growing
 from medseg_fast.small_objects import remove_small_holes, remove_small_objects
+from medseg_fast.second_difference import laplace, zero_crossings
 from medseg_fast.threshold import threshold
 from medseg_fast.threshold_explorer import ThresholdExplorer
 from medseg_fast.threshold_histogram import (
@@ -76,15 +98,23 @@ __all__ = [
     "expand_labels",
     "dilation",
     "erosion",
+    "difference_of_gaussians",
+    "farid",
+    "farid_h",
+    "farid_v",
     "fill_holes",
     "find_boundaries",
     "flood",
     "flood_fill",
+    "gaussian",
+    "gaussian_gradient_magnitude",
+    "gaussian_laplace",
     "get_num_threads",
     "h_maxima",
     "h_minima",
     "isolated_connected",
     "label",
+    "laplace",
     "largest_component",
     "mark_boundaries",
     "local_maxima",
@@ -97,13 +127,25 @@ __all__ = [
     "neighborhood_connected",
     "num_threads",
     "opening",
+    "prewitt",
+    "prewitt_h",
+    "prewitt_v",
     "region_growing",
     "remove_small_holes",
     "remove_small_objects",
+    "roberts",
+    "roberts_neg_diag",
+    "roberts_pos_diag",
+    "scharr",
+    "scharr_h",
+    "scharr_v",
     "seeded_region_growing",
     "set_num_threads",
     "show_config",
     "signed_distance",
+    "sobel",
+    "sobel_h",
+    "sobel_v",
     "threshold",
     "threshold_isodata",
     "threshold_li",
@@ -120,6 +162,7 @@ __all__ = [
     "watershed_hierarchy",
     "watershed_immersion",
     "white_tophat",
+    "zero_crossings",
 ]
 
 

@@ -1,0 +1,431 @@
+// Sums of separable filters with kernels of any length: Gaussians and their derivatives.
+//
+// The order is SciPy's: axis after axis from the first; a symmetric kernel's sum begins with the
+// centre and goes on with pairs of equal distance, farthest first, each added (or, odd: subtracted)
+// before it is multiplied. In float64 a Gaussian is therefore SciPy's bit for bit.
+//
+// Terms that differ by the axis of their derivative share what they have in common: before axis k
+// there is one stream of values that has no derivative yet and one for each axis before k that a
+// term derives. Axes are fused over tiles: a block of positions of the first axis is filtered into
+// scratch memory, then a block of the next from that, and so on; rows of the last axis go to the
+// result, so that no filtered image is ever written beside it.
+//
+// Along all but the last axis a strip of 64 (double: 32) columns is copied to a compact piece of
+// memory in the L1 cache, where its lines are 256 bytes apart whatever the image's strides. Two
+// lines at a time share their loads. Along the last axis loads are unaligned instead. If the last
+// axis is short and not filtered (colours), it is taken as part of its row, whose neighbours are
+// then that many elements apart.
+#include "separable.hpp"
+
+#include <cmath>
+#include <cstring>
+#include <optional>
+
+#include "stencil.hpp"
+
+namespace msf {
+namespace {
+
+using stencil::Index;
+using stencil::Source;
+
+constexpr Index line_bytes = 256;
+constexpr Index longest_strip = 256;      // lines; they stay in the L2 cache
+constexpr Index scratch_bytes = 1 << 20;  // of one level, about
+constexpr Index short_axis = 64;          // elements of a last axis that is taken into its row
+
+template <class T>
+constexpr Index lanes = line_bytes / sizeof(T);
+
+// 64 bytes, and the same where they are not aligned.
+template <class T>
+struct Simd {
+  typedef T Vector __attribute__((vector_size(64)));
+  typedef T Loose __attribute__((vector_size(64), aligned(sizeof(T)), may_alias));
+  static constexpr Index size = 64 / sizeof(T);
+};
+
+template <class T>
+struct Kernel {
+  std::vector<T> half;
+  bool odd, centre;  // centre: the pixel itself is read
+
+  Kernel(const Taps& taps, bool skip_centre)
+      : half(taps.half.begin(), taps.half.end()),
+        odd(taps.odd),
+        centre(!(taps.odd && skip_centre)) {}
+  Index radius() const { return static_cast<Index>(half.size()) - 1; }
+  bool identity() const { return half.size() == 1 && half[0] == 1 && !odd; }
+};
+
+// Line i of the result, `pitch` elements after the one before it, from the lines around line
+// i of `in` (lines before it exist). The first `vectors` vectors of each.
+template <bool odd, class T>
+void filter_lines(const T* in, const Kernel<T>& kernel, Index n, Index vectors, T* out,
+                  Index pitch) {
+  using Vector = typename Simd<T>::Vector;
+  using Loose = typename Simd<T>::Loose;
+  constexpr Index line = line_bytes / sizeof(Vector);
+  const Index radius = kernel.radius();
+  const T* const weight = kernel.half.data();
+  for (Index v = 0; v < vectors; ++v) {
+    const Loose* const first = reinterpret_cast<const Loose*>(in) + v;
+    T* const to = out + v * Simd<T>::size;
+    Index i = 0;
+    // What is before the first of two lines at distance t is before the second at t + 1.
+    for (; i + 1 < n; i += 2) {
+      const Loose* const centre = first + i * line;
+      Vector sum{}, next{};
+      if (kernel.centre) {
+        sum = centre[0] * weight[0];
+        next = centre[line] * weight[0];
+      }
+      Vector before = centre[-radius * line], after = centre[(radius + 1) * line];
+      for (Index t = radius; t > 0; --t) {
+        const Vector next_before = centre[(1 - t) * line], sum_after = centre[t * line];
+        sum += (odd ? sum_after - before : sum_after + before) * weight[t];
+        next += (odd ? after - next_before : after + next_before) * weight[t];
+        before = next_before;
+        after = sum_after;
+      }
+      std::memcpy(to + i * pitch, &sum, sizeof sum);
+      std::memcpy(to + (i + 1) * pitch, &next, sizeof next);
+    }
+    if (i < n) {
+      const Loose* const centre = first + i * line;
+      Vector sum{};
+      if (kernel.centre) sum = centre[0] * weight[0];
+      for (Index t = radius; t > 0; --t)
+        sum += (odd ? centre[t * line] - centre[-t * line] : centre[t * line] + centre[-t * line]) *
+               weight[t];
+      std::memcpy(to + i * pitch, &sum, sizeof sum);
+    }
+  }
+}
+
+// n elements of a row from those `step` apart; both rows may be accessed up to the next multiple of
+// four vectors.
+template <bool odd, class T>
+void filter_row(const T* in, const Kernel<T>& kernel, Index n, Index step, T* out) {
+  using Vector = typename Simd<T>::Vector;
+  using Loose = typename Simd<T>::Loose;
+  constexpr Index size = Simd<T>::size;
+  const Index radius = kernel.radius();
+  const T* const weight = kernel.half.data();
+  const auto at = [](const T* p) -> const Loose& { return *reinterpret_cast<const Loose*>(p); };
+  for (Index j = 0; j < n; j += 2 * size) {
+    const T* const centre = in + j;
+    Vector sum{}, next{};
+    if (kernel.centre) {
+      sum = at(centre) * weight[0];
+      next = at(centre + size) * weight[0];
+    }
+    for (Index t = radius; t > 0; --t) {
+      const T *const before = centre - t * step, *const after = centre + t * step;
+      sum += (odd ? at(after) - at(before) : at(after) + at(before)) * weight[t];
+      next += (odd ? at(after + size) - at(before + size) : at(after + size) + at(before + size)) *
+              weight[t];
+    }
+    std::memcpy(out + j, &sum, sizeof sum);
+    std::memcpy(out + j + size, &next, sizeof next);
+  }
+}
+
+// One axis of the image as the filter sees it.
+template <class T>
+struct Axis {
+  Index extent, radius;
+  Kernel<T> smooth;
+  std::optional<Kernel<T>> derive;
+  std::vector<Index> source;  // where an extended position is read; -1: outside
+};
+
+// Values that enter an axis: none of their axes derived (term -1), or axis `term`.
+struct Pass {
+  std::size_t from, to;  // stream before and after the axis
+  bool derive;
+};
+
+template <class T>
+struct Plan {
+  std::vector<Axis<T>> axes;
+  std::vector<std::vector<int>> streams;  // before each axis, and after the last: terms
+  std::vector<std::vector<Pass>> passes;  // of each axis
+  Index step = 1;                         // elements of one step along the last axis
+  const Separable& filter;
+
+  Plan(const Array& image, const Separable& filter) : filter(filter) {
+    const Taps none{{1.0}, false};
+    std::vector<int> terms = filter.terms;
+    const auto add = [&](Index extent, const Taps& smooth, const Taps* derive, BorderMode border) {
+      Axis<T> axis{extent, 0, Kernel<T>(smooth, filter.skip_centre), {}, {}};
+      if (derive) axis.derive = Kernel<T>(*derive, filter.skip_centre);
+      axis.radius = std::max(axis.smooth.radius(), axis.derive ? axis.derive->radius() : 0);
+      axis.source = local::extended_axis(extent, axis.radius, border);
+      axes.push_back(std::move(axis));
+    };
+    int last = image.ndim - 1;
+    const bool derived = std::find(terms.begin(), terms.end(), last) != terms.end();
+    if (last > 0 && !derived && image.shape[last] < short_axis &&
+        Kernel<T>(filter.smooth[last], true).identity())
+      step = image.shape[last--];
+    const int missing = std::max(0, 1 - last);
+    for (int k = 0; k < missing; ++k) add(1, none, nullptr, BorderMode::nearest);
+    for (int k = 0; k <= last; ++k) {
+      const bool used = std::find(terms.begin(), terms.end(), k) != terms.end();
+      add(image.shape[k], filter.smooth[k], used ? &filter.derive[k] : nullptr, filter.border[k]);
+    }
+    for (int& term : terms) term += missing;
+    streams.push_back({-1});
+    for (int k = 0; k < ndim(); ++k) {
+      std::vector<int> after;
+      std::vector<Pass> todo;
+      for (std::size_t s = 0; s < streams[k].size(); ++s) {
+        const int term = streams[k][s];
+        const bool more =
+            terms.empty() || std::any_of(terms.begin(), terms.end(), [&](int t) { return t > k; });
+        if (term >= 0 || more) {
+          todo.push_back({s, after.size(), false});
+          after.push_back(term);
+        }
+        if (term < 0 && axes[k].derive) {
+          todo.push_back({s, after.size(), true});
+          after.push_back(k);
+        }
+      }
+      streams.push_back(after);
+      passes.push_back(todo);
+    }
+    for (const int term : terms)
+      for (std::size_t s = 0; s < streams.back().size(); ++s)
+        if (streams.back()[s] == term) result.push_back(s);
+    if (terms.empty()) result.push_back(0);
+  }
+
+  std::vector<std::size_t> result;  // the streams of the terms, in their order
+  int ndim() const { return static_cast<int>(axes.size()); }
+  Index stride(int k) const {
+    Index n = step;
+    for (int i = k + 1; i < ndim(); ++i) n *= axes[i].extent;
+    return n;
+  }
+  bool empty() const { return stride(0) * axes[0].extent == 0; }
+};
+
+// A tile's ranges along the first two axes; the second axis is read in [low, high).
+struct Tile {
+  Index begin[2], end[2], low, high;
+};
+
+template <class T>
+class Tiled {
+ public:
+  Tiled(const Plan<T>& plan, const Source<T>& source, const Tile& tile, T* out)
+      : plan_(plan),
+        source_(source),
+        tile_(tile),
+        last_(plan.ndim() - 1),
+        cval_(static_cast<T>(plan.filter.cval)),
+        out_(out) {
+    Index longest = 0;
+    for (int k = 0; k < last_; ++k) {
+      step_.push_back(block_step(plan, k, slice(k)));
+      step_.back() = std::min(step_.back(), end(k) - begin(k));
+      block_.emplace_back(plan.streams[k + 1].size() * step_[k] * pitch(k) + lanes<T>);
+      longest = std::max(longest, std::min(piece(k), step_[k]) + 2 * plan.axes[k].radius);
+    }
+    strip_.resize((longest + 1) * lanes<T>);
+    const Index width = (end(last_) - begin(last_) + 2 * plan.axes[last_].radius) * plan.step;
+    row_.resize(width + lanes<T>);
+    for (std::size_t s = 0; s < plan.streams.back().size(); ++s) term_.emplace_back(row_.size());
+  }
+
+  void run() { descend(0, {nullptr}, 0); }
+
+  // Positions of axis k that are filtered before the next axis is.
+  static Index block_step(const Plan<T>& plan, int k, Index slice) {
+    const Index bytes = plan.streams[k + 1].size() * slice * sizeof(T);
+    const Index most = std::max<Index>(32, 2 * plan.axes[k].radius);
+    return std::clamp<Index>(scratch_bytes / std::max<Index>(bytes, 1), 8, most);
+  }
+
+ private:
+  Index begin(int k) const { return k < 2 ? tile_.begin[k] : 0; }
+  Index end(int k) const { return k < 2 ? tile_.end[k] : plan_.axes[k].extent; }
+  Index first(int k) const { return k == 1 ? tile_.low : 0; }  // position that a block begins with
+  Index slice(int k) const {                                   // elements of one position
+    Index n = plan_.step;
+    for (int i = k + 1; i <= last_; ++i)
+      n *= i == 1 ? tile_.high - tile_.low : plan_.axes[i].extent;
+    return n;
+  }
+  Index pitch(int k) const { return (slice(k) + lanes<T> - 1) / lanes<T> * lanes<T>; }
+  Index piece(int k) const { return std::max(longest_strip, 4 * plan_.axes[k].radius); }
+  T outside(int term) const { return term < 0 || !plan_.filter.surround ? cval_ : cval_ - cval_; }
+
+  // Axis k and those after it, of one slice of each stream.
+  void descend(int k, const std::vector<const T*>& in, Index position) {
+    const Index n = slice(k);
+    for (Index from = begin(k); from < end(k); from += step_[k]) {
+      const Index count = std::min(step_[k], end(k) - from);
+      for (Index column = 0; column < n; column += lanes<T>)
+        for (Index done = 0; done < count; done += piece(k)) {
+          poll();
+          const Index lines = std::min(piece(k), count - done);
+          for (std::size_t s = 0; s < in.size(); ++s) {
+            load(k, in[s], outside(plan_.streams[k][s]), from + done, lines, column,
+                 std::min(lanes<T>, n - column));
+            for (const Pass& pass : plan_.passes[k])
+              if (pass.from == s)
+                filter_strip(k, pass, lines, std::min(lanes<T>, n - column),
+                             block(k, pass.to) + done * pitch(k) + column);
+          }
+        }
+      for (Index i = 0; i < count; ++i) {
+        std::vector<const T*> slices;
+        for (std::size_t s = 0; s < plan_.streams[k + 1].size(); ++s)
+          slices.push_back(block(k, s) + i * pitch(k));
+        const Index at = position + (from + i) * plan_.stride(k);
+        k + 1 == last_ ? finish(slices, at) : descend(k + 1, slices, at);
+      }
+    }
+  }
+
+  T* block(int k, std::size_t stream) { return block_[k].data() + stream * step_[k] * pitch(k); }
+
+  // Extended positions [e, e + lines + 2 * radius) of axis k, `width` columns, to the strip.
+  void load(int k, const T* in, T fill, Index e, Index lines, Index column, Index width) {
+    T* to = strip_.data();
+    const Axis<T>& axis = plan_.axes[k];
+    for (Index i = 0; i < lines + 2 * axis.radius; ++i, to += lanes<T>) {
+      const Index at = axis.source[e + i];
+      if (at < 0)
+        std::fill_n(to, lanes<T>, fill);
+      else if (k > 0)
+        std::memcpy(to, in + (at - first(k)) * slice(k) + column, line_bytes);
+      else
+        source_.load(at * plan_.stride(0) + tile_.low * plan_.stride(1) + column, width, to);
+    }
+  }
+
+  void filter_strip(int k, const Pass& pass, Index lines, Index width, T* out) {
+    const Axis<T>& axis = plan_.axes[k];
+    const Kernel<T>& kernel = pass.derive ? *axis.derive : axis.smooth;
+    const T* const in = strip_.data() + axis.radius * lanes<T>;
+    const Index vectors = (width + Simd<T>::size - 1) / Simd<T>::size;
+    kernel.odd ? filter_lines<true>(in, kernel, lines, vectors, out, pitch(k))
+               : filter_lines<false>(in, kernel, lines, vectors, out, pitch(k));
+  }
+
+  // The last axis of one row, and the result from its terms.
+  void finish(const std::vector<const T*>& in, Index position) {
+    poll();
+    const Axis<T>& axis = plan_.axes[last_];
+    const Index step = plan_.step, n = (end(last_) - begin(last_)) * step;
+    for (std::size_t s = 0; s < in.size(); ++s) {
+      extend(in[s], outside(plan_.streams[last_][s]));
+      const T* const centre = row_.data() + axis.radius * step;
+      for (const Pass& pass : plan_.passes[last_]) {
+        if (pass.from != s) continue;
+        const Kernel<T>& kernel = pass.derive ? *axis.derive : axis.smooth;
+        T* const to = term_[pass.to].data();
+        kernel.odd ? filter_row<true>(centre, kernel, n, step, to)
+                   : filter_row<false>(centre, kernel, n, step, to);
+      }
+    }
+    combine(n, out_ + position + begin(last_) * step);
+  }
+
+  // A row of the last axis with its border.
+  void extend(const T* in, T fill) {
+    const Axis<T>& axis = plan_.axes[last_];
+    const Index step = plan_.step, e = begin(last_), reach = end(last_) - e + 2 * axis.radius;
+    const Index from = std::clamp<Index>(axis.radius - e, 0, reach);
+    const Index to = std::clamp<Index>(axis.radius + axis.extent - e, from, reach);
+    const auto border = [&](Index i) {
+      const Index at = axis.source[e + i];
+      for (Index c = 0; c < step; ++c)
+        row_[i * step + c] = at < 0 ? fill : in[(at - first(last_)) * step + c];
+    };
+    for (Index i = 0; i < from; ++i) border(i);
+    std::copy_n(in + (e + from - axis.radius - first(last_)) * step, (to - from) * step,
+                row_.data() + from * step);
+    for (Index i = to; i < reach; ++i) border(i);
+  }
+
+  void combine(Index n, T* __restrict out) const {
+    const T norm = static_cast<T>(plan_.filter.norm);
+    const bool magnitude = plan_.filter.magnitude;
+    for (std::size_t i = 0; i < plan_.result.size(); ++i) {
+      const T* __restrict term = term_[plan_.result[i]].data();
+      if (i == 0 && !magnitude)
+        std::copy_n(term, n, out);
+      else if (i == 0)
+        for (Index j = 0; j < n; ++j) out[j] = term[j] * term[j];
+      else if (!magnitude)
+        for (Index j = 0; j < n; ++j) out[j] += term[j];
+      else
+        for (Index j = 0; j < n; ++j) out[j] += term[j] * term[j];
+    }
+    if (magnitude)
+      for (Index j = 0; j < n; ++j) out[j] = std::sqrt(out[j] * norm);
+  }
+
+  const Plan<T>& plan_;
+  const Source<T>& source_;
+  const Tile& tile_;
+  const int last_;
+  const T cval_;
+  T* const out_;
+  std::vector<Index> step_;            // positions of a block, by axis
+  std::vector<std::vector<T>> block_;  // by axis: stream, position, slice
+  std::vector<T> strip_, row_;
+  std::vector<std::vector<T>> term_;
+};
+
+template <class T>
+void run(const Array& image, double scale, const Separable& filter, const MutableArray& out) {
+  const Plan<T> plan(image, filter);
+  if (plan.empty()) return;
+  const Source<T> source(image, scale);
+  const Axis<T>&down = plan.axes[0], &across = plan.axes[1];
+  // Tiles of the second axis: a block of at least 8 positions of the first fits; their borders
+  // overlap by an eighth at most.
+  const Index bytes = 8 * plan.streams[1].size() * plan.stride(1) * sizeof(T);
+  const Index fit =
+      std::max({scratch_bytes / bytes - 2 * across.radius, 16 * across.radius, Index{64}});
+  const Index columns = std::min(across.extent, fit);
+  const Index rows = std::max(Tiled<T>::block_step(plan, 0, plan.stride(0)),
+                              (down.extent + 4 * num_threads() - 1) / (4 * num_threads()));
+  const Index high = (down.extent + rows - 1) / rows,
+              wide = (across.extent + columns - 1) / columns;
+  parallel_tasks(high * wide, [&](Index i) {
+    Tile tile{};
+    tile.begin[0] = i / wide * rows;
+    tile.end[0] = std::min(down.extent, tile.begin[0] + rows);
+    tile.begin[1] = i % wide * columns;
+    tile.end[1] = std::min(across.extent, tile.begin[1] + columns);
+    tile.low = across.extent;
+    for (Index e = tile.begin[1]; e < tile.end[1] + 2 * across.radius; ++e)
+      if (const Index at = across.source[e]; at >= 0) {
+        tile.low = std::min(tile.low, at);
+        tile.high = std::max(tile.high, at + 1);
+      }
+    Tiled<T>(plan, source, tile, out.as<T>()).run();
+  });
+}
+
+}  // namespace
+
+void long_filter(const Array& image, double scale, const Separable& filter,
+                 const MutableArray& out) {
+  out.dtype == DType::float32 ? run<float>(image, scale, filter, out)
+                              : run<double>(image, scale, filter, out);
+}
+
+void separable_filter(const Array& image, double scale, const Separable& filter,
+                      const MutableArray& out) {
+  if (!short_gradient(image, scale, filter, out)) long_filter(image, scale, filter, out);
+}
+
+}  // namespace msf

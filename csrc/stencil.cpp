@@ -1,0 +1,35 @@
+#include "stencil.hpp"
+
+#include <cstring>
+#include <type_traits>
+
+namespace msf::stencil {
+
+template <class T>
+void Source<T>::load(Index position, Index n, T* __restrict to) const {
+  const T scale = scale_;
+  visit(image_.dtype, [&]<class S>(Type<S>) {
+    const S* __restrict in = image_.as<S>() + position;
+    if constexpr (std::is_same_v<S, T>) {
+      if (scale == 1) {
+        std::memcpy(to, in, n * sizeof(T));
+        return;
+      }
+    }
+    if (scale == 1) {
+      for (Index j = 0; j < n; ++j) to[j] = static_cast<T>(in[j]);
+    } else if constexpr (std::is_integral_v<S> && std::is_signed_v<S>) {
+      for (Index j = 0; j < n; ++j) {
+        const T value = static_cast<T>(in[j]) * scale;
+        to[j] = value < T{-1} ? T{-1} : value;
+      }
+    } else {
+      for (Index j = 0; j < n; ++j) to[j] = static_cast<T>(in[j]) * scale;
+    }
+  });
+}
+
+template class Source<float>;
+template class Source<double>;
+
+}  // namespace msf::stencil
