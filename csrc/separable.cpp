@@ -37,12 +37,42 @@ constexpr Index short_axis = 64;          // elements of a last axis that is tak
 template <class T>
 constexpr Index lanes = line_bytes / sizeof(T);
 
-// 64 bytes, and the same where they are not aligned.
+// 64 bytes in registers of the width that the build has: wider vectors would live in memory.
+#if defined(__AVX512F__)
+constexpr Index register_bytes = 64;
+#elif defined(__AVX__)
+constexpr Index register_bytes = 32;
+#else
+constexpr Index register_bytes = 16;
+#endif
+
 template <class T>
-struct Simd {
-  typedef T Vector __attribute__((vector_size(64)));
-  typedef T Loose __attribute__((vector_size(64), aligned(sizeof(T)), may_alias));
-  static constexpr Index size = 64 / sizeof(T);
+struct Pack {
+  typedef T Vector __attribute__((vector_size(register_bytes)));
+  static constexpr Index size = 64 / sizeof(T), count = 64 / register_bytes;
+  Vector part[count];
+
+  static Pack load(const T* from) {
+    Pack p;
+    for (Index i = 0; i < count; ++i)
+      std::memcpy(&p.part[i], from + i * (size / count), sizeof(Vector));
+    return p;
+  }
+  void store(T* to) const {
+    for (Index i = 0; i < count; ++i)
+      std::memcpy(to + i * (size / count), &part[i], sizeof(Vector));
+  }
+  static Pack scaled(const Pack& p, T weight) {
+    Pack r;
+    for (Index i = 0; i < count; ++i) r.part[i] = p.part[i] * weight;
+    return r;
+  }
+  // += weight * (after + before), odd: weight * (after - before)
+  template <bool odd>
+  void add_pair(const Pack& before, const Pack& after, T weight) {
+    for (Index i = 0; i < count; ++i)
+      part[i] += (odd ? after.part[i] - before.part[i] : after.part[i] + before.part[i]) * weight;
+  }
 };
 
 template <class T>
@@ -59,75 +89,68 @@ struct Kernel {
 };
 
 // Line i of the result, `pitch` elements after the one before it, from the lines around line
-// i of `in` (lines before it exist). The first `vectors` vectors of each.
+// i of `in` (lines before it exist). The first `packs` packs of each.
 template <bool odd, class T>
-void filter_lines(const T* in, const Kernel<T>& kernel, Index n, Index vectors, T* out,
-                  Index pitch) {
-  using Vector = typename Simd<T>::Vector;
-  using Loose = typename Simd<T>::Loose;
-  constexpr Index line = line_bytes / sizeof(Vector);
+void filter_lines(const T* in, const Kernel<T>& kernel, Index n, Index packs, T* out, Index pitch) {
+  using P = Pack<T>;
+  constexpr Index line = lanes<T>;
   const Index radius = kernel.radius();
   const T* const weight = kernel.half.data();
-  for (Index v = 0; v < vectors; ++v) {
-    const Loose* const first = reinterpret_cast<const Loose*>(in) + v;
-    T* const to = out + v * Simd<T>::size;
+  for (Index p = 0; p < packs; ++p, in += P::size, out += P::size) {
     Index i = 0;
     // What is before the first of two lines at distance t is before the second at t + 1.
     for (; i + 1 < n; i += 2) {
-      const Loose* const centre = first + i * line;
-      Vector sum{}, next{};
+      const T* const centre = in + i * line;
+      P sum{}, next{};
       if (kernel.centre) {
-        sum = centre[0] * weight[0];
-        next = centre[line] * weight[0];
+        sum = P::scaled(P::load(centre), weight[0]);
+        next = P::scaled(P::load(centre + line), weight[0]);
       }
-      Vector before = centre[-radius * line], after = centre[(radius + 1) * line];
+      P before = P::load(centre - radius * line), after = P::load(centre + (radius + 1) * line);
       for (Index t = radius; t > 0; --t) {
-        const Vector next_before = centre[(1 - t) * line], sum_after = centre[t * line];
-        sum += (odd ? sum_after - before : sum_after + before) * weight[t];
-        next += (odd ? after - next_before : after + next_before) * weight[t];
+        const P next_before = P::load(centre + (1 - t) * line);
+        const P sum_after = P::load(centre + t * line);
+        sum.template add_pair<odd>(before, sum_after, weight[t]);
+        next.template add_pair<odd>(next_before, after, weight[t]);
         before = next_before;
         after = sum_after;
       }
-      std::memcpy(to + i * pitch, &sum, sizeof sum);
-      std::memcpy(to + (i + 1) * pitch, &next, sizeof next);
+      sum.store(out + i * pitch);
+      next.store(out + (i + 1) * pitch);
     }
     if (i < n) {
-      const Loose* const centre = first + i * line;
-      Vector sum{};
-      if (kernel.centre) sum = centre[0] * weight[0];
+      const T* const centre = in + i * line;
+      P sum{};
+      if (kernel.centre) sum = P::scaled(P::load(centre), weight[0]);
       for (Index t = radius; t > 0; --t)
-        sum += (odd ? centre[t * line] - centre[-t * line] : centre[t * line] + centre[-t * line]) *
-               weight[t];
-      std::memcpy(to + i * pitch, &sum, sizeof sum);
+        sum.template add_pair<odd>(P::load(centre - t * line), P::load(centre + t * line),
+                                   weight[t]);
+      sum.store(out + i * pitch);
     }
   }
 }
 
 // n elements of a row from those `step` apart; both rows may be accessed up to the next multiple of
-// four vectors.
+// two packs.
 template <bool odd, class T>
 void filter_row(const T* in, const Kernel<T>& kernel, Index n, Index step, T* out) {
-  using Vector = typename Simd<T>::Vector;
-  using Loose = typename Simd<T>::Loose;
-  constexpr Index size = Simd<T>::size;
+  using P = Pack<T>;
   const Index radius = kernel.radius();
   const T* const weight = kernel.half.data();
-  const auto at = [](const T* p) -> const Loose& { return *reinterpret_cast<const Loose*>(p); };
-  for (Index j = 0; j < n; j += 2 * size) {
+  for (Index j = 0; j < n; j += 2 * P::size) {
     const T* const centre = in + j;
-    Vector sum{}, next{};
+    P sum{}, next{};
     if (kernel.centre) {
-      sum = at(centre) * weight[0];
-      next = at(centre + size) * weight[0];
+      sum = P::scaled(P::load(centre), weight[0]);
+      next = P::scaled(P::load(centre + P::size), weight[0]);
     }
     for (Index t = radius; t > 0; --t) {
       const T *const before = centre - t * step, *const after = centre + t * step;
-      sum += (odd ? at(after) - at(before) : at(after) + at(before)) * weight[t];
-      next += (odd ? at(after + size) - at(before + size) : at(after + size) + at(before + size)) *
-              weight[t];
+      sum.template add_pair<odd>(P::load(before), P::load(after), weight[t]);
+      next.template add_pair<odd>(P::load(before + P::size), P::load(after + P::size), weight[t]);
     }
-    std::memcpy(out + j, &sum, sizeof sum);
-    std::memcpy(out + j + size, &next, sizeof next);
+    sum.store(out + j);
+    next.store(out + j + P::size);
   }
 }
 
@@ -312,9 +335,9 @@ class Tiled {
     const Axis<T>& axis = plan_.axes[k];
     const Kernel<T>& kernel = pass.derive ? *axis.derive : axis.smooth;
     const T* const in = strip_.data() + axis.radius * lanes<T>;
-    const Index vectors = (width + Simd<T>::size - 1) / Simd<T>::size;
-    kernel.odd ? filter_lines<true>(in, kernel, lines, vectors, out, pitch(k))
-               : filter_lines<false>(in, kernel, lines, vectors, out, pitch(k));
+    const Index packs = (width + Pack<T>::size - 1) / Pack<T>::size;
+    kernel.odd ? filter_lines<true>(in, kernel, lines, packs, out, pitch(k))
+               : filter_lines<false>(in, kernel, lines, packs, out, pitch(k));
   }
 
   // The last axis of one row, and the result from its terms.

@@ -42,6 +42,8 @@ def _by_name(dtype: Any) -> dict[str, Any]:
         "seed1": (6, 11),
         "seed2": (1, 1),
         "tolerance": 40,
+        "sigma": 1.5,
+        "low_sigma": 1,
         "new_value": 1,
         "labels": labels,
         "markers": labels,
