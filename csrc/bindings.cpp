@@ -377,8 +377,6 @@ void bind_distance(py::module_& m) {
       },
       NoGil());
 }
-void bind_minima(py::module_& m) { m.def("local_minima", &msf::local_minima, NoGil()); }
-}
 
 void bind_watershed_hierarchy(py::module_& m) {
   m.def("merge_basins", [](const msf::Array& image, const msf::Array& labels, std::int64_t basins,

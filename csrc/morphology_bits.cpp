@@ -119,11 +119,11 @@ class MaskRows : public Rows {
     for (; left > 0; left -= word_bits, pixels += word_bits, ++to) {
       Word word = 0;
       if (left >= word_bits) {
-        word = pack64(pixels) ^ flip_;
+        word = nonzero_bits(pixels) ^ flip_;
       } else {
         std::uint8_t last[word_bits] = {};
         std::copy_n(pixels, left, last);
-        word = (pack64(last) ^ flip_) & ~(~Word{0} << left);
+        word = (nonzero_bits(last) ^ flip_) & ~(~Word{0} << left);
       }
       to[0] |= word << part;
       if (part + std::min<Index>(left, word_bits) > word_bits) to[1] |= word >> (word_bits - part);

@@ -151,14 +151,14 @@ void set_up(const Array& image, const std::optional<Array>& mask, const MutableA
         bytes[v - begin] = inside ? inside[v] : 1;
         if constexpr (is_float<T>) bytes[v - begin] &= image.as<T>()[v] == image.as<T>()[v];
       }
-      free.words()[i] = pack64(bytes);
+      free.words()[i] = nonzero_bits(bytes);
     });
   });
   const auto with_labels = [&]<class T>(T* label) {
     in_words([&](std::int64_t i, std::int64_t begin, std::int64_t end) {
       std::uint8_t bytes[word_bits] = {};
       for (std::int64_t v = begin; v < end; ++v) bytes[v - begin] = label[v] != 0;
-      const Word marked = pack64(bytes), allowed = free.words()[i];
+      const Word marked = nonzero_bits(bytes), allowed = free.words()[i];
       markers.words()[i] = marked & allowed;
       free.words()[i] = allowed & ~marked;
       for (Word barred = marked & ~allowed; barred; barred &= barred - 1)

@@ -10,8 +10,8 @@ from medseg_fast.components import (
     label,
     largest_component,
 )
-from medseg_fast.distance import distance_transform_edt, expand_labels, signed_distance
 from medseg_fast.cross_difference import roberts, roberts_neg_diag, roberts_pos_diag
+from medseg_fast.distance import distance_transform_edt, expand_labels, signed_distance
 from medseg_fast.edges import (
     farid,
     farid_h,
@@ -35,7 +35,6 @@ from medseg_fast.gaussian import (
 )
 from medseg_fast.hysteresis import apply_hysteresis_threshold
 from medseg_fast.minima import local_maxima, local_minima
-from medseg_fast.reconstruction import h_maxima, h_minima, reconstruction
 from medseg_fast.morphology import (
     binary_closing,
     binary_dilation,
@@ -49,6 +48,7 @@ from medseg_fast.morphology import (
     opening,
     white_tophat,
 )
+from medseg_fast.reconstruction import h_maxima, h_minima, reconstruction
 from medseg_fast.region import (
     LeakWarning,
     confidence_connected,
@@ -57,8 +57,8 @@ from medseg_fast.region import (
     neighborhood_connected,
 )
 from medseg_fast.region_growing import region_growing, seeded_region_growing
-from medseg_fast.small_objects import remove_small_holes, remove_small_objects
 from medseg_fast.second_difference import laplace, zero_crossings
+from medseg_fast.small_objects import remove_small_holes, remove_small_objects
 from medseg_fast.threshold import threshold
 from medseg_fast.threshold_explorer import ThresholdExplorer
 from medseg_fast.threshold_histogram import (
@@ -94,11 +94,11 @@ __all__ = [
     "closing",
     "confidence_connected",
     "connected_threshold",
-    "distance_transform_edt",
-    "expand_labels",
-    "dilation",
-    "erosion",
     "difference_of_gaussians",
+    "dilation",
+    "distance_transform_edt",
+    "erosion",
+    "expand_labels",
     "farid",
     "farid_h",
     "farid_v",
@@ -116,13 +116,10 @@ __all__ = [
     "label",
     "laplace",
     "largest_component",
-    "mark_boundaries",
     "local_maxima",
     "local_minima",
+    "mark_boundaries",
     "markers_from_minima",
-    "neighborhood_connected",
-    "num_threads",
-    "reconstruction",
     "morphological_gradient",
     "neighborhood_connected",
     "num_threads",
@@ -130,6 +127,7 @@ __all__ = [
     "prewitt",
     "prewitt_h",
     "prewitt_v",
+    "reconstruction",
     "region_growing",
     "remove_small_holes",
     "remove_small_objects",

@@ -103,7 +103,7 @@ def _transform_like(
     return told[0] if len(told) == 1 else tuple(told) if told else None
 
 
-@operation(result=_transform_like, mutates=("distances", "indices"))
+@operation(result=_transform_like, eager=("distances", "indices"))
 def distance_transform_edt(
     input: ArrayLike,
     sampling: float | ArrayLike | None = None,

@@ -313,7 +313,7 @@ def _derivatives(
     return _stencil.finish(result, written)
 
 
-@operation(result=_stencil.filtered_like, mutates=("out", "output"))
+@operation(result=_stencil.filtered_like, eager=("out", "output"))
 @_stencil.shared_text
 def gaussian_gradient_magnitude(
     input: ArrayLike,
@@ -367,7 +367,7 @@ def gaussian_gradient_magnitude(
     )
 
 
-@operation(result=_stencil.filtered_like, mutates=("out", "output"))
+@operation(result=_stencil.filtered_like, eager=("out", "output"))
 @_stencil.shared_text
 def gaussian_laplace(
     input: ArrayLike,

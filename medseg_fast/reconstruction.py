@@ -150,9 +150,7 @@ def reconstruction(
     return _checks.finish(result, written)
 
 
-def _extrema_like(
-    image: Any, h: Any, footprint: Any = None, *, out: Any = None
-) -> tuple[Any, Any]:
+def _extrema_like(image: Any, h: Any, footprint: Any = None, *, out: Any = None) -> tuple[Any, Any]:
     return image.shape, np.uint8
 
 
@@ -228,7 +226,11 @@ def _h_extrema(op: str, image: Any, h: Any, footprint: Any, out: Any) -> NDArray
     kind = _float_type(array.dtype)
     rebuilt = np.empty(array.shape, kind)
     core.reconstruction(
-        np.ascontiguousarray(shifted, kind), array.astype(kind, copy=False), sign < 0, steps, rebuilt
+        np.ascontiguousarray(shifted, kind),
+        array.astype(kind, copy=False),
+        sign < 0,
+        steps,
+        rebuilt,
     )
     with np.errstate(invalid="ignore"):
         residue = rebuilt - array if sign > 0 else array - rebuilt

@@ -2,9 +2,9 @@
 
 from medseg_fast.reference import (
     components,
+    edges,
     minima,
     morphology,
-    edges,
     region,
     region_growing,
     threshold,
@@ -17,9 +17,9 @@ from medseg_fast.reference import (
 
 __all__ = [
     "components",
+    "edges",
     "minima",
     "morphology",
-    "edges",
     "region",
     "region_growing",
     "threshold",
