@@ -82,7 +82,7 @@ def schema(parameters: list[Parameter]) -> str | None:
             return None
         text = f"{p.type}{'?' if p.optional else ''} {p.name}"
         if not p.required:
-            default = _default(p.default)
+            default = None if p.type == "Tensor" and p.default is not None else _default(p.default)
             if default is None:
                 return None
             text += f"={default}"
