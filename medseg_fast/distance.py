@@ -35,10 +35,17 @@ def _voxel(sizes: tuple[float, ...]) -> _Voxel:
 
 
 def _exact(voxel: _Voxel) -> _Voxel:
-    """Without multiples where a product with the unit rounds, so that ties fall as in float64."""
+    """With a power of two for the unit or without one: then ties fall as in float64 arithmetic."""
     sizes, multiples, unit = voxel
-    exact = math.frexp(unit)[0] == 0.5 and [m * unit for m in multiples] == sizes
-    return voxel if exact else (sizes, [], 1.0)
+    odd = unit.as_integer_ratio()[0]
+    odd //= odd & -odd
+    if (
+        multiples
+        and max(multiples) * odd <= _COARSEST
+        and [multiple * unit for multiple in multiples] == sizes
+    ):
+        return sizes, [multiple * odd for multiple in multiples], unit / odd
+    return sizes, [], 1.0
 
 
 def _sizes(op: str, name: str, value: Any, ndim: int) -> tuple[float, ...]:
@@ -164,10 +171,10 @@ def distance_transform_edt(
     -----
     Time O(n ndim) on all threads. Extra memory beside the result: 2 bytes per voxel while distances
     stay below 256 voxels, 4 beyond, 8 where voxel sizes have no common unit; 1 more if `input` is
-    not bool. Without `sampling`, or where voxel sizes are multiples of a power of two, distances
-    are correctly rounded roots of exact integers and equal SciPy's to the last bit. Otherwise they
-    are within 4 units in the last place, and of two voxels whose distances differ by less SciPy may
-    choose the other one.
+    not bool. Without `sampling` distances are correctly rounded roots of exact integers and equal
+    SciPy's to the last bit; so do indices, also where voxel sizes are small multiples of a power of
+    two. Otherwise distances are within 4 units in the last place, and of two voxels whose distances
+    differ by rounding alone SciPy may choose the other one.
 
     References
     ----------
@@ -373,8 +380,8 @@ def expand_labels(
     Notes
     -----
     Time O(n ndim) on all threads; a small distance is quicker. Extra memory: 3 bytes per voxel, 9
-    where `distance` exceeds 255 voxels or `spacing` is not made of multiples of a power of two. In
-    that last case distances are rounded, and of two voxels whose distances differ by rounding alone
+    where `distance` exceeds 255 units or `spacing` is not made of small multiples of a power of two
+    (the unit). In that last case distances are rounded, and of two voxels whose distances differ by rounding alone
     scikit-image may choose the other one.
 
     References

@@ -1,10 +1,12 @@
 """Slow twins for tests: every operation in plain Python, as its definition says."""
 
 from medseg_fast.reference import (
+    boundaries,
     components,
     edges,
     minima,
     morphology,
+    distance,
     region,
     region_growing,
     threshold,
@@ -16,10 +18,12 @@ from medseg_fast.reference import (
 )
 
 __all__ = [
+    "boundaries",
     "components",
     "edges",
     "minima",
     "morphology",
+    "distance",
     "region",
     "region_growing",
     "threshold",
