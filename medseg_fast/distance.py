@@ -381,8 +381,8 @@ def expand_labels(
     -----
     Time O(n ndim) on all threads; a small distance is quicker. Extra memory: 3 bytes per voxel, 9
     where `distance` exceeds 255 units or `spacing` is not made of small multiples of a power of two
-    (the unit). In that last case distances are rounded, and of two voxels whose distances differ by rounding alone
-    scikit-image may choose the other one.
+    (the unit). In that last case distances are rounded, and of two voxels whose distances differ by
+    rounding alone scikit-image may choose the other one.
 
     References
     ----------
