@@ -14,8 +14,9 @@ constexpr Index alignment = 64;          // bytes
 constexpr Index plane_bytes = 24 << 10;  // of one buffer's plane: two or three share an L1 cache
 constexpr Index ring_bytes = 256 << 10;  // of all rings: within an L2 cache
 constexpr Index chunk_bytes = 16 << 10;  // read by one combination of rows
+constexpr Index least_chunk = 4;         // rows: the loop over many rows is unrolled
 constexpr Index small_image = 1 << 15;   // pixels: not worth a second thread
-constexpr Index least_columns = 512;     // of a block, unless the image is narrower
+constexpr Index least_bytes = 512;       // of a row of a block, unless the image is narrower
 
 Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 
@@ -117,8 +118,8 @@ class Worker {
     }
     // As many rows at once as keep what is read in the L1 cache.
     const Index together = static_cast<Index>(part.rows.size()) * stride_ * bytes();
-    chunk_ = std::clamp<Index>(chunk_bytes / together, 1, height_);
-    pointers_.resize(part.rows.size());
+    chunk_ = std::clamp<Index>(chunk_bytes / together, std::min(least_chunk, height_), height_);
+    for (auto& pointers : pointers_) pointers.resize(part.rows.size());
   }
 
   std::byte* start() {
@@ -140,25 +141,16 @@ class Worker {
   }
 
   void finish(const Block& b, const Extent& image, Index t, bool begun, bool done) {
+    for (std::size_t c = 0; c < chains_.size(); ++c)
+      for (std::size_t k = 0; k < part_->rows.size(); ++k) {
+        const auto& row = part_->rows[k];
+        pointers_[c][k] =
+            at(c, row.buffer, t + row.z) + (row.y * stride_ + row.x / pixels()) * bytes();
+      }
     for (Index y = 0; y < height_; y += chunk_) {
       const Index count = std::min(chunk_, height_ - y);
       const std::byte* results[2] = {};
-      for (std::size_t c = 0; c < chains_.size(); ++c) {
-        for (std::size_t k = 0; k < pointers_.size(); ++k) {
-          const auto& row = part_->rows[k];
-          pointers_[k] =
-              at(c, row.buffer, t + row.z) + ((y + row.y) * stride_ + row.x / pixels()) * bytes();
-        }
-        if (pointers_.size() == 1) {
-          results[c] = static_cast<const std::byte*>(pointers_[0]);
-        } else {
-          std::byte* const to = start() + result_[c];
-          // Whole rows: loops without a remainder.
-          chains_[c].combine(pointers_.data(), static_cast<int>(pointers_.size()), to,
-                             count * stride_);
-          results[c] = to;
-        }
-      }
+      for (std::size_t c = 0; c < chains_.size(); ++c) results[c] = join(c, count);
       for (Index i = 0; i < count; ++i) {
         const Index skip = i * stride_ * bytes();
         const void* const rows[2] = {results[0] + skip, results[1] ? results[1] + skip : nullptr};
@@ -166,6 +158,21 @@ class Worker {
         rows_.store(rows, row, b.x0, columns_, begun, done, start() + scratch_);
       }
     }
+  }
+
+  // The extreme over the rows that a chain's pointers are at, for `count` rows; moves them on.
+  const std::byte* join(std::size_t chain, Index count) {
+    auto& pointers = pointers_[chain];
+    const std::byte* result = pointers[0];
+    if (pointers.size() > 1) {
+      std::byte* const to = start() + result_[chain];
+      const auto rows = reinterpret_cast<const void* const*>(pointers.data());
+      // With the padding between the rows: loops without a remainder.
+      chains_[chain].combine(rows, static_cast<int>(pointers.size()), to, count * stride_);
+      result = to;
+    }
+    for (auto& pointer : pointers) pointer += count * stride_ * bytes();
+    return result;
   }
 
   const std::vector<Cells>& chains_;
@@ -177,7 +184,7 @@ class Worker {
   Index result_[2] = {}, scratch_ = 0;
   std::vector<Ring> rings_;
   std::vector<Pass> passes_;
-  std::vector<const void*> pointers_;
+  std::vector<const std::byte*> pointers_[2];
   std::vector<std::byte> memory_;
 };
 
@@ -185,10 +192,12 @@ class Worker {
 Extent block_size(const Extent& image, const std::vector<FlatFootprint>& parts, const Cells& cells,
                   std::size_t chains) {
   Index span[3] = {1, 1, 1}, kept = 1;
+  bool runs = false;
   for (const auto& part : parts) {
     for (int k = 0; k < 3; ++k) span[k] = std::max(span[k], part.span[k]);
     std::vector<char> in_ring(part.buffers);
     for (const auto& row : part.rows) in_ring[row.buffer] = 1;
+    runs |= static_cast<Index>(part.rows.size()) > part.span[0];
     kept = std::max<Index>(kept, std::count(in_ring.begin(), in_ring.end(), 1));
   }
   Extent block{1, image.z, image.y, image.x};
@@ -196,13 +205,14 @@ Extent block_size(const Extent& image, const std::vector<FlatFootprint>& parts, 
 
   const Index rings = kept * static_cast<Index>(chains) * span[0];
   const Index budget = std::min(plane_bytes, std::max(ring_bytes / rings, plane_bytes / 4));
-  const Index least_rows = std::min(std::max<Index>(3 * (span[1] - 1), 8), image.y);
+  // Windows along y are made for the rows of the halo too; runs only along x, which costs little.
+  const Index least_rows = std::min(std::max<Index>((runs ? 1 : 3) * (span[1] - 1), 8), image.y);
   const auto row_bytes = [&](Index x) {
     return ceil_div(x + span[2] - 1, cells.pixels) * cells.bytes;
   };
   Index across = 1;
   while (row_bytes(block.x) * (least_rows + span[1] - 1) > budget &&
-         block.x > std::max(least_columns, 4 * span[2])) {
+         row_bytes(block.x) > least_bytes && block.x > 4 * span[2]) {
     ++across;
     const Index unit = std::max<Index>(alignment / cells.bytes, 1) * cells.pixels;
     block.x = ceil_div(ceil_div(image.x, across), unit) * unit;

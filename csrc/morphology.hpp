@@ -26,9 +26,10 @@ using Index = std::int64_t;
 // What buffers are made of and how extremes of them are taken.
 struct Cells {
   Index bytes, pixels;  // of a cell
-  // to[i] = extreme of rows[k][i] over k < count, for i < n cells; `to` may be one of the rows.
+  // to[i] = extreme of rows[k][i] over k < count, for i < n cells: whole blocks of 32 bytes.
   void (*combine)(const void* const* rows, int count, void* to, Index n);
-  // to[i] = extreme of from[i + shifts[k]], n cells; shifts in pixels.
+  // to[i] = extreme of from[i + shifts[k]] over at most four shifts, in pixels and ascending; n
+  // cells. `to` may be `from` if the first shift is 0.
   void (*along)(const void* from, void* to, Index n, const Index* shifts, int count);
 };
 

@@ -8,6 +8,7 @@
 #include "bitmask.hpp"
 #include "kernels/morphology.hpp"
 #include "morphology.hpp"
+#include "morphology_combine.hpp"
 
 namespace msf::morphology {
 namespace {
@@ -47,26 +48,6 @@ void along(const void* from, void* to, Index n, const Index* shifts, int count) 
     default:
       return and_some<4>(in, out, n, shifts);
   }
-}
-
-template <int N>
-void and_rows(const void* const* rows, bool more, Word* to, Index n) {
-  const Word* in[N];
-  for (int k = 0; k < N; ++k) in[k] = static_cast<const Word*>(rows[k]);
-#pragma GCC ivdep
-  for (Index i = 0; i < n; ++i) {
-    Word word = more ? to[i] : ~Word{0};
-    for (int k = 0; k < N; ++k) word &= in[k][i];
-    to[i] = word;
-  }
-}
-
-void combine(const void* const* rows, int count, void* to, Index n) {
-  Word* const out = static_cast<Word*>(to);
-  int taken = 0;
-  for (; count - taken >= 8; taken += 8) and_rows<8>(rows + taken, taken > 0, out, n);
-  for (; count - taken >= 2; taken += 2) and_rows<2>(rows + taken, taken > 0, out, n);
-  if (taken < count) and_rows<1>(rows + taken, taken > 0, out, n);
 }
 
 class MaskRows : public Rows {
@@ -152,7 +133,8 @@ void binary_extremes(const Array& mask, const std::vector<std::int64_t>& shape,
                      const MutableArray& out) {
   using namespace morphology;
   const MaskRows rows(mask, shape.back(), any, border, out);
-  run(shape, parts, BorderMode::constant, {{sizeof(Word), word_bits, combine, along}}, rows);
+  run(shape, parts, BorderMode::constant, {{sizeof(Word), word_bits, combine<Common<Word>>, along}},
+      rows);
 }
 
 }  // namespace msf

@@ -12,6 +12,7 @@
 #include "kernels/morphology.hpp"
 #include "local.hpp"
 #include "morphology.hpp"
+#include "morphology_combine.hpp"
 
 namespace msf::morphology {
 namespace {
@@ -103,68 +104,17 @@ void subtract(const Key<sizeof(T)>* __restrict a, const Key<sizeof(T)>* __restri
   }
 }
 
-// out[i] = extreme of N rows. In place is fine: a lane reads before it writes.
-template <bool High, int N, class K>
-void combine_some(const void* const* rows, K* out, Index n) {
-  const K* in[N];
-  for (int k = 0; k < N; ++k) in[k] = static_cast<const K*>(rows[k]);
-#pragma GCC ivdep
-  for (Index i = 0; i < n; ++i) {
-    K best = in[0][i];
-    for (int k = 1; k < N; ++k) {
-      const K other = in[k][i];
-      best = High ? (best < other ? other : best) : (other < best ? other : best);
-    }
-    out[i] = best;
-  }
-}
-
-template <bool High, class K>
-void combine(const void* const* rows, int count, void* to, Index n) {
-  K* const out = static_cast<K*>(to);
-  constexpr int most = 8;
-  const void* group[most];
-  int taken = 0;
-  do {
-    int size = 0;
-    if (taken > 0) group[size++] = out;  // what the groups before gave
-    while (size < most && taken < count) group[size++] = rows[taken++];
-    while (size > 4 && size < most) group[size++] = group[0];
-    switch (size) {
-      case 1:
-        if (group[0] != to) std::copy_n(static_cast<const K*>(group[0]), n, out);
-        break;
-      case 2:
-        combine_some<High, 2>(group, out, n);
-        break;
-      case 3:
-        combine_some<High, 3>(group, out, n);
-        break;
-      case 4:
-        combine_some<High, 4>(group, out, n);
-        break;
-      default:
-        combine_some<High, most>(group, out, n);
-    }
-  } while (taken < count);
-}
-
-template <bool High, class K>
+template <class Op>
 void along(const void* from, void* to, Index n, const Index* shifts, int count) {
-  constexpr int most = 64;
-  const void* rows[most];
-  for (int done = 0; done < count;) {
-    int size = 0;
-    if (done > 0) rows[size++] = to;
-    while (size < most && done < count) rows[size++] = static_cast<const K*>(from) + shifts[done++];
-    combine<High, K>(rows, size, to, n);
-  }
+  const void* rows[4];
+  for (int k = 0; k < count; ++k) rows[k] = static_cast<const typename Op::Cell*>(from) + shifts[k];
+  combine<Op>(rows, count, to, n);
 }
 
 template <class K>
 Cells cells(bool high) {
-  return {sizeof(K), 1, high ? combine<true, K> : combine<false, K>,
-          high ? along<true, K> : along<false, K>};
+  return {sizeof(K), 1, high ? combine<Greatest<K>> : combine<Least<K>>,
+          high ? along<Greatest<K>> : along<Least<K>>};
 }
 
 template <class T>
@@ -216,8 +166,8 @@ class GreyRows : public Rows {
     K* const other = static_cast<K*>(scratch);
     if (begun) {
       to_keys(out, n, other, nan_high_);
-      const void* const both[2] = {found, other};
-      nan_high_ ? combine<true, K>(both, 2, other, n) : combine<false, K>(both, 2, other, n);
+      for (Index i = 0; i < n; ++i)
+        other[i] = nan_high_ ? std::max(other[i], found[i]) : std::min(other[i], found[i]);
       found = other;
     }
     if (!done || kind_ == Extremes::minimum || kind_ == Extremes::maximum)

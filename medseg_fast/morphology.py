@@ -506,12 +506,16 @@ def _size(op: str, size: Any, ndim: int) -> list[Flat] | None:
     """The box of this size, one number or one per axis; None if it is a footprint."""
     if isinstance(size, (int, np.integer)):
         size = (size,) * ndim
-    elif not (isinstance(size, Sequence) and size and all(np.ndim(n) == 0 for n in size)):
+    elif not (
+        isinstance(size, Sequence)
+        and size
+        and all(isinstance(n, (int, float, np.number)) for n in size)
+    ):
         return None
     if len(size) != ndim:
         raise ValueError(f"{op}: footprint_or_size must be one size or {ndim}, got {size!r}")
     sizes = [_checks.integer(op, "footprint_or_size", n, 1) for n in size]
-    return [_footprint.box(((1 - n) // 2 for n in sizes), sizes)]
+    return [_footprint.box((-((n - 1) // 2) for n in sizes), sizes)]
 
 
 def _binary_plan(flat: Flat, shape: tuple[int, ...]) -> tuple[_footprint.Stage | None, ...]:
