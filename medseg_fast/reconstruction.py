@@ -27,8 +27,7 @@ def _reconstructed(
     *,
     out: Any = None,
 ) -> tuple[Any, Any]:
-    dtype = str(mask.dtype).removeprefix("torch.")
-    return mask.shape, _float_type(np.dtype(dtype))
+    return mask.shape, _float_type(np.dtype(mask.dtype))
 
 
 def _steps(op: str, footprint: Any, offset: Any, ndim: int) -> NDArray[np.int64]:

@@ -35,7 +35,7 @@ class _Basins:
         self.depths = image.reshape(-1)[self.lowest].astype(np.float64)
 
     def saliency(self, attribute: str) -> NDArray[np.float64]:
-        """How much each merge matters; NaN, as of infinite passes, counts as infinite."""
+        """How much each merge matters; infinity where infinite pixels leave it undefined."""
         saliency = np.empty(len(self.first), np.float64)
         core.extinguish(
             self.first,

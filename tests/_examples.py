@@ -44,6 +44,7 @@ def _by_name(dtype: Any) -> dict[str, Any]:
         "tolerance": 40,
         "sigma": 1.5,
         "low_sigma": 1,
+        "h": 10,
         "new_value": 1,
         "labels": labels,
         "markers": labels,
@@ -60,6 +61,8 @@ def _by_name(dtype: Any) -> dict[str, Any]:
 _OWN: dict[str, dict[str, Any]] = {
     "region_growing": {"criterion": lambda value, mean, std, seed: abs(value - seed) < 40},
     "isolated_connected": {"lower": 15, "seed2": (13, 26)},
+    "reconstruction": {"seed": _image(np.uint8) // 2, "mask": _image(np.uint8)},
+    "markers_from_minima": {"h": 10, "min_size": 4},
 }
 
 

@@ -7,6 +7,7 @@ from medseg_fast.reference import (
     minima,
     morphology,
     distance,
+    reconstruction,
     region,
     region_growing,
     threshold,
@@ -14,6 +15,7 @@ from medseg_fast.reference import (
     threshold_histogram,
     threshold_local,
     watershed,
+    watershed_hierarchy,
     watershed_immersion,
 )
 
@@ -24,6 +26,7 @@ __all__ = [
     "minima",
     "morphology",
     "distance",
+    "reconstruction",
     "region",
     "region_growing",
     "threshold",
@@ -31,5 +34,6 @@ __all__ = [
     "threshold_histogram",
     "threshold_local",
     "watershed",
+    "watershed_hierarchy",
     "watershed_immersion",
 ]

@@ -1,0 +1,92 @@
+"""Merging watershed basins, one pass after the other, with plain sets."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg_fast.reference._neighbours import neighbours
+from medseg_fast.reference.watershed_immersion import drains, watershed_immersion
+
+Merge = tuple[float, frozenset[int], frozenset[int]]
+
+
+def passes(
+    image: NDArray[Any], labels: NDArray[np.int32], connectivity: int
+) -> list[tuple[float, int, int]]:
+    """Height, lower and higher label of every pass, in the order of flooding."""
+    found: dict[tuple[int, int], float] = {}
+    for p in itertools.product(*map(range, image.shape)):
+        for q in neighbours(p, image.shape, connectivity):
+            a, b = int(labels[p]), int(labels[q])
+            if 0 < a < b:
+                height = float(max(image[p], image[q]))
+                found[a, b] = min(height, found.get((a, b), math.inf))
+    return sorted((height, a, b) for (a, b), height in found.items())
+
+
+def merges(
+    image: NDArray[Any],
+    connectivity: int = 1,
+    mask: NDArray[np.bool_] | None = None,
+    saliency: str = "dynamics",
+) -> list[Merge]:
+    """Saliency and the two sets of basins of every merge, in the order of flooding."""
+    labels = watershed_immersion(image, connectivity, mask)
+    region = {label: frozenset([label]) for label in range(1, int(labels.max(initial=0)) + 1)}
+
+    def amount(basins: frozenset[int], level: float) -> float:
+        values = image[np.isin(labels, list(basins))].astype(np.float64)
+        if saliency == "dynamics":
+            return float(level - values.min())
+        return float(values.size if saliency == "area" else (level - values).sum())
+
+    done: list[Merge] = []
+    for height, a, b in passes(image, labels, connectivity):
+        one, two = region[a], region[b]
+        if one == two:
+            continue
+        done.append((min(amount(one, height), amount(two, height)), one, two))
+        for label in one | two:
+            region[label] = one | two
+    return done
+
+
+def cut(labels: NDArray[np.int32], made: list[Merge]) -> NDArray[np.int32]:
+    """Labels after the merges that are made."""
+    lowest = {label: label for label in range(int(labels.max(initial=0)) + 1)}
+    for _, one, two in made:
+        # The merge is over one pass; which basins its sides hold by now does not matter.
+        joined = {lowest[min(one)], lowest[min(two)]}
+        for label, now in lowest.items():
+            if now in joined:
+                lowest[label] = min(joined)
+    numbers = {low: number for number, low in enumerate(sorted(set(lowest.values())))}
+    return np.vectorize(lambda label: numbers[lowest[label]], otypes=[np.int32])(labels)
+
+
+def dynamics(image: NDArray[Any], connectivity: int = 1) -> dict[int, float]:
+    """Of each minimum: the climb to a lower one, or an equal one with a lower number."""
+    minima, _ = drains(image, connectivity)
+    depth = {n: float(image[minima == n][0]) for n in range(1, int(minima.max(initial=0)) + 1)}
+    found = dict.fromkeys(depth, math.inf)
+    for level in sorted({float(v) for v in image.flat}, reverse=True):
+        flooded = image <= level
+        for n in depth:
+            if depth[n] > level:
+                continue
+            start = tuple(int(i[0]) for i in (minima == n).nonzero())
+            seen, stack = {start}, [start]
+            while stack:
+                for q in neighbours(stack.pop(), image.shape, connectivity):
+                    if q not in seen and flooded[q]:
+                        seen.add(q)
+                        stack.append(q)
+            others = {int(minima[p]) for p in seen} - {0}
+            if any((depth[m], m) < (depth[n], n) for m in others):
+                found[n] = level - depth[n]
+    return found
