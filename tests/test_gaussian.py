@@ -30,7 +30,7 @@ def close(result, expected, image, cval=0.0, radius=16):
 def test_gaussian_equals_reference(rng, isa, dtype):
     for shape in SHAPES:
         image = finite(rng, shape, dtype)
-        for mode in MODES:
+        for mode in MODES if dtype == np.float32 else ["nearest"]:
             result = ms.gaussian(image, 1.3, mode=mode, cval=0.3)
             assert result.dtype == _stencil.float_type(dtype)
             values = twin.as_float(image)
