@@ -11,6 +11,7 @@
 #include <array>
 #include <bit>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -417,6 +418,84 @@ void bind_minima(py::module_& m) {
       NoGil());
 }
 
+// One thread at a time, whatever Python's threads do.
+class LockedGrid {
+ public:
+  explicit LockedGrid(std::unique_ptr<msf::GridGraph> graph) : graph_(std::move(graph)) {}
+
+  template <auto method, class... Args>
+  auto call(Args&&... args) {
+    const std::lock_guard lock(mutex_);
+    return (graph_.get()->*method)(std::forward<Args>(args)...);
+  }
+
+ private:
+  std::unique_ptr<msf::GridGraph> graph_;
+  std::mutex mutex_;
+};
+
+void bind_maxflow(py::module_& m) {
+  using msf::Array;
+  using msf::GridGraph;
+  using msf::MutableArray;
+  m.def("capacity_range", [](const Array& capacities) {
+    msf::CapacityRange range;
+    {
+      const ReleaseGil nogil;
+      range = msf::capacity_range(capacities);
+    }
+    return py::make_tuple(range.least, range.most, range.nan);
+  });
+  py::class_<LockedGrid>(m, "GridGraph", py::module_local())
+      .def(py::init([](const Array& like, const std::vector<std::int64_t>& shape,
+                       const std::vector<std::vector<int>>& offsets) {
+             return std::make_unique<LockedGrid>(msf::make_grid_graph(like.dtype, shape, offsets));
+           }),
+           NoGil())
+      .def(
+          "copy",
+          [](LockedGrid& g) { return std::make_unique<LockedGrid>(g.call<&GridGraph::clone>()); },
+          NoGil())
+      .def(
+          "add_terminal",
+          [](LockedGrid& g, const Array& source, const Array& sink,
+             const std::optional<Array>& at) {
+            g.call<&GridGraph::add_terminal>(source, sink, at ? &*at : nullptr);
+          },
+          NoGil())
+      .def(
+          "add_edges",
+          [](LockedGrid& g, int direction, const Array& weights, const Array& reverse) {
+            g.call<&GridGraph::add_edges>(direction, weights, reverse);
+          },
+          NoGil())
+      .def(
+          "maxflow", [](LockedGrid& g) { g.call<&GridGraph::maxflow>(); }, NoGil())
+      .def(
+          "flow_integer", [](LockedGrid& g) { return g.call<&GridGraph::flow_integer>(); }, NoGil())
+      .def(
+          "flow_float", [](LockedGrid& g) { return g.call<&GridGraph::flow_float>(); }, NoGil())
+      .def(
+          "set_flow",
+          [](LockedGrid& g, std::int64_t integer, double floating) {
+            g.call<&GridGraph::set_flow>(integer, floating);
+          },
+          NoGil())
+      .def(
+          "segments",
+          [](LockedGrid& g, const MutableArray& out) { g.call<&GridGraph::segments>(out); },
+          NoGil())
+      .def(
+          "excess", [](LockedGrid& g, const MutableArray& out) { g.call<&GridGraph::excess>(out); },
+          NoGil())
+      .def(
+          "residual",
+          [](LockedGrid& g, int direction, const MutableArray& out) {
+            g.call<&GridGraph::residual>(direction, out);
+          },
+          NoGil());
+}
+
 }  // namespace
 
 PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
@@ -436,4 +515,5 @@ PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
   bind_boundaries(m);
   bind_minima(m);
   bind_watershed_hierarchy(m);
+  bind_maxflow(m);
 }

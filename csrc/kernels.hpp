@@ -17,6 +17,7 @@
 #include "kernels/local_threshold.hpp"
 #include "kernels/minima.hpp"
 #include "kernels/morphology.hpp"
+#include "kernels/maxflow.hpp"
 #include "kernels/multiotsu.hpp"
 #include "kernels/reconstruction.hpp"
 #include "kernels/region.hpp"

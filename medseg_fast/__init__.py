@@ -33,6 +33,7 @@ from medseg_fast.gaussian import (
     gaussian_gradient_magnitude,
     gaussian_laplace,
 )
+from medseg_fast.graph_cut import GridGraph, maxflow_grid, verify_cut
 from medseg_fast.hysteresis import apply_hysteresis_threshold
 from medseg_fast.minima import local_maxima, local_minima
 from medseg_fast.morphology import (
@@ -80,6 +81,7 @@ from medseg_fast.watershed_hierarchy import (
 from medseg_fast.watershed_immersion import watershed_immersion
 
 __all__ = [
+    "GridGraph",
     "LeakWarning",
     "ThresholdExplorer",
     "WatershedHierarchy",
@@ -121,6 +123,7 @@ __all__ = [
     "mark_boundaries",
     "markers_from_minima",
     "morphological_gradient",
+    "maxflow_grid",
     "neighborhood_connected",
     "num_threads",
     "opening",
@@ -161,6 +164,7 @@ __all__ = [
     "watershed_immersion",
     "white_tophat",
     "zero_crossings",
+    "verify_cut",
 ]
 
 

@@ -54,6 +54,9 @@ def _by_name(dtype: Any) -> dict[str, Any]:
         "ar": labels > 0,
         "a": labels > 0,
         "b": image > 100,
+        "source": image,
+        "sink": np.full_like(image, 110),
+        "weights": 20,
     }
 
 

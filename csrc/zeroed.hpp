@@ -1,0 +1,43 @@
+// Zeros for large tables, whose pages are taken as they are first touched, in huge pages where the
+// system grants them: a table of hundreds of megabytes then costs fewer page faults and TLB misses.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+namespace msf {
+
+class Zeroed {
+ public:
+  explicit Zeroed(std::size_t bytes) : bytes_(bytes) {
+    const std::size_t align = bytes < 2 * huge ? 64 : huge;
+    memory_ = std::calloc(bytes + align, 1);
+    if (memory_ == nullptr) throw std::bad_alloc();
+    const auto address = reinterpret_cast<std::uintptr_t>(memory_);
+    data_ = reinterpret_cast<std::byte*>((address + align - 1) / align * align);
+#ifdef __linux__
+    if (align == huge) madvise(data_, bytes / huge * huge, MADV_HUGEPAGE);
+#endif
+  }
+  Zeroed(const Zeroed&) = delete;
+  Zeroed& operator=(const Zeroed&) = delete;
+  ~Zeroed() { std::free(memory_); }
+
+  std::byte* data() { return data_; }
+  const std::byte* data() const { return data_; }
+  std::size_t size() const { return bytes_; }
+
+ private:
+  static constexpr std::size_t huge = std::size_t{1} << 21;
+  std::size_t bytes_;
+  void* memory_;
+  std::byte* data_;
+};
+
+}  // namespace msf

@@ -1,0 +1,95 @@
+"""Minimum cuts of grids, by shortest augmenting paths on a graph of dictionaries."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+OFFSETS = {
+    (1, 1): [(1,)],
+    (2, 1): [(1, 0), (0, 1)],
+    (2, 2): [(1, 0), (0, 1), (1, 1), (1, -1)],
+    (3, 1): [(1, 0, 0), (0, 1, 0), (0, 0, 1)],
+}
+OFFSETS[3, 2] = OFFSETS[3, 1] + [
+    (1, 1, 0), (1, 0, 1), (1, 0, -1), (1, -1, 0), (0, 1, 1), (0, 1, -1)
+]  # fmt: skip
+OFFSETS[3, 3] = OFFSETS[3, 2] + [(1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1)]
+
+Graph = dict[Any, dict[Any, Any]]
+
+
+def maxflow_grid(
+    source: NDArray[Any], sink: NDArray[Any], arcs: list[tuple[tuple[int, ...], NDArray[Any]]]
+) -> tuple[Any, NDArray[np.bool_]]:
+    """`arcs`: offset and capacity at each pixel of the arc from it to pixel + offset."""
+    graph: Graph = {"source": {}, "sink": {}}
+    for pixel in np.ndindex(source.shape):
+        graph[pixel] = {}
+    for pixel in np.ndindex(source.shape):
+        _add(graph, "source", pixel, source[pixel].item())
+        _add(graph, pixel, "sink", sink[pixel].item())
+        for offset, capacity in arcs:
+            neighbour = tuple(p + o for p, o in zip(pixel, offset, strict=True))
+            if neighbour in graph:
+                _add(graph, pixel, neighbour, capacity[pixel].item())
+    flow = maxflow(graph)
+    to_sink = _reached(graph, "sink", backwards=True)
+    segments = np.zeros(source.shape, np.bool_)
+    for pixel in np.ndindex(source.shape):
+        segments[pixel] = pixel in to_sink
+    return flow, segments
+
+
+def maxflow(graph: Graph) -> Any:
+    """Edmonds and Karp (1972); leaves in `graph` what is left of the capacities."""
+    flow = 0
+    while "sink" in (parents := _reached(graph, "source")):
+        path = ["sink"]
+        while path[-1] != "source":
+            path.append(parents[path[-1]])
+        steps = [(v, u) for u, v in itertools.pairwise(path)]
+        amount = min(graph[v][u] for v, u in steps)
+        for v, u in steps:
+            graph[v][u] -= amount
+            graph[u][v] += amount
+        flow += amount
+    return flow
+
+
+def cut_capacity(
+    source: NDArray[Any],
+    sink: NDArray[Any],
+    arcs: list[tuple[tuple[int, ...], NDArray[Any]]],
+    segments: NDArray[np.bool_],
+) -> Any:
+    total = 0
+    for pixel in np.ndindex(source.shape):
+        total += source[pixel].item() if segments[pixel] else sink[pixel].item()
+        for offset, capacity in arcs:
+            neighbour = tuple(p + o for p, o in zip(pixel, offset, strict=True))
+            inside = all(0 <= p < n for p, n in zip(neighbour, source.shape, strict=True))
+            if inside and not segments[pixel] and segments[neighbour]:
+                total += capacity[pixel].item()
+    return total
+
+
+def _add(graph: Graph, v: Any, u: Any, capacity: Any) -> None:
+    graph[v][u] = graph[v].get(u, 0) + capacity
+    graph[u].setdefault(v, 0)
+
+
+def _reached(graph: Graph, start: Any, *, backwards: bool = False) -> dict[Any, Any]:
+    """Every node that capacity leads to (or from), with the node before it."""
+    parents, queue = {start: None}, deque([start])
+    while queue:
+        v = queue.popleft()
+        for u in graph[v]:
+            if u not in parents and (graph[u][v] if backwards else graph[v][u]) > 0:
+                parents[u] = v
+                queue.append(u)
+    return parents
