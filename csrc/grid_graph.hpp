@@ -11,6 +11,7 @@
 
 #include "array.hpp"
 #include "grid_blocks.hpp"
+#include "grid_marks.hpp"
 #include "grid_search.hpp"
 #include "kernels/maxflow.hpp"
 #include "parallel.hpp"
@@ -42,6 +43,7 @@ class GridGraphOf final : public GridGraph {
   void add_terminal(const Array& source, const Array& sink, const Array* at) override {
     const Cap* const s = source.as<Cap>();
     const Cap* const t = sink.as<Cap>();
+    if (search_ && search_->time() > 0xfffffff0u) search_.reset();
     if (at != nullptr) {
       const auto* const pixels = at->as<std::int64_t>();
       for (std::int64_t i = 0; i < at->size(); ++i)
@@ -49,26 +51,29 @@ class GridGraphOf final : public GridGraph {
       if (search_) search_->settle();
       return;
     }
-    Ticker tick(64);
-    std::vector<Cap> row(row_size());
-    each_row([&](std::int64_t base, std::int64_t pixel, std::int64_t n) {
-      tick();
-      if (search_) {
-        for (std::int64_t x = 0; x < n; ++x)
-          if (s[pixel + x] != 0 || t[pixel + x] != 0)
-            add_at(static_cast<Node>(base + state_.blocks.column(x)), s[pixel + x], t[pixel + x]);
-        return;
+    if (search_) {  // grown trees change one pixel after the other
+      for (std::int64_t line = 0; line < lines(); ++line)
+        for (std::int64_t x = 0, pixel = line * line_pixels(); x < line_pixels(); ++x, ++pixel)
+          if (s[pixel] != 0 || t[pixel] != 0)
+            add_at(static_cast<Node>(line_node(line) + state_.blocks.column(x)), s[pixel],
+                   t[pixel]);
+      search_->settle();
+      return;
+    }
+    std::vector<Sum> through(lines());
+    each_line([&](std::int64_t line, Cap* row) {
+      const Cap* const from = s + line * line_pixels();
+      const Cap* const to = t + line * line_pixels();
+      state_.blocks.load_row(&state_.excess[line_node(line)], row);
+      Sum sum = 0;
+      for (std::int64_t x = 0; x < line_pixels(); ++x) {
+        sum += direct(row[x], from[x], to[x]);
+        row[x] += from[x] - to[x];
       }
-      state_.blocks.load_row(&state_.excess[base], row.data());
-      Sum through = 0;
-      for (std::int64_t x = 0; x < n; ++x) {
-        through += direct(row[x], s[pixel + x], t[pixel + x]);
-        row[x] += s[pixel + x] - t[pixel + x];
-      }
-      flow_ += through;
-      state_.blocks.store_row(row.data(), &state_.excess[base]);
+      through[line] = sum;
+      state_.blocks.store_row(row, &state_.excess[line_node(line)]);
     });
-    if (search_) search_->settle();
+    for (const Sum sum : through) flow_ += sum;
   }
 
   void add_edges(int direction, const Array& weights, const Array& reverse) override {
@@ -85,49 +90,18 @@ class GridGraphOf final : public GridGraph {
     }
     const std::int64_t n = last[2] - first[2], shift = offset[2];
     if (n <= 0) return;
-    const bool symmetric = weights.data == reverse.data;
-    const std::int64_t row = row_size();
-    std::vector<Cap> to(row), from(row);
-    std::vector<Mask> outs(2 * row), ins(2 * row);
-    const Mask bit = static_cast<Mask>(Mask{1} << direction);
-    const Mask opposite = static_cast<Mask>(Mask{1} << (direction ^ 1));
     Cap* const arcs = state_.residual + direction * blocks.nodes();
     Cap* const arcs_back = state_.residual + (direction ^ 1) * blocks.nodes();
-    Ticker tick(64);
-    for (std::int64_t z = first[0]; z < last[0]; ++z)
-      for (std::int64_t y = first[1]; y < last[1]; ++y) {
-        tick();
-        const std::int64_t here = blocks.row(z, y);
-        const std::int64_t there = blocks.row(z + offset[0], y + offset[1]);
-        const std::int64_t pixel = (z * extents[1] + y) * extents[2] + first[2];
-        if (!fresh) {
-          blocks.load_row(arcs + here, to.data());
-          blocks.load_row(arcs_back + there, from.data());
-        }
-        Cap* const forth = to.data() + first[2];
-        Cap* const back = from.data() + first[2] + shift;
-        add(forth, weights, pixel, n, fresh);
-        add(back, reverse, pixel, n, fresh);
-        blocks.store_row(to.data(), arcs + here);
-        blocks.store_row(from.data(), arcs_back + there);
-
-        blocks.load_row(&state_.out[here], outs.data());
-        blocks.load_row(&state_.in[here], ins.data());
-        if (here != there) {
-          blocks.load_row(&state_.out[there], outs.data() + row);
-          blocks.load_row(&state_.in[there], ins.data() + row);
-        }
-        const std::int64_t far = (here == there ? 0 : row) + first[2] + shift;
-        mark(forth, n, bit, outs.data() + first[2], opposite, ins.data() + far);
-        mark(symmetric && fresh ? forth : back, n, opposite, outs.data() + far, bit,
-             ins.data() + first[2]);
-        blocks.store_row(outs.data(), &state_.out[here]);
-        blocks.store_row(ins.data(), &state_.in[here]);
-        if (here != there) {
-          blocks.store_row(outs.data() + row, &state_.out[there]);
-          blocks.store_row(ins.data() + row, &state_.in[there]);
-        }
-      }
+    // A line writes to itself and, of another array, to one other line: lines go in parallel.
+    each_line([&](std::int64_t line, Cap* row) {
+      const std::int64_t z = line / extents[1], y = line % extents[1];
+      if (z < first[0] || z >= last[0] || y < first[1] || y >= last[1]) return;
+      const std::int64_t pixel = line * extents[2] + first[2];
+      const std::int64_t here = line_node(line);
+      const std::int64_t there = blocks.row(z + offset[0], y + offset[1]);
+      add(row, arcs + here, first[2], weights, pixel, n, fresh);
+      add(row, arcs_back + there, first[2] + shift, reverse, pixel, n, fresh);
+    });
   }
 
   void maxflow() override {
@@ -153,10 +127,11 @@ class GridGraphOf final : public GridGraph {
 
   void segments(const MutableArray& out) const override {
     auto* const mask = out.as<std::uint8_t>();
-    std::vector<std::uint8_t> row(row_size());
-    each_row([&](std::int64_t base, std::int64_t pixel, std::int64_t n) {
-      state_.blocks.load_row(&state_.tree[base], row.data());
-      for (std::int64_t x = 0; x < n; ++x) mask[pixel + x] = (row[x] & tree_side) == tree_sink;
+    each_line([&](std::int64_t line, Cap* scratch) {
+      auto* const row = reinterpret_cast<std::uint8_t*>(scratch);
+      state_.blocks.load_row(&state_.tree[line_node(line)], row);
+      std::uint8_t* const to = mask + line * line_pixels();
+      for (std::int64_t x = 0; x < line_pixels(); ++x) to[x] = (row[x] & tree_side) == tree_sink;
     });
   }
   void excess(const MutableArray& out) const override { unpack(state_.excess, out); }
@@ -170,16 +145,23 @@ class GridGraphOf final : public GridGraph {
   static constexpr std::int64_t least_part = std::int64_t{1} << 16;
   static constexpr int most_depth = 3;
 
-  std::int64_t row_size() const { return std::max<std::int64_t>(state_.blocks.row_nodes(), 1); }
+  // Lines of pixels, in raster order.
+  std::int64_t lines() const { return state_.blocks.extents()[0] * state_.blocks.extents()[1]; }
+  std::int64_t line_pixels() const { return state_.blocks.extents()[2]; }
+  std::int64_t line_node(std::int64_t line) const {
+    const std::int64_t middle = state_.blocks.extents()[1];
+    return state_.blocks.row(line / middle, line % middle);
+  }
 
-  // f(first node, first pixel, pixels) of every row.
+  // f(line, scratch row) for all lines, on all threads.
   template <class F>
-  void each_row(F&& f) const {
-    const auto& extents = state_.blocks.extents();
-    std::int64_t pixel = 0;
-    for (std::int64_t z = 0; z < extents[0]; ++z)
-      for (std::int64_t y = 0; y < extents[1]; ++y, pixel += extents[2])
-        f(state_.blocks.row(z, y), pixel, extents[2]);
+  void each_line(F&& f) const {
+    const std::int64_t nodes = std::max<std::int64_t>(state_.blocks.row_nodes(), 1);
+    const std::int64_t grain = ((1 << 14) / nodes + 8) / 8 * 8;  // whole blocks
+    parallel_for(lines(), grain, [&](std::int64_t begin, std::int64_t end) {
+      std::vector<Cap> row(nodes);
+      for (std::int64_t line = begin; line < end; ++line) f(line, row.data());
+    });
   }
 
   // What flows straight through a pixel when (s, t) come to an excess e: e as a capacity from the
@@ -200,28 +182,30 @@ class GridGraphOf final : public GridGraph {
       state_.excess[v] = e + (s - t);
   }
 
-  static void add(Cap* to, const Array& weights, std::int64_t pixel, std::int64_t n, bool fresh) {
-    const Cap* const w = weights.as<Cap>();
-    if (weights.ndim == 0) {
-      for (std::int64_t x = 0; x < n; ++x) to[x] = fresh ? *w : static_cast<Cap>(to[x] + *w);
-    } else if (fresh) {
-      std::copy_n(w + pixel, n, to);
+  // nodes (a line from its first pixel on) += capacities for n pixels from `first` on.
+  void add(Cap* row, Cap* nodes, std::int64_t first, const Array& capacities, std::int64_t pixel,
+           std::int64_t n, bool fresh) const {
+    const Cap* const c = capacities.as<Cap>();
+    const bool one = capacities.ndim == 0;
+    if (one && fresh && *c == 0) return;
+    if (fresh) {
+      std::fill_n(row, first, Cap{0});
+      std::fill(row + first + n, row + state_.blocks.row_nodes(), Cap{0});
+      if (one)
+        std::fill_n(row + first, n, *c);
+      else
+        std::copy_n(c + pixel, n, row + first);
     } else {
-      for (std::int64_t x = 0; x < n; ++x) to[x] += w[pixel + x];
+      state_.blocks.load_row(nodes, row);
+      for (std::int64_t x = 0; x < n; ++x) row[first + x] += one ? *c : c[pixel + x];
     }
-  }
-  static void mark(const Cap* capacity, std::int64_t n, Mask bit, Mask* out, Mask opposite,
-                   Mask* in) {
-    for (std::int64_t x = 0; x < n; ++x) out[x] |= capacity[x] > 0 ? bit : Mask{0};
-    for (std::int64_t x = 0; x < n; ++x) in[x] |= capacity[x] > 0 ? opposite : Mask{0};
+    state_.blocks.store_row(row, nodes);
   }
 
   void unpack(const Cap* nodes, const MutableArray& out) const {
-    Cap* const to = out.as<Cap>();
-    std::vector<Cap> row(row_size());
-    each_row([&](std::int64_t base, std::int64_t pixel, std::int64_t n) {
-      state_.blocks.load_row(nodes + base, row.data());
-      std::copy_n(row.data(), n, to + pixel);
+    each_line([&](std::int64_t line, Cap* row) {
+      state_.blocks.load_row(nodes + line_node(line), row);
+      std::copy_n(row, line_pixels(), out.as<Cap>() + line * line_pixels());
     });
   }
 
@@ -243,6 +227,7 @@ class GridGraphOf final : public GridGraph {
         for (const Sum flow : flows) total += flow;
       }
     } collect{flows, flow_};
+    GridMarks<Cap, Mask>(state_).run();
     int level = 0;
     while (level < depth_ && 1 << level < 4 * num_threads() && num_threads() > 1) ++level;
     parallel_tasks(1 << level, [&](std::int64_t i) { search_part(level, i, flows); });
@@ -268,7 +253,7 @@ class GridGraphOf final : public GridGraph {
       return;
     }
     Search search = part(level, i, 0, flows);
-    search.plant();
+    search.start();
     search.run();
     times_[(std::size_t{1} << level) + i] = search.time();
   }

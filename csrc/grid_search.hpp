@@ -84,29 +84,16 @@ class GridSearch {
   std::uint32_t time() const { return time_; }
   bool idle() const { return next_ == active_.size() && later_.empty(); }
 
-  // Makes every node with excess a root, and puts those in the queue that can grow.
-  void plant() {
+  // Puts the nodes that are marked for it in the queue.
+  void start() {
     const Node end = begin_ + size_;
-    for (Node v = begin_; v < end; ++v) {
-      const Cap e = s_.excess[v];
-      s_.tree[v] = e > 0   ? tree_source | tree_root
-                   : e < 0 ? tree_sink | tree_root
-                           : std::uint8_t{0};
+    for (Node v = begin_; v < end; v += 8) {  // blocks are of 64
+      std::uint64_t eight;
+      std::memcpy(&eight, s_.tree + v, 8);
+      if (!(eight & 0x0101010101010101u * tree_queued)) continue;
+      for (Node w = v; w < v + 8; ++w)
+        if (s_.tree[w] & tree_queued) later_.push_back(w);
     }
-    // Two layers from the ends of the range no neighbour's number is beyond them, not even the
-    // meaningless one of a neighbour outside the grid.
-    const std::int64_t margin = std::min<std::int64_t>(2 * blocks_.layer_nodes(), size_);
-    Node v = begin_;
-    for (; v < begin_ + margin; ++v) plant_in_queue(v);
-    for (; std::int64_t{v} + margin < std::int64_t{end}; v += GridBlocks::block) {
-      std::uint8_t differs[GridBlocks::block] = {};
-      for (int d = 0; d < blocks_.directions(); ++d)
-        for (int i = 0; i < GridBlocks::block; ++i)
-          differs[i] |= (s_.tree[v + i] ^ s_.tree[blocks_.neighbour(v + i, d)]) & tree_side;
-      for (int i = 0; i < GridBlocks::block; ++i)
-        if (differs[i]) plant_in_queue(v + i);
-    }
-    for (; v < end; ++v) plant_in_queue(v);
   }
 
   // Puts the nodes on both sides of the border before `layer` in the queue.
@@ -197,10 +184,6 @@ class GridSearch {
     bool meets = false;
     each(v, arcs, [&](int, Node w) { meets |= side(w) != own; });
     return meets;
-  }
-
-  void plant_in_queue(Node v) {
-    if (meets_other(v, side(v) == tree_source ? s_.out[v] : s_.in[v])) activate(v);
   }
 
   void activate(Node v) {

@@ -34,6 +34,8 @@ from medseg_fast.gaussian import (
     gaussian_laplace,
 )
 from medseg_fast.graph_cut import GridGraph, maxflow_grid, verify_cut
+from medseg_fast.graph_cut import maxflow_grid, verify_cut
+from medseg_fast.grid_graph import GridGraph
 from medseg_fast.hysteresis import apply_hysteresis_threshold
 from medseg_fast.minima import local_maxima, local_minima
 from medseg_fast.morphology import (

@@ -102,7 +102,7 @@ def assert_minimum(graph, source, sink, pairs, flow=None):
 @pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
 @pytest.mark.parametrize(("shape", "connectivity"), NEIGHBOURHOODS, ids=str)
 def test_flow_and_cut_equal_reference(rng, shape, connectivity, dtype):
-    for _ in range(2 if np.prod(shape) > 60 else 5):
+    for _ in range(1 if np.prod(shape) > 60 else 3):
         grid = random_grid(rng, shape, connectivity, dtype)
         assert_minimum(graph_of(*grid, connectivity), *grid)
 
@@ -144,10 +144,10 @@ def test_parts_and_threads_give_the_same_bytes(rng, dtype):
 
 @pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
 def test_solving_again_after_changes_equals_a_fresh_solve(rng, dtype):
-    for shape, connectivity in [((13, 11), 1), ((9, 10), 2), ((5, 6, 4), 1), ((5, 4, 5), 3)]:
+    for shape, connectivity in [((9, 10), 1), ((6, 9), 2), ((3, 6, 4), 1), ((3, 4, 5), 3)]:
         source, sink, pairs = random_grid(rng, shape, connectivity, dtype)
         graph = graph_of(source, sink, pairs, connectivity)
-        for step in range(12):
+        for step in range(8):
             segments = assert_minimum(graph, source, sink, pairs)
             if dtype in INTEGERS:  # whatever happened before
                 fresh = graph_of(source, sink, pairs, connectivity)
@@ -170,6 +170,21 @@ def test_solving_again_after_changes_equals_a_fresh_solve(rng, dtype):
                 new, less = new[: len(flat)], less[: len(flat)]
                 graph.change_terminal(new - source[at], less - sink[at], at=at)
                 source[at], sink[at] = new, less
+
+
+def test_many_changes_equal_scipy(rng):
+    """Large changes flip pixels between the trees, which must tell their neighbours."""
+    for shape, connectivity in [((40, 50), 1), ((30, 30), 2), ((11, 12, 13), 1)]:
+        source, sink, pairs = random_grid(rng, shape, connectivity)
+        graph = graph_of(source, sink, pairs, connectivity)
+        for _ in range(15):
+            assert graph.maxflow() == scipy_flow(source, sink, pairs)
+            fresh = graph_of(source, sink, pairs, connectivity)
+            fresh.maxflow()
+            assert_array_equal(graph.segments(), fresh.segments())
+            new, less, _ = random_grid(rng, shape, connectivity)
+            graph.change_terminal(new - source, less - sink)
+            source, sink = new, less
 
 
 def test_edges_added_after_solving_count(rng):
@@ -450,7 +465,7 @@ def test_terminals_do_not_overflow():
 
 
 def test_offsets_are_those_documented():
-    from medseg_fast.graph_cut import grid_offsets
+    from medseg_fast.grid_graph import grid_offsets
 
     for (ndim, connectivity), offsets in twin.OFFSETS.items():
         assert grid_offsets(ndim, connectivity) == offsets
