@@ -104,10 +104,10 @@ def _edges(
     if structure is not None:
         raise ValueError(f"{op}: structure must not be given with weights for each offset")
     given = [_weights(op, w, shape) for w in weights]
-    for connectivity in range(1, ndim + 1):
-        offsets = grid_offsets(ndim, connectivity)
-        if len(given) == 2 * len(offsets) and not symmetric:
-            offsets += [tuple(-i for i in o) for o in offsets]
+    neighbourhoods = [(c, grid_offsets(ndim, c)) for c in range(1, ndim + 1)]
+    if not symmetric:
+        neighbourhoods += [(c, o + [tuple(-i for i in p) for p in o]) for c, o in neighbourhoods]
+    for connectivity, offsets in neighbourhoods:
         if len(given) == len(offsets):
             each = zip(offsets, given, strict=True)
             return connectivity, [one(o, array, most) for o, (array, most) in each]

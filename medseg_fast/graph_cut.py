@@ -37,11 +37,12 @@ def maxflow_grid(
         One number, or one array of the grid's shape: pixel p has an edge to each neighbour that
         `structure` names, of capacity ``weights[p] * structure[neighbour]`` (PyMaxflow's rule).
 
-        A sequence, or an array with one more axis in front: one number or array for each offset of
-        `GridGraph.offsets`, in 2D ``(1, 0), (0, 1)`` and for 8 neighbours ``(1, 1), (1, -1)``, in 3D
-        ``(1, 0, 0), (0, 1, 0), (0, 0, 1)`` and so on for 18 and 26: pixel p has an edge to p +
-        offset. As many again (``symmetric=False``) are for the opposite offsets, in the same order.
-        How many there are tells the connectivity.
+        A sequence, or an array with one more axis in front: one number or array for each of
+        `GridGraph.offsets`, in 2D ``(1, 0), (0, 1)`` and for 8 neighbours ``(1, 1), (1, -1)``, in
+        3D ``(1, 0, 0), (0, 1, 0), (0, 0, 1)`` and so on for 18 and 26: pixel p has an edge to p +
+        offset. How many there are tells the connectivity. As many again (``symmetric=False``) are
+        for the opposite offsets, in the same order; but four in 2D are always those of 8
+        neighbours.
     structure : array_like, optional
         Of three entries per axis; the middle one is ignored. Default: the neighbours along the
         axes, each pair of pixels once (``symmetric=True``) or in both ways.

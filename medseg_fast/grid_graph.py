@@ -180,22 +180,30 @@ class GridGraph:
         bound: float,
     ) -> None:
         """`bound`: by how much the difference of a pixel's terminals may change."""
-        limit = _grid_arguments.limit(self.dtype)
-        if self._terminal_bound + bound > limit:
-            self._terminal_bound = self._largest_terminal()
-        if self._terminal_bound + bound > limit:
+        bound += self._terminal_bound
+        if bound > _grid_arguments.limit(self.dtype):
+            bound = self._largest_terminal(source, sink, flat)
+        if bound > _grid_arguments.limit(self.dtype):
             raise ValueError(
                 f"{op}: source and sink must sum up to numbers of {self.dtype}, "
-                f"got up to {self._terminal_bound + bound:.17g}"
+                f"got up to {bound:.17g}"
             )
-        self._terminal_bound += bound
+        self._terminal_bound = bound
         self._core.add_terminal(source, sink, flat)
 
-    def _largest_terminal(self) -> float:
+    def _largest_terminal(
+        self, source: NDArray[Any], sink: NDArray[Any], flat: NDArray[np.int64] | None
+    ) -> float:
+        """How large terminals are left where these are added."""
         excess = np.empty(self.shape, self.dtype)
         self._core.excess(excess)
-        least, most, _ = core.capacity_range(excess)
-        return float(max(-least, most))
+        total = excess.astype(np.float64)
+        change = source.astype(np.float64) - sink
+        if flat is None:
+            total += change
+        else:
+            np.add.at(total.reshape(-1), flat, change)
+        return float(max(np.abs(total).max(), np.abs(excess.astype(np.float64)).max()))
 
     def add_seeds(self, source: ArrayLike, sink: ArrayLike) -> None:
         """Tie pixels to the source or the sink, whatever their capacities.

@@ -295,6 +295,8 @@ def test_weights_for_each_offset(rng):
         one_way = [(o, f, f * 0) for o, f, _ in pairs]
         flow, _ = ms.maxflow_grid(source, sink, forth, symmetric=False)
         assert flow == twin.maxflow_grid(source, sink, arcs_of(one_way))[0]
+        if (len(shape), connectivity) == (2, 1):
+            continue  # four arrays are those of 8 neighbours
         back = [b for _, _, b in pairs]
         opposite = one_way + [(tuple(-i for i in o), b, b * 0) for o, _, b in pairs]
         flow, segments = ms.maxflow_grid(source, sink, [*forth, *back], symmetric=False)
