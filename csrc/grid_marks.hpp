@@ -28,6 +28,7 @@ class GridMarks {
         stride_(blocks_.row_nodes() + 2) {}
 
   void run() {
+    if (blocks_.nodes() == 0) return;
     parallel_for(blocks_.nodes(), 1 << 14, [&](auto begin, auto end) { mark_out(begin, end); });
     const std::int64_t thick = std::max<std::int64_t>(8, (1 << 15) / (lines_ * stride_));
     parallel_for(planes_, thick, [&](auto begin, auto end) { mark_planes(begin, end); });

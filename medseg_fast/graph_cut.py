@@ -85,8 +85,9 @@ def maxflow_grid(
         None if mask is None else _grid_arguments.seed_mask(op, name, mask, grid.shape)
         for name, mask in (("source_seeds", source_seeds), ("sink_seeds", sink_seeds))
     ]
-    graph = _graph(op, grid, seeded=any(mask is not None for mask in seeds))
-    if seeds != [None, None]:
+    seeded = any(mask is not None for mask in seeds)
+    graph = _graph(op, grid, seeded=seeded)
+    if seeded:
         nowhere = np.zeros(grid.shape, np.bool_)
         graph.add_seeds(*(nowhere if mask is None else mask for mask in seeds))
     return graph.maxflow(), graph.segments()
