@@ -33,7 +33,6 @@ from medseg_fast.gaussian import (
     gaussian_gradient_magnitude,
     gaussian_laplace,
 )
-from medseg_fast.graph_cut import GridGraph, maxflow_grid, verify_cut
 from medseg_fast.graph_cut import maxflow_grid, verify_cut
 from medseg_fast.grid_graph import GridGraph
 from medseg_fast.hysteresis import apply_hysteresis_threshold
@@ -124,8 +123,8 @@ __all__ = [
     "local_minima",
     "mark_boundaries",
     "markers_from_minima",
-    "morphological_gradient",
     "maxflow_grid",
+    "morphological_gradient",
     "neighborhood_connected",
     "num_threads",
     "opening",
@@ -161,12 +160,12 @@ __all__ = [
     "threshold_sauvola",
     "threshold_triangle",
     "threshold_yen",
+    "verify_cut",
     "watershed",
     "watershed_hierarchy",
     "watershed_immersion",
     "white_tophat",
     "zero_crossings",
-    "verify_cut",
 ]
 
 
