@@ -61,6 +61,7 @@ from medseg_fast.region import (
 from medseg_fast.region_growing import region_growing, seeded_region_growing
 from medseg_fast.second_difference import laplace, zero_crossings
 from medseg_fast.small_objects import remove_small_holes, remove_small_objects
+from medseg_fast.split_touching import split_touching
 from medseg_fast.threshold import threshold
 from medseg_fast.threshold_explorer import ThresholdExplorer
 from medseg_fast.threshold_histogram import (
@@ -148,6 +149,7 @@ __all__ = [
     "sobel",
     "sobel_h",
     "sobel_v",
+    "split_touching",
     "threshold",
     "threshold_isodata",
     "threshold_li",

@@ -146,3 +146,51 @@ def _simpleitk(name: str, image: Array, **options: Any) -> Array:
     sitk = _module("SimpleITK")
     result = getattr(sitk, name)(sitk.GetImageFromArray(image), **options)
     return np.asarray(sitk.GetArrayFromImage(result) != 0)
+
+
+def watershed(
+    image: Array,
+    *,
+    marker: list[tuple[int, tuple[int, ...]]],
+    relief: str = "gradient",
+    width: Any = 3,
+    line: bool = False,
+    connectivity: int = 1,
+) -> Array:
+    """SimpleITK's watershed of the gradient from given markers; it finds none by itself."""
+    if relief != "gradient":
+        raise ValueError("only the gradient")
+    sitk = _module("SimpleITK")
+    sides = (width,) * image.ndim if isinstance(width, int) else width
+    markers = np.zeros(image.shape, np.int32)
+    for label, index in marker:
+        markers[index] = label
+    gradient = sitk.GrayscaleMorphologicalGradient(
+        sitk.GetImageFromArray(image), [side // 2 for side in sides[::-1]], sitk.sitkBox
+    )
+    labels = sitk.MorphologicalWatershedFromMarkers(
+        gradient, sitk.GetImageFromArray(markers), line, connectivity > 1
+    )
+    return np.asarray(sitk.GetArrayFromImage(labels))
+
+
+def split_touching(
+    image: Array,
+    *,
+    spacing: tuple[float, ...],
+    lower: float | None = None,
+    upper: float = math.inf,
+    h: float | None = None,
+    connectivity: int = 1,
+) -> Array:
+    """The recipe by hand: SciPy's distances, scikit-image's h-maxima and watershed."""
+    morphology = _module("skimage.morphology")
+    measure, ndimage = _module("skimage.measure"), _module("scipy.ndimage")
+    if lower is None:
+        lower = _module("skimage.filters").threshold_otsu(image)
+    mask = interval(image, lower=lower, upper=upper)
+    distance = ndimage.distance_transform_edt(mask, spacing)
+    peaks = morphology.h_maxima(distance, min(spacing) if h is None else h)
+    markers = measure.label(peaks, connectivity=connectivity)
+    segmentation = _module("skimage.segmentation")
+    return np.asarray(segmentation.watershed(-distance, markers, connectivity, mask=mask))

@@ -4,11 +4,13 @@ An entry names the method, its options and how to call it; the command line, its
 and the benchmark are made from this list. To add a method, add an entry to its family's module.
 """
 
-from medseg_fast._methods import components, region, threshold
+from medseg_fast._methods import components, region, threshold, watershed
 from medseg_fast._methods._method import Method, Option
 
 METHODS: dict[str, Method] = {
-    method.name: method for family in (threshold, region, components) for method in family.METHODS
+    method.name: method
+    for family in (threshold, region, watershed, components)
+    for method in family.METHODS
 }
 
 __all__ = ["METHODS", "Method", "Option"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from medseg_fast._app.peers import Peer
@@ -56,6 +57,22 @@ class Method:
     ) -> dict[str, Any]:
         """The keywords of `run` and of the peer: the options, and the voxel size if it counts."""
         return {**options, "spacing": spacing} if self.in_mm else dict(options)
+
+
+def markers_at(
+    image: Array, flag: str, markers: Collection[tuple[int, tuple[int, ...]]]
+) -> NDArray[np.unsignedinteger[Any]]:
+    """Labels of the image's shape with one voxel for each marker; `flag` is named in errors."""
+    placed = np.zeros(image.shape, np.min_scalar_type(max(label for label, _ in markers)))
+    for label, index in markers:
+        if label < 1:
+            raise ValueError(f"{flag}: labels must be at least 1, got {label}")
+        if len(index) != image.ndim or not all(
+            0 <= i < n for i, n in zip(index, image.shape, strict=True)
+        ):
+            raise ValueError(f"{flag}: {index} must lie inside the image of shape {image.shape}")
+        placed[index] = label
+    return placed
 
 
 # Options that several families share.

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 import medseg_fast as ms
 from medseg_fast._app import peers
 from medseg_fast._app import rule as rules
 from medseg_fast._app.peers import Peer
-from medseg_fast._methods._method import CONNECTIVITY, Array, Method, Option, Run
+from medseg_fast._methods._method import CONNECTIVITY, Array, Method, Option, Run, markers_at
 
 _R = "region growing"
 SEED = Option("seed", "index", "voxel inside the region", required=True)
@@ -35,16 +33,7 @@ def _grown(grow: Callable[..., Array], seeds: str = "seeds") -> Run:
 def _seeded(
     image: Array, *, seed: list[tuple[int, tuple[int, ...]]], **options: Any
 ) -> tuple[Array, dict[str, Any]]:
-    highest = max(label for label, _ in seed)
-    markers = np.zeros(image.shape, np.min_scalar_type(highest))
-    for label, index in seed:
-        if label < 1:
-            raise ValueError(f"--seed: labels must be at least 1, got {label}")
-        if len(index) != image.ndim or not all(
-            0 <= i < n for i, n in zip(index, image.shape, strict=True)
-        ):
-            raise ValueError(f"--seed: {index} must lie inside the image of shape {image.shape}")
-        markers[index] = label
+    markers = markers_at(image, "--seed", seed)
     return ms.seeded_region_growing(image, markers, **options), {}
 
 
