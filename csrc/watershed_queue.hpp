@@ -61,7 +61,12 @@ class LevelQueue {
     std::vector<std::vector<Index>> counts(slabs.count);
     slabs.run([&](std::int64_t slab, std::int64_t begin, std::int64_t end) {
       counts[slab].assign(levels, 0);
-      for (std::int64_t v = begin; v < end; ++v) ++counts[slab][keys[v]];
+      Index* const count = counts[slab].data();
+      for (std::int64_t v = begin; v < end;) {
+        poll();
+        for (const std::int64_t stop = std::min(end, v + (1 << 20)); v < stop; ++v)
+          ++count[keys[v]];
+      }
     });
     Index next = 0;
     for (std::int64_t level = 0; level < levels; ++level) {

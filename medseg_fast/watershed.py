@@ -132,11 +132,12 @@ def watershed(
         np.copyto(written, seeds)
     steps = np.argwhere(footprint) - centre
     # The nearest first, as in scikit-image: only the compact watershed depends on their order.
-    steps = steps[np.argsort((steps**2).sum(1), kind="stable")].ravel().tolist()
+    steps = steps[np.argsort((steps**2).sum(1), kind="stable")]
     if factor > 0:
-        core.watershed_compact(array, inside, steps, factor, written)
+        core.watershed_compact(array, inside, steps.ravel().tolist(), factor, written)
     else:
-        core.watershed(array, inside, steps, bool(watershed_line), False, written)
+        line = bool(watershed_line)
+        core.watershed(array, inside, steps.ravel().tolist(), line, False, written)
     return _checks.finish(labels, written)
 
 
@@ -205,7 +206,8 @@ def _markers(
         minima = _local_minima(image, reach)
         if inside is not None:
             minima &= inside
-        return label(minima, connectivity=reach, dtype=np.int32)
+        seeds: NDArray[Any] = label(minima, connectivity=reach, dtype=np.int32)
+        return seeds
     seeds = np.asarray(markers)
     if seeds.ndim == 0:
         count = _checks.integer(op, "markers", seeds.item(), 1)
@@ -269,4 +271,5 @@ def _local_minima(image: NDArray[Any], connectivity: int) -> NDArray[np.bool_]:
         both = number[there]
         low[plateaus[here][both & (ranks[there] < ranks[here])]] = False
         high[plateaus[here][both & (ranks[there] > ranks[here])]] = False
-    return (low & ~high)[plateaus]
+    minima: NDArray[np.bool_] = (low & ~high)[plateaus]
+    return minima

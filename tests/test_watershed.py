@@ -144,7 +144,7 @@ def test_watershed_equals_skimage_on_a_scan(data, modes):
     segmentation = pytest.importorskip("skimage.segmentation")
     ndimage = pytest.importorskip("scipy.ndimage")
     sitk = pytest.importorskip("SimpleITK")
-    scan = sitk.GetArrayFromImage(sitk.ReadImage(next((data / "mr_head_t1").glob("*.nii.gz"))))
+    scan = sitk.GetArrayFromImage(sitk.ReadImage(data / "mr_head_t1" / "t1.nii.gz"))
     middle = tuple(slice(n // 2 - 20, n // 2 + 20) for n in scan.shape)
     image = ndimage.gaussian_gradient_magnitude(scan[middle].astype(np.float32), 1)
     markers = ndimage.label(image == ndimage.minimum_filter(image, 7))[0]

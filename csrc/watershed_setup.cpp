@@ -1,0 +1,49 @@
+#include "watershed.hpp"
+
+namespace msf {
+
+void set_up(const Array& image, const std::optional<Array>& mask, const MutableArray& labels,
+            Bitmap& free, Bitmap& markers) {
+  const std::int64_t n = image.size();
+  const auto in_words = [&](auto&& word_of) {
+    parallel_for(words_for(n), 1 << 10, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i)
+        word_of(i, i * word_bits, std::min(n, (i + 1) * word_bits));
+    });
+  };
+  // Bits of what lies inside go to `free` first.
+  const auto* const inside = mask ? mask->as<std::uint8_t>() : nullptr;
+  visit(image.dtype, [&]<class T>(Type<T>) {
+    in_words([&](std::int64_t i, std::int64_t begin, std::int64_t end) {
+      std::uint8_t bytes[word_bits] = {};
+      for (std::int64_t v = begin; v < end; ++v) {
+        bytes[v - begin] = inside ? inside[v] : 1;
+        if constexpr (is_float<T>) bytes[v - begin] &= image.as<T>()[v] == image.as<T>()[v];
+      }
+      free.words()[i] = nonzero_bits(bytes);
+    });
+  });
+  const auto with_labels = [&]<class T>(T* label) {
+    in_words([&](std::int64_t i, std::int64_t begin, std::int64_t end) {
+      std::uint8_t bytes[word_bits] = {};
+      for (std::int64_t v = begin; v < end; ++v) bytes[v - begin] = label[v] != 0;
+      const Word marked = nonzero_bits(bytes), allowed = free.words()[i];
+      markers.words()[i] = marked & allowed;
+      free.words()[i] = allowed & ~marked;
+      for (Word barred = marked & ~allowed; barred; barred &= barred - 1)
+        label[begin + std::countr_zero(barred)] = 0;
+    });
+  };
+  switch (item_size(labels.dtype)) {
+    case 1:
+      return with_labels(labels.as<std::uint8_t>());
+    case 2:
+      return with_labels(labels.as<std::uint16_t>());
+    case 4:
+      return with_labels(labels.as<std::uint32_t>());
+    default:
+      return with_labels(labels.as<std::uint64_t>());
+  }
+}
+
+}  // namespace msf
