@@ -30,8 +30,8 @@ def _like_markers(
 @operation(result=_like_markers)
 def watershed(
     image: ArrayLike,
-    markers: ArrayLike | None = None,
-    connectivity: ArrayLike = 1,
+    markers: int | ArrayLike | None = None,
+    connectivity: int | ArrayLike = 1,
     offset: Sequence[int] | None = None,
     mask: ArrayLike | None = None,
     compactness: float = 0,
