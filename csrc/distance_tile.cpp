@@ -167,6 +167,15 @@ class ColumnScan {
         }
         start = std::max<std::int64_t>(
             0, i + static_cast<std::int64_t>(std::max(meet, -1.0 - static_cast<double>(i))) + 1);
+        if constexpr (!std::is_integral_v<T>) {  // the quotient may round across a row
+          const auto below = [&](std::int64_t x) {
+            return sum(value, w_[std::abs(x - j)]) < sum(height_[count - 1], w_[std::abs(x - i)]);
+          };
+          if (start < n && !below(start))
+            ++start;
+          else if (start > 0 && below(start - 1))
+            --start;
+        }
         if (start > start_[count - 1]) break;
         --count;
         start = 0;

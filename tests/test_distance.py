@@ -255,12 +255,12 @@ def test_signed_distance_bad_input(error, message, arguments):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_expand_labels_equals_skimage(rng, isa, dtype):
     expand_labels = pytest.importorskip("skimage.segmentation").expand_labels
-    for shape in [s for s in (*SHAPES, *TILED) if np.prod(s)]:
+    for shape in [(1,), (67,), (7, 1), (1, 130), (33, 65), (5, 7, 9), (2, 3, 4, 5), (40, 3, 70)]:
         labels = random_image(rng, shape, dtype) * (rng.random(shape) < 0.05).astype(dtype)
         labels = np.nan_to_num(labels)
         if not labels.any():
             continue
-        for distance in (0, 1, 1.5, 4, 30.5, 300, np.inf):
+        for distance in (0, 1.5, 30.5, np.inf):
             for spacing in (
                 1,
                 [0.5, 2, 1, 1.25][: labels.ndim],
