@@ -79,7 +79,8 @@ def find_boundaries(
         Same shape as `label_img`; for "subpixel" 2 n - 1 along an axis of n. As in scikit-image,
         "subpixel" ignores pixels of the dtype's largest value, and "outer" takes background for
         another object beside labels below `background`. 64-bit labels are compared exactly;
-        scikit-image rounds them to float64, so that results differ for labels of 2**53 and beyond.
+        scikit-image filters them as float64: it differs for labels of 2**53 and beyond, and in
+        "outer" mode, where it marks the background with the largest value and that overflows.
 
     Raises
     ------

@@ -48,7 +48,7 @@ def test_find_boundaries_equals_skimage(rng, threads, dtype, mode):
     )
     for shape in shapes:
         labels = labels_of(rng, shape, dtype)
-        if dtype.itemsize == 8:  # scikit-image filters these as float64
+        if dtype.itemsize == 8:  # filtered as float64 there
             labels = np.where((labels < 2**50) & (labels > 0), labels, 0).astype(dtype)
         for connectivity in range(1, len(shape) + 1):
             for background in (0, 1, 300) if labels.dtype.itemsize > 1 else (0, 1):
