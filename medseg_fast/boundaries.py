@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -209,10 +210,10 @@ def mark_boundaries(
         marked = np.repeat(marked[..., np.newaxis], 3, axis=2)
     if mode == "subpixel":
         try:
-            from scipy.ndimage import zoom
+            ndimage = import_module("scipy.ndimage")
         except ImportError:
             raise ImportError(f"{op}: mode subpixel needs SciPy") from None
-        marked = zoom(marked, [2 - 1 / n for n in marked.shape[:2]] + [1], mode="mirror")
+        marked = ndimage.zoom(marked, [2 - 1 / n for n in marked.shape[:2]] + [1], mode="mirror")
     boundaries = find_boundaries(labels, mode=mode, background=background_label)
     if outline_color is not None:
         marked[boundaries | find_boundaries(boundaries, connectivity=2)] = colors[1]

@@ -69,11 +69,12 @@ def _inside(op: str, value: Any, name: str) -> NDArray[np.bool_]:
     if array.dtype.kind == "b":
         return _checks.contiguous(array)
     array = _checks.image(op, array, name)
-    return np.not_equal(array, 0)
+    inside: NDArray[np.bool_] = np.not_equal(array, 0)
+    return inside
 
 
 def _float(op: str, dtype: Any) -> np.dtype[Any]:
-    wanted = np.dtype(dtype)
+    wanted: np.dtype[Any] = np.dtype(dtype)
     if wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"{op}: dtype must be float32 or float64, got {wanted}")
     return wanted

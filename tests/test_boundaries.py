@@ -43,6 +43,8 @@ def test_find_boundaries_equals_reference(rng, isa, dtype, mode):
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
 @pytest.mark.parametrize("mode", MODES)
 def test_find_boundaries_equals_skimage(rng, threads, dtype, mode):
+    if dtype.itemsize == 8 and mode == "outer":
+        pytest.skip("scikit-image marks the dtype's largest value, which SciPy's filters round up")
     shapes = (
         [(67,), (12, 21), (5, 6, 7)] if mode == "subpixel" else [(400,), (33, 165), (9, 31, 70)]
     )
