@@ -11,12 +11,12 @@ namespace msf::morphology {
 namespace {
 
 constexpr Index alignment = 64;          // bytes
-constexpr Index plane_bytes = 24 << 10;  // of one buffer's plane: two or three share an L1 cache
+constexpr Index plane_bytes = 96 << 10;  // of one buffer's plane: two or three share an L2 cache
 constexpr Index ring_bytes = 256 << 10;  // of all rings: within an L2 cache
 constexpr Index chunk_bytes = 16 << 10;  // read by one combination of rows
 constexpr Index least_chunk = 4;         // rows: the loop over many rows is unrolled
 constexpr Index small_image = 1 << 15;   // pixels: not worth a second thread
-constexpr Index least_bytes = 512;       // of a row of a block, unless the image is narrower
+constexpr Index least_bytes = 4096;  // of a row of a block (a page), unless the image is narrower
 
 Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 

@@ -79,7 +79,9 @@ class _Run:
     def footprint(self, footprint: Any) -> list[Flat]:
         return _footprint.read(self.op, footprint, self.image.ndim)
 
-    def __call__(self, *chain: tuple[list[Flat], int], base: NDArray[Any] | None = None) -> Any:
+    def __call__(
+        self, *chain: tuple[list[Flat], int], base: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """Apply footprints in order, each with its kind of extreme; return the output.
 
         The last kind may be a difference with `base`, without it with the image.
@@ -103,16 +105,18 @@ class _Run:
             ]
             stages += [(stage, plain, cval) for stage in passes[:-1]]
             stages.append((passes[-1], kind, cval))
-        spare: NDArray[Any] | None = None
-        for left, (stage, kind, cval) in zip(reversed(range(len(stages))), stages, strict=True):
-            if left % 2 and spare is None:
-                spare = np.empty(image.shape, image.dtype)
-            target = out if left % 2 == 0 else spare
+        border = _MODES[self.mode]
+        for (stage, kind, cval), target in zip(stages, _targets(out, len(stages)), strict=True):
             of = None if kind in (_MINIMUM, _MAXIMUM, _RANGE) else base
-            border = _MODES[self.mode]
             core.extremes(image, stage.shape, stage.parts, border, cval, kind, of, target)
             image = target
         return out
+
+
+def _targets(out: NDArray[Any], passes: int) -> list[NDArray[Any]]:
+    """Where each pass writes: `out` and a spare array in turn, the last one `out`."""
+    spare = np.empty(out.shape, out.dtype) if passes > 1 else out
+    return [spare if left % 2 else out for left in reversed(range(passes))]
 
 
 def _mirrored(flats: list[Flat]) -> list[Flat]:
@@ -551,11 +555,7 @@ def _binary(
         for flat in _footprint.merged(_mirrored(flats) if any_ else flats)
         for stage in _binary_plan(flat, mask.shape)
     ]
-    spare: NDArray[np.bool_] | None = None
-    for left, (stage, any_) in zip(reversed(range(len(stages))), stages, strict=True):
-        if left % 2 and spare is None:
-            spare = np.empty(mask.shape, np.bool_)
-        target = written if left % 2 == 0 else spare
+    for (stage, any_), target in zip(stages, _targets(written, len(stages)), strict=True):
         border = mode == "max" if any_ else mode != "min"
         if stage is None:
             target[...] = not any_

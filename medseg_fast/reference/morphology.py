@@ -86,10 +86,10 @@ def dilation(
 def clipped_difference(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     """a - b, clipped to the dtype; of bools the exclusive or."""
     if a.dtype.kind == "b":
-        return a ^ b
+        return np.asarray(a ^ b)
     if a.dtype.kind == "f":
         with np.errstate(invalid="ignore", over="ignore"):
-            return np.subtract(a, b)
+            return np.asarray(a - b)
     low, high = int(np.iinfo(a.dtype).min), int(np.iinfo(a.dtype).max)
     exact = [min(max(int(x) - int(y), low), high) for x, y in zip(a.flat, b.flat, strict=True)]
     return np.array(exact, a.dtype).reshape(a.shape)
