@@ -732,7 +732,7 @@ def binary_closing(
     Examples
     --------
     >>> import medseg_fast as ms
-    >>> ms.binary_closing([0, 1, 0, 1, 0, 0, 0]).astype(int).tolist()
-    [0, 1, 1, 1, 0, 0, 0]
+    >>> ms.binary_closing([0, 0, 1, 0, 1, 0, 0]).astype(int).tolist()
+    [0, 0, 1, 1, 1, 0, 0]
     """
     return _binary("binary_closing", image, footprint, out, mode, [True, False])
