@@ -38,10 +38,6 @@ from medseg_fast.grid_graph import GridGraph
 from medseg_fast.hysteresis import apply_hysteresis_threshold
 from medseg_fast.minima import local_maxima, local_minima
 from medseg_fast.morphology import (
-    binary_closing,
-    binary_dilation,
-    binary_erosion,
-    binary_opening,
     black_tophat,
     closing,
     dilation,
@@ -51,6 +47,12 @@ from medseg_fast.morphology import (
     white_tophat,
 )
 from medseg_fast.reconstruction import h_maxima, h_minima, reconstruction
+from medseg_fast.morphology_binary import (
+    binary_closing,
+    binary_dilation,
+    binary_erosion,
+    binary_opening,
+)
 from medseg_fast.region import (
     LeakWarning,
     confidence_connected,

@@ -1,4 +1,4 @@
-"""Flat morphology: erosion, dilation and what is made of them, on any dtype and on masks."""
+"""Flat morphology of images of any dtype: erosion, dilation and what is made of them."""
 
 from __future__ import annotations
 
@@ -9,118 +9,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks, _footprint
-from medseg_fast._cpu import core
-from medseg_fast._dispatch import mask_like, operation
+from medseg_fast._dispatch import operation
 from medseg_fast._footprint import Flat
-
-__all__ = [
-    "binary_closing",
-    "binary_dilation",
-    "binary_erosion",
-    "binary_opening",
-    "black_tophat",
-    "closing",
-    "dilation",
-    "erosion",
-    "morphological_gradient",
-    "opening",
-    "white_tophat",
-]
-
-# In the order of the kernels' BorderMode; the last three are constants.
-_MODES = {"reflect": 0, "constant": 1, "nearest": 2, "mirror": 3, "wrap": 4}
-_MODES |= {"max": 1, "min": 1, "ignore": 1}
-# In the order of the kernels' Extremes.
-_MINIMUM, _MAXIMUM, _RANGE = 0, 1, 2
-_BASE_MINUS_MINIMUM, _MAXIMUM_MINUS_BASE, _BASE_MINUS_MAXIMUM, _MINIMUM_MINUS_BASE = 3, 4, 5, 6
-_OF_MINIMUM = (_MINIMUM, _BASE_MINUS_MINIMUM, _MINIMUM_MINUS_BASE)
-
-# A footprint as scikit-image takes it: an array, or a sequence of (array, number of times).
-Footprint = ArrayLike | Sequence[tuple[ArrayLike, int]]
+from medseg_fast._morphology import (
+    BASE_MINUS_MAXIMUM,
+    BASE_MINUS_MINIMUM,
+    MAXIMUM,
+    MAXIMUM_MINUS_BASE,
+    MINIMUM,
+    MINIMUM_MINUS_BASE,
+    RANGE,
+    Footprint,
+    Run,
+    mirrored,
+)
 
 
 def _image_like(image: Any, /, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     return image.shape, image.dtype
-
-
-def _constant(op: str, dtype: np.dtype[Any], mode: str, cval: Any, minimum: bool) -> NDArray[Any]:
-    """The value beyond the border where the mode is a constant, as an array of one element."""
-    if mode == "ignore":
-        mode = "max" if minimum else "min"
-    if dtype.kind == "f":
-        least, most = -np.inf, np.inf
-    elif dtype.kind == "b":
-        least, most = 0, 1
-    else:
-        least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
-    value = _checks.number(op, "cval", cval)
-    value = {"max": most, "min": least}.get(mode, value)
-    if dtype.kind != "f":  # as if the result were cut to the dtype
-        value = int(min(max(value, least), most))
-    with np.errstate(over="ignore"):
-        return np.array([value]).astype(dtype)
-
-
-class _Run:
-    """Extremes over several footprints, one after the other, from an image into an output."""
-
-    def __init__(self, op: str, image: Any, out: Any, mode: str, cval: Any) -> None:
-        self.op, self.mode, self.cval = op, mode, cval
-        if mode not in _MODES:
-            raise ValueError(f"{op}: mode must be one of {', '.join(_MODES)}, got {mode!r}")
-        self.image = _checks.image(op, image)
-        if self.image.ndim == 0:
-            raise ValueError(f"{op}: image must have at least one dimension, got shape ()")
-        self.out = _checks.output(op, out, self.image.shape, self.image.dtype)
-        self.written = _checks.scratch(self.out)
-        if out is not None and np.may_share_memory(self.written, self.image):
-            self.written = np.empty(self.image.shape, self.image.dtype)
-
-    def footprint(self, footprint: Any) -> list[Flat]:
-        return _footprint.read(self.op, footprint, self.image.ndim)
-
-    def __call__(
-        self, *chain: tuple[list[Flat], int], base: NDArray[Any] | None = None
-    ) -> NDArray[Any]:
-        """Apply footprints in order, each with its kind of extreme; return the output.
-
-        The last kind may be a difference with `base`, without it with the image.
-        """
-        if self.image.size:
-            self.into(self.written, *chain, base=self.image if base is None else base)
-        return _checks.finish(self.out, self.written)
-
-    def into(
-        self, out: NDArray[Any], *chain: tuple[list[Flat], int], base: NDArray[Any] | None = None
-    ) -> NDArray[Any]:
-        image = self.image
-        stages = []
-        for flats, kind in chain:
-            plain = _MINIMUM if kind in _OF_MINIMUM else _MAXIMUM
-            cval = _constant(self.op, image.dtype, self.mode, self.cval, kind in _OF_MINIMUM)
-            passes = [
-                stage
-                for flat in _footprint.merged(flats)
-                for stage in _footprint.plan(flat, image.shape)
-            ]
-            stages += [(stage, plain, cval) for stage in passes[:-1]]
-            stages.append((passes[-1], kind, cval))
-        border = _MODES[self.mode]
-        for (stage, kind, cval), target in zip(stages, _targets(out, len(stages)), strict=True):
-            of = None if kind in (_MINIMUM, _MAXIMUM, _RANGE) else base
-            core.extremes(image, stage.shape, stage.parts, border, cval, kind, of, target)
-            image = target
-        return out
-
-
-def _targets(out: NDArray[Any], passes: int) -> list[NDArray[Any]]:
-    """Where each pass writes: `out` and a spare array in turn, the last one `out`."""
-    spare = np.empty(out.shape, out.dtype) if passes > 1 else out
-    return [spare if left % 2 else out for left in reversed(range(passes))]
-
-
-def _mirrored(flats: list[Flat]) -> list[Flat]:
-    return [flat.mirrored() for flat in flats]
 
 
 @operation(result=_image_like)
@@ -197,8 +103,8 @@ def erosion(
     >>> ms.erosion([5, 5, 5, 1, 5, 5, 7, 7]).tolist()
     [5, 5, 1, 1, 1, 5, 5, 7]
     """
-    run = _Run("erosion", image, out, mode, cval)
-    return run((run.footprint(footprint), _MINIMUM))
+    run = Run("erosion", image, out, mode, cval)
+    return run((run.footprint(footprint), MINIMUM))
 
 
 @operation(result=_image_like)
@@ -241,8 +147,8 @@ def dilation(
     >>> ms.dilation([0, 0, 3, 0, 0, 0]).tolist()
     [0, 3, 3, 3, 0, 0]
     """
-    run = _Run("dilation", image, out, mode, cval)
-    return run((run.footprint(footprint), _MAXIMUM))
+    run = Run("dilation", image, out, mode, cval)
+    return run((run.footprint(footprint), MAXIMUM))
 
 
 @operation(result=_image_like)
@@ -284,9 +190,9 @@ def opening(
     >>> ms.opening([1, 9, 1, 9, 9, 9, 1]).tolist()
     [1, 1, 1, 9, 9, 9, 1]
     """
-    run = _Run("opening", image, out, mode, cval)
+    run = Run("opening", image, out, mode, cval)
     flats = run.footprint(footprint)
-    return run((flats, _MINIMUM), (_mirrored(flats), _MAXIMUM))
+    return run((flats, MINIMUM), (mirrored(flats), MAXIMUM))
 
 
 @operation(result=_image_like)
@@ -328,9 +234,9 @@ def closing(
     >>> ms.closing([9, 1, 9, 1, 1, 1, 9]).tolist()
     [9, 9, 9, 1, 1, 1, 9]
     """
-    run = _Run("closing", image, out, mode, cval)
+    run = Run("closing", image, out, mode, cval)
     flats = run.footprint(footprint)
-    return run((flats, _MAXIMUM), (_mirrored(flats), _MINIMUM))
+    return run((flats, MAXIMUM), (mirrored(flats), MINIMUM))
 
 
 @operation(result=_image_like)
@@ -374,9 +280,9 @@ def white_tophat(
     >>> ms.white_tophat([1, 9, 1, 9, 9, 9, 1]).tolist()
     [0, 8, 0, 0, 0, 0, 0]
     """
-    run = _Run("white_tophat", image, out, mode, cval)
+    run = Run("white_tophat", image, out, mode, cval)
     flats = run.footprint(footprint)
-    return run((flats, _MINIMUM), (_mirrored(flats), _BASE_MINUS_MAXIMUM))
+    return run((flats, MINIMUM), (mirrored(flats), BASE_MINUS_MAXIMUM))
 
 
 @operation(result=_image_like)
@@ -419,9 +325,9 @@ def black_tophat(
     >>> ms.black_tophat([9, 1, 9, 1, 1, 1, 9]).tolist()
     [0, 8, 0, 0, 0, 0, 0]
     """
-    run = _Run("black_tophat", image, out, mode, cval)
+    run = Run("black_tophat", image, out, mode, cval)
     flats = run.footprint(footprint)
-    return run((flats, _MAXIMUM), (_mirrored(flats), _MINIMUM_MINUS_BASE))
+    return run((flats, MAXIMUM), (mirrored(flats), MINIMUM_MINUS_BASE))
 
 
 @operation(result=_image_like)
@@ -489,21 +395,21 @@ def morphological_gradient(
     op = "morphological_gradient"
     if kind not in ("full", "internal", "external"):
         raise ValueError(f"{op}: kind must be 'full', 'internal' or 'external', got {kind!r}")
-    run = _Run(op, image, out, mode, cval)
+    run = Run(op, image, out, mode, cval)
     flats = _size(op, footprint_or_size, run.image.ndim) or run.footprint(footprint_or_size)
     if kind == "internal":
-        return run((flats, _BASE_MINUS_MINIMUM))
+        return run((flats, BASE_MINUS_MINIMUM))
     if kind == "external":
-        return run((flats, _MAXIMUM_MINUS_BASE))
+        return run((flats, MAXIMUM_MINUS_BASE))
     joined = _footprint.merged(flats)
     one_pass = len(joined) == 1 and mode != "ignore"
     if one_pass:
         stages = _footprint.plan(joined[0], run.image.shape)
         one_pass = len(stages) == 1 and len(stages[0].parts) == 1
     if one_pass or run.image.size == 0:
-        return run((flats, _RANGE))
-    eroded = run.into(np.empty(run.image.shape, run.image.dtype), (flats, _MINIMUM))
-    return run((flats, _MAXIMUM_MINUS_BASE), base=eroded)
+        return run((flats, RANGE))
+    eroded = run.into(np.empty(run.image.shape, run.image.dtype), (flats, MINIMUM))
+    return run((flats, MAXIMUM_MINUS_BASE), base=eroded)
 
 
 def _size(op: str, size: Any, ndim: int) -> list[Flat] | None:
@@ -520,219 +426,3 @@ def _size(op: str, size: Any, ndim: int) -> list[Flat] | None:
         raise ValueError(f"{op}: footprint_or_size must be one size or {ndim}, got {size!r}")
     sizes = [_checks.integer(op, "footprint_or_size", n, 1) for n in size]
     return [_footprint.box((-((n - 1) // 2) for n in sizes), sizes)]
-
-
-def _binary_plan(flat: Flat, shape: tuple[int, ...]) -> tuple[_footprint.Stage | None, ...]:
-    """The passes over a mask; None is one by a footprint without members."""
-    return (None,) if flat is _footprint.NOTHING else _footprint.plan(flat, shape, bits=True)
-
-
-def _binary(
-    op: str,
-    image: Any,
-    footprint: Any,
-    out: Any,
-    mode: str,
-    dilate: Sequence[bool],
-) -> NDArray[np.bool_]:
-    """Erosions and dilations of a mask, in this order."""
-    if mode not in ("max", "min", "ignore"):
-        raise ValueError(f"{op}: mode must be 'max', 'min' or 'ignore', got {mode!r}")
-    mask = _checks.image(op, image)
-    if mask.ndim == 0:
-        raise ValueError(f"{op}: image must have at least one dimension, got shape ()")
-    mask = mask if mask.dtype.kind == "b" else mask != 0
-    flats = _footprint.read(op, footprint, mask.ndim, binary=True)
-    result = _checks.output(op, out, mask.shape, np.bool_)
-    if not mask.size:
-        return result
-    written = _checks.scratch(result)
-    if out is not None and np.may_share_memory(written, mask):
-        written = np.empty(mask.shape, np.bool_)
-    stages = [
-        (stage, any_)
-        for any_ in dilate
-        for flat in _footprint.merged(_mirrored(flats) if any_ else flats)
-        for stage in _binary_plan(flat, mask.shape)
-    ]
-    for (stage, any_), target in zip(stages, _targets(written, len(stages)), strict=True):
-        border = mode == "max" if any_ else mode != "min"
-        if stage is None:
-            target[...] = not any_
-        else:
-            core.binary_extremes(mask, stage.shape, stage.parts, any_, border, target)
-        mask = target
-    return _checks.finish(result, written)
-
-
-@operation(result=mask_like)
-def binary_erosion(
-    image: ArrayLike,
-    footprint: Footprint | None = None,
-    out: NDArray[np.bool_] | None = None,
-    *,
-    mode: str = "ignore",
-) -> NDArray[np.bool_]:
-    """Pixels around which the mask holds the whole footprint.
-
-    The result is that of ``skimage.morphology.binary_erosion``.
-
-    Parameters
-    ----------
-    image : array_like
-        At least 1D; bool, integer or float. Pixels other than 0 are true, NaN among them.
-    footprint : ndarray or sequence of (ndarray, int), optional
-        As in `erosion`, but the centre of an even size n is at ``n // 2``.
-    out : ndarray of bool, optional
-        Array of the image's shape that receives the result; it may be the image.
-    mode : {"ignore", "max", "min"}, optional
-        What pixels outside the image are: true ("max"), false ("min"), or what leaves the result
-        alone, true in erosions and false in dilations ("ignore").
-
-    Returns
-    -------
-    eroded : ndarray of bool
-        Same shape as `image`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `erosion`.
-
-    Notes
-    -----
-    The deprecation warning of scikit-image 0.26 is not given: unlike `erosion` of a bool image,
-    this works on 64 pixels at once. Time: that of reading and writing the mask for small
-    footprints. Extra memory: none beside the result (blocks of a few 100 kB per thread) for a
-    contiguous bool mask; 1 byte per pixel for other dtypes, and for footprints of several passes.
-
-    Examples
-    --------
-    >>> import medseg_fast as ms
-    >>> ms.binary_erosion([0, 1, 1, 1, 1, 0, 1]).astype(int).tolist()
-    [0, 0, 1, 1, 0, 0, 0]
-    """
-    return _binary("binary_erosion", image, footprint, out, mode, [False])
-
-
-@operation(result=mask_like)
-def binary_dilation(
-    image: ArrayLike,
-    footprint: Footprint | None = None,
-    out: NDArray[np.bool_] | None = None,
-    *,
-    mode: str = "ignore",
-) -> NDArray[np.bool_]:
-    """Pixels that the footprint covers when it is put on each pixel of the mask.
-
-    The result is that of ``skimage.morphology.binary_dilation``.
-
-    Parameters
-    ----------
-    image, footprint, out, mode
-        As in `binary_erosion`.
-
-    Returns
-    -------
-    dilated : ndarray of bool
-        Same shape as `image`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `erosion`.
-
-    Notes
-    -----
-    Pixel x is true if the mask is at x - d for an offset d of the footprint from its centre: the
-    footprint is mirrored, which `dilation` does not do. Else as `binary_erosion`.
-
-    Examples
-    --------
-    >>> import medseg_fast as ms
-    >>> ms.binary_dilation([0, 0, 1, 0, 0, 0]).astype(int).tolist()
-    [0, 1, 1, 1, 0, 0]
-    """
-    return _binary("binary_dilation", image, footprint, out, mode, [True])
-
-
-@operation(result=mask_like)
-def binary_opening(
-    image: ArrayLike,
-    footprint: Footprint | None = None,
-    out: NDArray[np.bool_] | None = None,
-    *,
-    mode: str = "ignore",
-) -> NDArray[np.bool_]:
-    """The part of the mask that the footprint covers while it stays inside.
-
-    The result is that of ``skimage.morphology.binary_opening``.
-
-    Parameters
-    ----------
-    image, footprint, out, mode
-        As in `binary_erosion`.
-
-    Returns
-    -------
-    opened : ndarray of bool
-        Same shape as `image`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `erosion`.
-
-    Notes
-    -----
-    Erosion, then dilation. Extra memory: 1 byte per pixel beside the result, else as
-    `binary_erosion`.
-
-    Examples
-    --------
-    >>> import medseg_fast as ms
-    >>> ms.binary_opening([0, 1, 1, 1, 0, 1, 0]).astype(int).tolist()
-    [0, 1, 1, 1, 0, 0, 0]
-    """
-    return _binary("binary_opening", image, footprint, out, mode, [False, True])
-
-
-@operation(result=mask_like)
-def binary_closing(
-    image: ArrayLike,
-    footprint: Footprint | None = None,
-    out: NDArray[np.bool_] | None = None,
-    *,
-    mode: str = "ignore",
-) -> NDArray[np.bool_]:
-    """The mask and the gaps in it that the footprint does not fit into.
-
-    The result is that of ``skimage.morphology.binary_closing``.
-
-    Parameters
-    ----------
-    image, footprint, out, mode
-        As in `binary_erosion`.
-
-    Returns
-    -------
-    closed : ndarray of bool
-        Same shape as `image`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `erosion`.
-
-    Notes
-    -----
-    Dilation, then erosion. Extra memory: 1 byte per pixel beside the result, else as
-    `binary_erosion`.
-
-    Examples
-    --------
-    >>> import medseg_fast as ms
-    >>> ms.binary_closing([0, 0, 1, 0, 1, 0, 0]).astype(int).tolist()
-    [0, 0, 1, 1, 1, 0, 0]
-    """
-    return _binary("binary_closing", image, footprint, out, mode, [True, False])
