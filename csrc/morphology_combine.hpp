@@ -18,17 +18,17 @@ using Vector [[gnu::vector_size(vector_bytes), gnu::aligned(sizeof(K)), gnu::may
 template <class K>
 struct Least {
   using Cell = K;
-  static Vector<K> of(Vector<K> a, Vector<K> b) { return b < a ? b : a; }
+  static void join(Vector<K>& best, const Vector<K>& other) { best = other < best ? other : best; }
 };
 template <class K>
 struct Greatest {
   using Cell = K;
-  static Vector<K> of(Vector<K> a, Vector<K> b) { return a < b ? b : a; }
+  static void join(Vector<K>& best, const Vector<K>& other) { best = best < other ? other : best; }
 };
 template <class K>
 struct Common {
   using Cell = K;
-  static Vector<K> of(Vector<K> a, Vector<K> b) { return a & b; }
+  static void join(Vector<K>& best, const Vector<K>& other) { best &= other; }
 };
 
 // N vectors at `offset` bytes of each of `count` rows.
@@ -41,7 +41,7 @@ void combine_block(const void* const* rows, int count, void* to, Index offset) {
   V best[N];
   for (int i = 0; i < N; ++i) best[i] = at(0)[i];
   for (int k = 1; k < count; ++k)
-    for (int i = 0; i < N; ++i) best[i] = Op::of(best[i], at(k)[i]);
+    for (int i = 0; i < N; ++i) Op::join(best[i], at(k)[i]);
   V* const out = reinterpret_cast<V*>(static_cast<char*>(to) + offset);
   for (int i = 0; i < N; ++i) out[i] = best[i];
 }
