@@ -394,10 +394,10 @@ void bind_watershed_hierarchy(py::module_& m) {
   m.def(
       "extinguish",
       [](const msf::Array& first, const msf::Array& second, const msf::Array& height, int attribute,
-         const msf::Array& depths, const msf::Array& areas, const msf::Array& sums,
-         const msf::MutableArray& saliency, const msf::MutableArray& extinction) {
+         const msf::Array& depths, const msf::Array& areas, const msf::MutableArray& saliency,
+         const msf::MutableArray& extinction) {
         msf::extinguish(first, second, height, static_cast<msf::Attribute>(attribute), depths,
-                        areas, sums, saliency, extinction);
+                        areas, saliency, extinction);
       },
       NoGil());
   m.def("merge_labels", &msf::merge_labels, NoGil());

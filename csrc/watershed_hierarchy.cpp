@@ -155,40 +155,39 @@ Merges merge_basins(const Array& image, const Array& labels, std::int64_t basins
 }
 
 void measure_basins(const Array& image, const Array& labels, const MutableArray& lowest,
-                    const MutableArray& sizes, const MutableArray& sums) {
+                    const MutableArray& sizes) {
   auto *const low = lowest.as<std::int64_t>(), *const size = sizes.as<std::int64_t>();
-  auto* const sum = sums.as<double>();
   const std::int64_t basins = lowest.size(), n = image.size();
   std::fill_n(low, basins, -1);
   std::fill_n(size, basins, 0);
-  std::fill_n(sum, basins, 0.0);
   const auto* const label = labels.as<std::int32_t>();
-  visit(image.dtype, [&]<class T>(Type<T>) {
-    const T* const values = image.as<T>();
+  const KeyImage keys(image, false);
+  keys.visit_keys([&](const auto& key) {
     Ticker tick;
-    for (std::int64_t v = 0; v < n; ++v, tick()) {  // in raster order: sums of floats depend on it
+    for (std::int64_t v = 0; v < n; ++v, tick()) {
       if (label[v] <= 0) continue;
       const std::int32_t b = label[v] - 1;
-      if (low[b] < 0 || values[v] < values[low[b]]) low[b] = v;
+      if (low[b] < 0 || key[v] < key[low[b]]) low[b] = v;
       ++size[b];
-      sum[b] += static_cast<double>(values[v]);
     }
   });
 }
 
 void extinguish(const Array& first, const Array& second, const Array& height, Attribute attribute,
-                const Array& depths, const Array& areas, const Array& sums,
-                const MutableArray& saliency, const MutableArray& extinction) {
+                const Array& depths, const Array& areas, const MutableArray& saliency,
+                const MutableArray& extinction) {
   struct Component {
-    double depth, area, sum;
+    double depth, area;
+    double level, volume;  // the water in it when it reached that level
     std::int32_t minimum;  // label of the minimum that lives on
+    double volume_at(double height) const { return volume + area * (height - level); }
   };
   const std::int64_t basins = depths.size(), merges = first.size();
   std::vector<Component> components(basins + 1);
   auto* const ends = extinction.as<double>();
   for (std::int64_t b = 0; b < basins; ++b) {
-    components[b + 1] = {depths.as<double>()[b], areas.as<double>()[b], sums.as<double>()[b],
-                         static_cast<std::int32_t>(b + 1)};
+    const double depth = depths.as<double>()[b];
+    components[b + 1] = {depth, areas.as<double>()[b], depth, 0, static_cast<std::int32_t>(b + 1)};
     ends[b] = std::numeric_limits<double>::infinity();
   }
   const auto amount = [&](const Component& c, double level) {
@@ -198,29 +197,27 @@ void extinguish(const Array& first, const Array& second, const Array& height, At
       case Attribute::area:
         return c.area;
       default:
-        return level * c.area - c.sum;
+        return c.volume_at(level);
     }
   };
   Sets sets(basins + 1);
   std::vector<std::int64_t> weights(basins + 1, 1);
-  for (std::int64_t m = 0; m < merges; ++m) {
+  Ticker tick;
+  for (std::int64_t m = 0; m < merges; ++m, tick()) {
     std::int32_t a = sets.find(first.as<std::int32_t>()[m]);
     std::int32_t b = sets.find(second.as<std::int32_t>()[m]);
-    if (a == b) {  // not a forest
-      saliency.as<double>()[m] = 0;
-      continue;
-    }
-    if (weights[a] < weights[b]) std::swap(a, b);
     const Component one = components[a], two = components[b];
     const double level = height.as<double>()[m];
     const double of_one = amount(one, level), of_two = amount(two, level);
     const bool one_ends = of_one != of_two ? of_one < of_two : one.minimum > two.minimum;
-    saliency.as<double>()[m] = std::min(of_one, of_two);
-    ends[(one_ends ? one : two).minimum - 1] = std::min(of_one, of_two);
+    const double least = one_ends ? of_one : of_two;
+    saliency.as<double>()[m] = least;
+    ends[(one_ends ? one : two).minimum - 1] = least;
+    if (weights[a] < weights[b]) std::swap(a, b);
     sets.put_under(b, a);
     weights[a] += weights[b];
-    components[a] = {std::min(one.depth, two.depth), one.area + two.area, one.sum + two.sum,
-                     (one_ends ? two : one).minimum};
+    components[a] = {std::min(one.depth, two.depth), one.area + two.area, level,
+                     one.volume_at(level) + two.volume_at(level), (one_ends ? two : one).minimum};
   }
 }
 

@@ -30,8 +30,7 @@ class _Basins:
         )
         self.lowest = np.empty(self.count, np.int64)
         self.sizes = np.empty(self.count, np.int64)
-        self.sums = np.empty(self.count, np.float64)
-        core.measure_basins(image, self.labels, self.lowest, self.sizes, self.sums)
+        core.measure_basins(image, self.labels, self.lowest, self.sizes)
         self.depths = image.reshape(-1)[self.lowest].astype(np.float64)
 
     def saliency(self, attribute: str) -> NDArray[np.float64]:
@@ -44,7 +43,6 @@ class _Basins:
             _ATTRIBUTES.index(attribute),
             self.depths,
             self.sizes.astype(np.float64),
-            self.sums,
             saliency,
             np.empty(self.count, np.float64),
         )
@@ -187,8 +185,10 @@ def watershed_hierarchy(
     mask : array_like of bool, optional
         Of the image's shape: pixels where it is False belong to no region, as NaN pixels do.
     saliency : {"dynamics", "area", "volume"}, optional
-        What two regions are compared by when the water meets: its depth in each, the pixels of
-        each, or the volume of water. The lesser amount is the saliency of their merge.
+        What two regions are compared by when the water meets: its depth above the lowest minimum of
+        each, the pixels of their basins, or the volume of water: for each unit that the water rises
+        it grows by the pixels of the basins that have merged. The lesser amount is the saliency of
+        their merge.
 
     Returns
     -------
@@ -235,7 +235,7 @@ def watershed_hierarchy(
     >>> import medseg_fast as ms
     >>> tree = ms.watershed_hierarchy([0, 5, 3, 9, 1, 4, 2])
     >>> tree.cut(3).tolist()
-    [1, 1, 1, 1, 2, 2, 2]
+    [1, 1, 1, 2, 2, 2, 2]
     """
     op = "watershed_hierarchy"
     if saliency not in _ATTRIBUTES:
@@ -366,7 +366,6 @@ def _chosen(basins: _Basins, h: float, min_size: float, pixel: float) -> NDArray
         _ATTRIBUTES.index("area"),
         np.zeros(count),
         areas,
-        np.zeros(count),
         np.empty(int(rest.sum()), np.float64),
         extinction,
     )

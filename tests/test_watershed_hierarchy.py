@@ -72,7 +72,7 @@ def test_cut_fills_out_and_checks():
     tree = ms.watershed_hierarchy([0, 5, 3, 9, 1, 4, 2])
     out = np.zeros(7, np.int32)
     assert tree.cut(3, out=out) is out
-    assert out.tolist() == [1, 1, 1, 1, 2, 2, 2]
+    assert out.tolist() == [1, 1, 1, 2, 2, 2, 2]
     for arguments in ({}, {"level": 1, "n_regions": 2}):
         with pytest.raises(ValueError, match="give level or n_regions"):
             tree.cut(**arguments)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medseg_fast.reference._neighbours import neighbours
 from medseg_fast.reference.watershed_immersion import drains, watershed_immersion
 
-Merge = tuple[float, frozenset[int], frozenset[int]]
+Merge = tuple[float, int, int]
 
 
 def passes(
@@ -35,22 +35,34 @@ def merges(
     mask: NDArray[np.bool_] | None = None,
     saliency: str = "dynamics",
 ) -> list[Merge]:
-    """Saliency and the two sets of basins of every merge, in the order of flooding."""
+    """Saliency of every merge and the two basins it joins, in the order of flooding."""
     labels = watershed_immersion(image, connectivity, mask)
     region = {label: frozenset([label]) for label in range(1, int(labels.max(initial=0)) + 1)}
+    values = {label: image[labels == label].astype(np.float64) for label in region}
+    rises: dict[frozenset[int], tuple[float, float]] = {}  # level and volume of merged regions
+
+    def volume(basins: frozenset[int], level: float) -> float:
+        area = sum(values[label].size for label in basins)
+        if basins in rises:
+            since, held = rises[basins]
+        else:
+            since, held = min(values[label].min() for label in basins), 0.0
+        return float(held + area * (level - since))
 
     def amount(basins: frozenset[int], level: float) -> float:
-        values = image[np.isin(labels, list(basins))].astype(np.float64)
         if saliency == "dynamics":
-            return float(level - values.min())
-        return float(values.size if saliency == "area" else (level - values).sum())
+            return float(level - min(values[label].min() for label in basins))
+        if saliency == "area":
+            return float(sum(values[label].size for label in basins))
+        return volume(basins, level)
 
     done: list[Merge] = []
     for height, a, b in passes(image, labels, connectivity):
         one, two = region[a], region[b]
         if one == two:
             continue
-        done.append((min(amount(one, height), amount(two, height)), one, two))
+        done.append((min(amount(one, height), amount(two, height)), a, b))
+        rises[one | two] = (height, volume(one, height) + volume(two, height))
         for label in one | two:
             region[label] = one | two
     return done
@@ -59,9 +71,8 @@ def merges(
 def cut(labels: NDArray[np.int32], made: list[Merge]) -> NDArray[np.int32]:
     """Labels after the merges that are made."""
     lowest = {label: label for label in range(int(labels.max(initial=0)) + 1)}
-    for _, one, two in made:
-        # The merge is over one pass; which basins its sides hold by now does not matter.
-        joined = {lowest[min(one)], lowest[min(two)]}
+    for _, a, b in made:
+        joined = {lowest[a], lowest[b]}
         for label, now in lowest.items():
             if now in joined:
                 lowest[label] = min(joined)
