@@ -5,6 +5,7 @@ Values are found by parameter name; an operation whose parameters need others ha
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import Any
 
@@ -71,7 +72,7 @@ _OWN: dict[str, dict[str, Any]] = {
 
 def example(name: str, dtype: Any = np.uint8) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments of a call of `medseg_fast.<name>`."""
-    given = {**_by_name(dtype), **_OWN.get(name, {})}
+    given = {**_by_name(dtype), **copy.deepcopy(_OWN.get(name, {}))}
     args, kwargs = [], {}
     for parameter in inspect.signature(OPERATIONS[name].body).parameters.values():
         if parameter.default is parameter.empty or parameter.name == "image":
