@@ -50,7 +50,8 @@ def local_minima(
         for p in pixels:
             seen[p] = True
             minima[p] = lowest
-    return minima & ~nan
+    minima[nan] = False
+    return minima
 
 
 def local_maxima(
