@@ -100,8 +100,7 @@ def watershed_immersion(
 
     With lines it has the label that all pixels which it drains to have, lines aside; where these
     differ, or all are lines, it is on a line. Vincent and Soille's queues give a label to some such
-    pixels, depending on the order of neighbours; nowhere do basins of different labels touch that
-    theirs keep apart. Lines are one pixel thick except on plateaus and where lines meet, and need
+    pixels, depending on the order of neighbours. Lines are one pixel thick except on plateaus and where lines meet, and need
     not be closed across steps where a pixel of one basin touches a lower one of another.
 
     Time O(n k) for k neighbours and all threads, whatever the dtype: no sort. Extra memory beside
