@@ -100,8 +100,8 @@ def watershed_immersion(
 
     With lines it has the label that all pixels which it drains to have, lines aside; where these
     differ, or all are lines, it is on a line. Vincent and Soille's queues give a label to some such
-    pixels, depending on the order of neighbours. Lines are one pixel thick except on plateaus and where lines meet, and need
-    not be closed across steps where a pixel of one basin touches a lower one of another.
+    pixels, depending on the order of neighbours. Lines are one pixel thick except on plateaus and
+    where lines meet, and need not be closed: a pixel beside a line takes the one label it sees.
 
     Time O(n k) for k neighbours and all threads, whatever the dtype: no sort. Extra memory beside
     the labels: for integers without a mask none, else a key of the pixel's width; a byte per pixel
