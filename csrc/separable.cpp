@@ -31,9 +31,10 @@ using stencil::Source;
 
 constexpr Index line_bytes = 256;
 constexpr Index longest_strip = 256;      // lines; they stay in the L2 cache
-constexpr Index scratch_bytes = 1 << 20;  // of one level, about
+constexpr Index scratch_bytes = 1 << 19;  // of one level, about
 constexpr Index short_axis = 64;          // elements of a last axis that is taken into its row
 
+constexpr Index prefetched = 8;  // lines
 template <class T>
 constexpr Index lanes = line_bytes / sizeof(T);
 
@@ -320,14 +321,23 @@ class Tiled {
   void load(int k, const T* in, T fill, Index e, Index lines, Index column, Index width) {
     T* to = strip_.data();
     const Axis<T>& axis = plan_.axes[k];
-    for (Index i = 0; i < lines + 2 * axis.radius; ++i, to += lanes<T>) {
+    const Index count = lines + 2 * axis.radius;
+    const Index start = tile_.low * plan_.stride(1) + column, stride = plan_.stride(0);
+    for (Index i = 0; i < count; ++i, to += lanes<T>) {
       const Index at = axis.source[e + i];
+      // Lines are far apart: no hardware prefetcher follows.
+      if (const Index next = axis.source[e + std::min(i + prefetched, count - 1)]; next >= 0) {
+        if (k == 0)
+          source_.prefetch(next * stride + start, lanes<T>);
+        else
+          stencil::prefetch(in + (next - first(k)) * slice(k) + column, line_bytes);
+      }
       if (at < 0)
         std::fill_n(to, lanes<T>, fill);
       else if (k > 0)
         std::memcpy(to, in + (at - first(k)) * slice(k) + column, line_bytes);
       else
-        source_.load(at * plan_.stride(0) + tile_.low * plan_.stride(1) + column, width, to);
+        source_.load(at * stride + start, width, to);
     }
   }
 
@@ -412,9 +422,9 @@ void run(const Array& image, double scale, const Separable& filter, const Mutabl
   if (plan.empty()) return;
   const Source<T> source(image, scale);
   const Axis<T>&down = plan.axes[0], &across = plan.axes[1];
-  // Tiles of the second axis: a block of at least 8 positions of the first fits; their borders
+  // Tiles of the second axis: a block of at least 16 positions of the first fits; their borders
   // overlap by an eighth at most.
-  const Index bytes = 8 * plan.streams[1].size() * plan.stride(1) * sizeof(T);
+  const Index bytes = 16 * plan.streams[1].size() * plan.stride(1) * sizeof(T);
   const Index fit =
       std::max({scratch_bytes / bytes - 2 * across.radius, 16 * across.radius, Index{64}});
   const Index columns = std::min(across.extent, fit);

@@ -11,6 +11,11 @@ namespace msf::stencil {
 
 using local::Index;
 
+// Asks for the cache lines of `bytes` from `at` on.
+inline void prefetch(const void* at, Index bytes) {
+  for (Index b = 0; b < bytes; b += 64) __builtin_prefetch(static_cast<const char*>(at) + b);
+}
+
 // Pixels as numbers of type T (float or double).
 template <class T>
 class Source {
@@ -18,6 +23,7 @@ class Source {
   Source(const Array& image, double scale)
       : image_(image),
         scale_(static_cast<T>(scale)),
+        item_(item_size(image.dtype)),
         direct_(image.dtype == (sizeof(T) == 4 ? DType::float32 : DType::float64) && scale == 1) {}
 
   // n pixels from flat index `position` on, copied to `to`.
@@ -28,11 +34,14 @@ class Source {
     load(position, n, buffer);
     return buffer;
   }
-  bool direct() const { return direct_; }
+  void prefetch(Index position, Index n) const {
+    stencil::prefetch(image_.as<char>() + position * item_, n * item_);
+  }
 
  private:
   const Array& image_;
   T scale_;
+  Index item_;  // bytes of a pixel
   bool direct_;
 };
 
