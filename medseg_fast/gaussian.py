@@ -283,7 +283,7 @@ def _derivatives(
     else:
         for axis, name in zip(terms, _stencil.modes(op, mode, len(terms)), strict=True):
             border[axis] = name
-    if order == 2 and axes is not None:  # SciPy: other axes are not smoothed
+    if order == 2 and len(terms) < array.ndim:  # SciPy: other axes are not smoothed
         sigmas = [0.0] * array.ndim
         for axis, s in zip(terms, _per_axis(op, "sigma", sigma, len(terms)), strict=True):
             sigmas[axis] = s
@@ -392,8 +392,8 @@ def gaussian_laplace(
     ----------
     {input}
     axes : int or sequence of int, optional
-        Axes of the derivatives and of the smoothing, all by default; `sigma` has one number for
-        each, in their order.
+        Axes of the derivatives and of the smoothing, all by default. If not all, `sigma` has one
+        number for each, in their order.
     {derivative}
 
     Returns
