@@ -219,10 +219,8 @@ def test_nan_spreads_to_what_reads_it():
     reads[2:5, 3:6] = True
     reads[3, 4] = False  # no derivative reads the pixel itself
     assert_array_equal(np.isnan(ms.sobel(image)), reads)
-    assert_array_equal(
-        np.isnan(ms.sobel(image.astype(np.float32), axis=1)),
-        reads & (reads != 0) & (np.arange(9) != 4),
-    )
+    reads[:, 4] = False
+    assert_array_equal(np.isnan(ms.sobel(image.astype(np.float32), axis=1)), reads)
     four = np.zeros((5, 5, 5, 5))
     four[2, 2, 2, 2] = np.nan
     assert np.isnan(ms.sobel(four)).sum() == 80
