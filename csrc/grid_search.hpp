@@ -114,7 +114,7 @@ class GridSearch {
 
   // Augments until no path is left. May throw between two paths.
   void run() {
-    Ticker tick(1 << 10);
+    Ticker tick(1 << 6);  // a path may be long
     while (!idle()) {
       if (next_ == active_.size()) {
         active_.clear();

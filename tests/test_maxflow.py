@@ -82,6 +82,16 @@ def scipy_flow(source, sink, pairs):
     return maximum_flow(matrix, s, t).flow_value
 
 
+def capacity(source, sink, pairs, segments):
+    """Of the cut: where it equals the flow, both are certified."""
+    wide = np.int64 if source.dtype.kind == "i" else np.float64
+    total = source[segments].sum(dtype=wide) + sink[~segments].sum(dtype=wide)
+    for offset, capacities in arcs_of(pairs):
+        here, there = slices(source.shape, offset)
+        total += capacities[here][~segments[here] & segments[there]].sum(dtype=wide)
+    return total
+
+
 def assert_minimum(graph, source, sink, pairs, flow=None):
     """Our flow and cut against the slow twin; returns the segments."""
     got = graph.maxflow()
@@ -110,13 +120,13 @@ def test_flow_and_cut_equal_reference(rng, shape, connectivity, dtype):
 @pytest.mark.parametrize(("shape", "connectivity"), NEIGHBOURHOODS, ids=str)
 def test_flow_equals_scipy(rng, shape, connectivity):
     pytest.importorskip("scipy")
-    for _ in range(40):
+    for _ in range(25):
         source, sink, pairs = random_grid(rng, shape, connectivity, most=rng.choice([1, 5, 1000]))
         graph = graph_of(source, sink, pairs, connectivity)
         assert graph.maxflow() == scipy_flow(source, sink, pairs)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.integers(1, 10), min_size=1, max_size=3), st.data())
 def test_random_small_grids_equal_scipy(seed, shape, data):
     connectivity = data.draw(st.integers(1, len(shape)))
@@ -128,7 +138,7 @@ def test_random_small_grids_equal_scipy(seed, shape, data):
 @pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
 def test_parts_and_threads_give_the_same_bytes(rng, dtype):
     """Large enough to be searched in parts; scarce terminals make long paths across them."""
-    for shape, connectivity in [((400, 700), 1), ((400, 700), 2), ((50, 90, 70), 1)]:
+    for shape, connectivity in [((400, 350), 1), ((400, 350), 2), ((52, 60, 50), 1)]:
         source, sink, pairs = random_grid(rng, shape, connectivity, dtype)
         source, sink = source * (rng.random(shape) < 0.1), sink * (rng.random(shape) < 0.1)
         source, sink = source.astype(dtype), sink.astype(dtype)
@@ -138,8 +148,9 @@ def test_parts_and_threads_give_the_same_bytes(rng, dtype):
                 graph = graph_of(source, sink, pairs, connectivity)
                 results.append((graph.maxflow(), graph.segments().tobytes()))
         assert results[0] == results[1] == results[2]
-        if dtype == np.int32:
-            assert results[0][0] == scipy_flow(source, sink, pairs)
+        assert results[0][0] == pytest.approx(
+            capacity(source, sink, pairs, graph.segments()), rel=1e-6 if dtype in FLOATS else 0
+        )
 
 
 @pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
@@ -174,10 +185,10 @@ def test_solving_again_after_changes_equals_a_fresh_solve(rng, dtype):
 
 def test_many_changes_equal_scipy(rng):
     """Large changes flip pixels between the trees, which must tell their neighbours."""
-    for shape, connectivity in [((40, 50), 1), ((30, 30), 2), ((11, 12, 13), 1)]:
+    for shape, connectivity in [((40, 50), 1), ((30, 30), 2), ((9, 10, 11), 1)]:
         source, sink, pairs = random_grid(rng, shape, connectivity)
         graph = graph_of(source, sink, pairs, connectivity)
-        for _ in range(15):
+        for _ in range(10):
             assert graph.maxflow() == scipy_flow(source, sink, pairs)
             fresh = graph_of(source, sink, pairs, connectivity)
             fresh.maxflow()
