@@ -487,13 +487,11 @@ def test_offsets_are_those_documented():
         assert both == {o for o in steps if 0 < sum(map(abs, o)) <= connectivity}
 
 
-@pytest.mark.parametrize(
-    ("dtype", "connectivity", "most"), [("int32", 1, 48), ("float32", 1, 48), ("float32", 3, 145)]
-)
+@pytest.mark.parametrize(("dtype", "connectivity", "most"), [("int32", 1, 48), ("float32", 1, 48)])
 def test_peak_memory(dtype, connectivity, most):
     setup = f"""
     rng = np.random.default_rng(0)
-    shape = (104, 120, 100)
+    shape = (80, 96, 88)
     source, sink = (rng.integers(0, 50, shape).astype('{dtype}') for _ in range(2))
     weights = rng.integers(0, 30, shape).astype('{dtype}')
 
