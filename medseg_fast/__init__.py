@@ -46,13 +46,13 @@ from medseg_fast.morphology import (
     opening,
     white_tophat,
 )
-from medseg_fast.reconstruction import h_maxima, h_minima, reconstruction
 from medseg_fast.morphology_binary import (
     binary_closing,
     binary_dilation,
     binary_erosion,
     binary_opening,
 )
+from medseg_fast.reconstruction import h_maxima, h_minima, reconstruction
 from medseg_fast.region import (
     LeakWarning,
     confidence_connected,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import operator
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from medseg_fast import _checks
 from medseg_fast._cpu import core
 from medseg_fast._dispatch import operation
 from medseg_fast.components import label
+from medseg_fast.minima import local_minima
 
 
 def _like_markers(
@@ -203,7 +203,7 @@ def _markers(
         if np.ndim(connectivity):
             raise ValueError(f"{op}: markers must be given where connectivity is a footprint")
         reach = 1 if connectivity is None else operator.index(connectivity)
-        minima = _local_minima(image, reach)
+        minima = local_minima(image, connectivity=reach)
         if inside is not None:
             minima &= inside
         seeds: NDArray[Any] = label(minima, connectivity=reach, dtype=np.int32)
@@ -250,26 +250,3 @@ def _regular_grid(points: int, shape: tuple[int, ...]) -> tuple[slice, ...]:
             steps[axis + 1 :] = (space / points) ** (1 / (ndim - axis - 1))
     place = np.argsort(np.argsort(shape))
     return tuple(slice(int(steps[p] // 2), None, int(np.round(steps[p]))) for p in place)
-
-
-def _local_minima(image: NDArray[Any], connectivity: int) -> NDArray[np.bool_]:
-    """Regions of equal value without a lower neighbour; none where the image is constant."""
-    number = np.isnan(image) == 0
-    ranks = np.where(number, np.unique(image, return_inverse=True)[1].reshape(image.shape) + 1, 0)
-    plateaus = label(ranks, connectivity=connectivity)
-    low, high = np.ones((2, int(plateaus.max(initial=0)) + 1), bool)
-    low[0] = False
-    for step in itertools.product((-1, 0, 1), repeat=image.ndim):
-        if not 1 <= np.abs(step).sum() <= connectivity:
-            continue
-        here = tuple(
-            slice(max(0, -s), n - max(0, s)) for s, n in zip(step, image.shape, strict=True)
-        )
-        there = tuple(
-            slice(max(0, s), n - max(0, -s)) for s, n in zip(step, image.shape, strict=True)
-        )
-        both = number[there]
-        low[plateaus[here][both & (ranks[there] < ranks[here])]] = False
-        high[plateaus[here][both & (ranks[there] > ranks[here])]] = False
-    minima: NDArray[np.bool_] = (low & ~high)[plateaus]
-    return minima
