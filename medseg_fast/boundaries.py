@@ -133,11 +133,14 @@ def _as_float(op: str, image: Any) -> NDArray[Any]:
     """A new array in scikit-image's range: integers divided by their largest value."""
     array = _checks.image(op, image)
     if array.dtype.kind in "ui":
-        scaled = np.multiply(array, 1.0 / np.iinfo(array.dtype).max, dtype=np.float64)
-        return np.maximum(scaled, -1.0, out=scaled) if array.dtype.kind == "i" else scaled
+        scaled: NDArray[Any] = np.multiply(array, 1.0 / np.iinfo(array.dtype).max, dtype=np.float64)
+        if array.dtype.kind == "i":
+            np.maximum(scaled, -1.0, out=scaled)
+        return scaled
     if array.dtype.kind == "b":
         return array.astype(np.float64)
-    return array.astype(np.float32 if array.dtype.itemsize < 8 else np.float64)
+    floats: NDArray[Any] = array.astype(np.float32 if array.dtype.itemsize < 8 else np.float64)
+    return floats
 
 
 @operation()
