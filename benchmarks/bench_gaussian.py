@@ -46,9 +46,8 @@ def _opencv(image, sigma):
 def _diplib(image, sigma):
     import diplib
 
-    return np.asarray(
-        diplib.GaussFIR(diplib.Image(image), sigma, truncation=4, boundaryCondition="zero order")
-    )
+    border = ["zero order"]
+    return np.asarray(diplib.GaussFIR(diplib.Image(image), [sigma], [0], border, 4.0))
 
 
 def _gaussian(make, sigma, **keywords):

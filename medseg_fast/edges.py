@@ -12,7 +12,7 @@ from medseg_fast._cpu import core
 from medseg_fast._dispatch import operation
 
 # Weights of distance 0, 1, ...: of the difference along an axis, of the smoothing along the others.
-_KERNELS = {
+_KERNELS: dict[str, tuple[list[float], list[float]]] = {
     "sobel": ([0, 1], [1 / 2, 1 / 4]),
     "prewitt": ([0, 1], [1 / 3, 1 / 3]),
     "scharr": ([0, 1], [10 / 16, 3 / 16]),

@@ -40,7 +40,7 @@ def _taps(sigma: float, radius: int, order: int = 0, spacing: float = 1.0) -> Ta
 
 def _per_axis(op: str, name: str, value: Any, count: int) -> list[float]:
     """One number, or one for each of `count` axes; finite and not negative."""
-    several = isinstance(value, Iterable) and np.ndim(value) > 0
+    several = not isinstance(value, str) and np.ndim(value) > 0
     values = list(value) if several else [value] * count
     if len(values) != count:
         raise ValueError(f"{op}: {name} must have one entry per axis ({count}), got {value!r}")

@@ -102,7 +102,7 @@ def cross(image: NDArray[Any], corner: Sequence[int]) -> Floats:
     steps = list(zip(image.shape, corner, strict=True))
     far = np.ix_(*(np.minimum(np.arange(n) + 1 - c, n - 1) for n, c in steps))
     near = np.ix_(*(np.minimum(np.arange(n) + c, n - 1) for n, c in steps))
-    return values[far] - values[near]  # type: ignore[no-any-return]
+    return values[far] - values[near]
 
 
 def roberts(image: NDArray[Any]) -> Floats:
@@ -147,7 +147,7 @@ def gaussian_line(sigma: float, radius: int, order: int = 0) -> Floats:
     line /= line.sum()
     # Weights for a sum over image[i + x]: the derivative's sign is turned.
     polynomial = [np.ones_like(x), x / sigma**2, (x**2 - sigma**2) / sigma**4]
-    return line * polynomial[order]
+    return np.asarray(line * polynomial[order])
 
 
 def gaussian(
