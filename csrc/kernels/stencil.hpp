@@ -22,7 +22,7 @@ void cross_difference(const Array& image, double scale, const std::vector<std::u
 // out = 0 where the 3 x ... x 3 block around the pixel is not all inside the mask (bool); outside
 // the image is outside the mask.
 void clip_to_mask(const Array& mask, const MutableArray& out);
-// out (bool) = where the image changes sign towards a neighbour, see zero_crossings in edges.py.
+// out (bool) = where the image changes sign towards a neighbour, see second_difference.py.
 void zero_crossings(const Array& image, double threshold, const MutableArray& out);
 
 }  // namespace msf
