@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-OFFSETS = {
+OFFSETS: dict[tuple[int, int], list[tuple[int, ...]]] = {
     (1, 1): [(1,)],
     (2, 1): [(1, 0), (0, 1)],
     (2, 2): [(1, 0), (0, 1), (1, 1), (1, -1)],
