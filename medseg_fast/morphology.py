@@ -86,7 +86,7 @@ def erosion(
     Time O(n log w) for a box of size w, all in vector registers: one step doubles to quadruples
     the window. Other footprints are cut into horizontal runs: O(n r) for r runs, windows of each
     length being made once per row. Consecutive boxes of a sequence are joined where that changes
-    nothing. Extra memory: none beside the result (blocks of a few 100 kB per thread) for contiguous
+    nothing. Extra memory: none beside the result (blocks of up to 1 MB per thread) for contiguous
     input in native byte order; other input, and a footprint of several passes (a sequence, a box
     deeper than 24 planes or longer than 1 along more than three axes), take one copy in the
     image's dtype. 64-bit indices; the result does not depend on the number of threads.

@@ -96,7 +96,7 @@ def binary_erosion(
     -----
     The deprecation warning of scikit-image 0.26 is not given: unlike `erosion` of a bool image,
     this works on 64 pixels at once. Time: that of reading and writing the mask for small
-    footprints. Extra memory: none beside the result (blocks of a few 100 kB per thread) for a
+    footprints. Extra memory: none beside the result (blocks of up to 1 MB per thread) for a
     contiguous bool mask; 1 byte per pixel for other dtypes, and for footprints of several passes.
 
     Examples

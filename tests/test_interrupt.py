@@ -34,6 +34,7 @@ SCRIPT = """
     import signal, threading, time, warnings
     import numpy as np, medseg_fast as ms
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     noise = np.random.default_rng(0).integers(0, 256, (50, 400, 400), np.uint8)
     image, mask, seed = noise.astype(np.float32), noise > 128, (25, 200, 200)
     markers = np.zeros(noise.shape, np.uint8)

@@ -379,4 +379,4 @@ def test_peak_memory(call, most):
     """
     warm = call.format(image="small") if "out=" not in call else ""
     got = peak_bytes_per_pixel(call.format(image="image"), setup=setup, warm=warm, threads=2)
-    assert most - 0.15 <= got <= most + 0.2
+    assert most - 0.15 <= got <= most + 0.35  # blocks of up to 1 MB for each of two threads

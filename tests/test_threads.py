@@ -209,6 +209,7 @@ INTERRUPT = """
     import signal, sys, threading, time
     import medseg_fast as ms
     from medseg_fast._cpu import core
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     ms.set_num_threads({threads})
     core.busy_tasks({threads} * 2 * [0.005])  # the pool is warm
     sent = None

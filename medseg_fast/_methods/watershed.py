@@ -73,7 +73,7 @@ def _hierarchy(
     connectivity: int = 1,
 ) -> tuple[Array, dict[str, Any]]:
     tree = ms.watershed_hierarchy(_relief(image, relief, width), connectivity, saliency=saliency)
-    return tree.cut(n_regions=regions), {"basins": tree.n_regions}
+    return tree.cut(n_regions=regions), {"basins": tree.n_basins}
 
 
 def _split_touching(
