@@ -51,7 +51,8 @@ class Case:
 def paired(calls: dict[str, Call], budget_s: float = 1.0, most: int = 25) -> dict[str, float]:
     """Median milliseconds of each call; all run in turn, so that drift hits them alike.
 
-    Calls more than five times slower than the fastest are not close: three rounds do for them.
+    Calls more than five times slower than the fastest are not close: three rounds do for them, and
+    one where a call takes seconds.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
 
@@ -64,10 +65,11 @@ def paired(calls: dict[str, Call], budget_s: float = 1.0, most: int = 25) -> dic
 
     warm = {name: timed(name) for name in calls}  # page faults, thread pools, compiled kernels
     slow = {name for name in calls if warm[name] > 5 * min(warm.values())}
+    slowest = {name for name in slow if warm[name] > 2}
     end = time.perf_counter() + budget_s * len(calls)
     for round_ in range(most):
         for name in calls:
-            if round_ < 3 or name not in slow:
+            if round_ < (1 if name in slowest else 3) or name not in slow:
                 times[name].append(timed(name))
         if time.perf_counter() > end and round_ >= 6:
             break

@@ -138,6 +138,24 @@ def _case(data, dtype, neighbours, target, connectivity=1, line=False):
     return Case("watershed", name, build, differs=_OTHER, target=target)
 
 
+def _split():
+    """The mask's objects told apart: beside the recipe typed by hand, from the same mask."""
+    from scipy import ndimage
+    from skimage import measure, morphology
+    from skimage.segmentation import watershed
+
+    mask = photograph("1080x1920", np.uint8) < 100
+
+    def by_hand():
+        distance = ndimage.distance_transform_edt(mask)
+        markers = measure.label(morphology.h_maxima(distance, 1), connectivity=1)
+        return watershed(-distance, markers, mask=mask)
+
+    return mask, {"medseg_fast": lambda: ms.split_touching(mask), "SciPy + scikit-image": by_hand}
+
+
+_MARKERS = {"SciPy + scikit-image": "whole h-maxima as markers, not their peaks"}
+
 CASES = [
     _case("MNI152 crop", np.uint8, 6, 3),
     _case("MNI152", np.uint8, 6, 3),
@@ -151,6 +169,7 @@ CASES = [
     _case("MNI152", np.float32, 6, 3, line=True),
     _case("photograph 1920x1080", np.uint8, 4, 3),
     _case("photograph 4096x4096", np.uint8, 4, 3),
+    Case("split_touching", "photograph 1920x1080 mask", _split, differs=_MARKERS),
 ]
 
 

@@ -165,7 +165,7 @@ def watershed(
     markers = np.zeros(image.shape, np.int32)
     for label, index in marker:
         markers[index] = label
-    gradient = sitk.GrayscaleMorphologicalGradient(
+    gradient = sitk.MorphologicalGradient(
         sitk.GetImageFromArray(image), [side // 2 for side in sides[::-1]], sitk.sitkBox
     )
     labels = sitk.MorphologicalWatershedFromMarkers(
@@ -183,14 +183,18 @@ def split_touching(
     h: float | None = None,
     connectivity: int = 1,
 ) -> Array:
-    """The recipe by hand: SciPy's distances, scikit-image's h-maxima and watershed."""
-    morphology = _module("skimage.morphology")
+    """The recipe of scikit-image's gallery: distances, their peaks, watershed."""
     measure, ndimage = _module("skimage.measure"), _module("scipy.ndimage")
+    segmentation = _module("skimage.segmentation")
     if lower is None:
         lower = _module("skimage.filters").threshold_otsu(image)
     mask = interval(image, lower=lower, upper=upper)
+    regions = measure.label(mask, connectivity=connectivity)
     distance = ndimage.distance_transform_edt(mask, spacing)
-    peaks = morphology.h_maxima(distance, min(spacing) if h is None else h)
-    markers = measure.label(peaks, connectivity=connectivity)
-    segmentation = _module("skimage.segmentation")
+    apart = max(1, round((h or 0) / min(spacing)))  # in pixels: it knows no depth of a neck
+    peaks = _module("skimage.feature").peak_local_max(
+        distance, min_distance=apart, exclude_border=False, labels=regions
+    )
+    markers = np.zeros(image.shape, np.int32)
+    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     return np.asarray(segmentation.watershed(-distance, markers, connectivity, mask=mask))
