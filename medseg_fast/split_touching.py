@@ -85,6 +85,7 @@ def split_touching(
     op = "split_touching"
     inside = _checks.mask(op, mask)
     sides = _checks.spacing(op, spacing, inside.ndim)
+    reach = _checks.connectivity(op, connectivity, inside.ndim)
     depth = min(sides, default=1.0) if h is None else float(_checks.number(op, "h", h))
     if not depth > 0:
         raise ValueError(f"{op}: h must be positive, got {h!r}")
@@ -93,5 +94,5 @@ def split_touching(
     np.negative(relief, out=relief)
     # NaN is no ground at all: no way leads from one region to another, so each keeps a minimum.
     relief[~inside] = np.nan
-    markers = markers_from_minima(relief, h=depth, connectivity=connectivity)
-    return watershed(relief, markers, connectivity, watershed_line=watershed_line, out=labels)
+    markers = markers_from_minima(relief, h=depth, connectivity=reach)
+    return watershed(relief, markers, reach, watershed_line=watershed_line, out=labels)
