@@ -52,6 +52,7 @@ def _watershed(
 ) -> tuple[Array, dict[str, Any]]:
     surface = _relief(image, relief, width)
     found = {}
+    markers: Array
     if marker:
         markers = markers_at(image, "--marker", marker)
     else:

@@ -77,7 +77,9 @@ def cut(labels: NDArray[np.int32], made: list[Merge]) -> NDArray[np.int32]:
             if now in joined:
                 lowest[label] = min(joined)
     numbers = {low: number for number, low in enumerate(sorted(set(lowest.values())))}
-    return np.vectorize(lambda label: numbers[lowest[label]], otypes=[np.int32])(labels)
+    table = np.array([numbers[lowest[label]] for label in sorted(lowest)], np.int32)
+    joined_labels: NDArray[np.int32] = table[labels]
+    return joined_labels
 
 
 def dynamics(image: NDArray[Any], connectivity: int = 1) -> dict[int, float]:
