@@ -124,6 +124,51 @@ struct LabelPairs {
   }
 };
 
+// Integers are only compared for equality and only written as they are: signed ones as unsigned
+// ones, which halves what is compiled.
+template <class T>
+struct BitsOf {
+  using type = T;
+};
+template <class T>
+  requires(std::is_signed_v<T> && !is_float<T>)
+struct BitsOf<T> {
+  using type = std::make_unsigned_t<T>;
+};
+template <class T>
+using Bits = typename BitsOf<T>::type;
+
+template <class T>
+std::shared_ptr<const Components> label_pixels(const Array& image, const Grid& grid,
+                                               const Array* background, int connectivity,
+                                               bool wide) {
+  const auto* pixels = image.as<T>();
+  const auto make = [&](auto is_background) {
+    return std::make_shared<const Components>(label_runs(pixels, grid, is_background), grid,
+                                              connectivity, wide, LabelPairs<T>{pixels});
+  };
+  if constexpr (is_float<T>) {
+    using Key = decltype(key(T{}));
+    const Key value =
+        background ? key(*background->as<T>()) : std::numeric_limits<Key>::quiet_NaN();
+    return make([value](Key k) { return (k == value) | (k != k); });
+  } else {
+    if (!background) return make([](T) { return false; });
+    return make([value = *background->as<T>()](T k) { return k == value; });
+  }
+}
+
+template <class T>
+void write_pixels(const Components& components, const MutableArray& labels, bool blank) {
+  T* const out = labels.as<T>();
+  if (const std::int32_t* const table = components.narrow_table()) {
+    paint_labels(components.runs(), table, out, blank);
+  } else {
+    components.visit_labels(
+        [&](auto&& component_of) { paint<T>(components.runs(), out, T{0}, blank, component_of); });
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<const Components> label_components(const Array& image, const Array* background,
@@ -142,20 +187,7 @@ std::shared_ptr<const Components> label_components(const Array& image, const Arr
     return std::make_shared<Components>(std::move(runs), grid, connectivity, wide);
   }
   return visit(image.dtype, [&]<class T>(Type<T>) {
-    const auto* pixels = image.as<T>();
-    const auto make = [&](auto is_background) {
-      return std::make_shared<const Components>(label_runs(pixels, grid, is_background), grid,
-                                                connectivity, wide, LabelPairs<T>{pixels});
-    };
-    if constexpr (is_float<T>) {
-      using Key = decltype(key(T{}));
-      const Key value =
-          background ? key(*background->as<T>()) : std::numeric_limits<Key>::quiet_NaN();
-      return make([value](Key k) { return (k == value) | (k != k); });
-    } else {
-      if (!background) return make([](T) { return false; });
-      return make([value = *background->as<T>()](T k) { return k == value; });
-    }
+    return label_pixels<Bits<T>>(image, grid, background, connectivity, wide);
   });
 }
 
@@ -163,15 +195,7 @@ std::int64_t count_components(const Components& components) { return components.
 
 void write_labels(const Components& components, const MutableArray& labels, bool blank) {
   visit(labels.dtype, [&]<class T>(Type<T>) {
-    if constexpr (!is_float<T>) {
-      if (const std::int32_t* const table = components.narrow_table()) {
-        paint_labels(components.runs(), table, labels.as<T>(), blank);
-      } else {
-        components.visit_labels([&](auto&& component_of) {
-          paint<T>(components.runs(), labels.as<T>(), T{0}, blank, component_of);
-        });
-      }
-    }
+    if constexpr (!is_float<T>) write_pixels<Bits<T>>(components, labels, blank);
   });
 }
 
