@@ -60,7 +60,7 @@ class GridGraph:
     31 per pixel for a 4-connected image. To that come the nodes that fill up blocks of 4 x 4 x 4
     voxels or 8 x 8 pixels at the border, and 4 to 8 bytes for each node that waits in the queue.
     Incremental breadth-first search (Goldberg et al. 2011), tried in the same memory layout, took
-    1.5 to 10 times as long on hard instances and gained nothing on easy ones.
+    1.5 to 10 times as long on hard instances.
 
     A graph can be copied and pickled. It may be shared by threads; they take turns.
 
