@@ -44,6 +44,7 @@ def main(families: list[str]) -> None:
             print(format_row(rows[-1]), flush=True)
         results[family] = {"machine": describe(), "rows": rows}
         store.write_text(json.dumps(results, indent=1) + "\n")
+        (HERE / "README.md").write_text(render(results))  # a long run may be cut short
     if not families or "startup" not in results:
         results["startup"] = dict(
             zip(("import_ms", "first_call_ms"), measure_startup(), strict=True)
