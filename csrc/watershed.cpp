@@ -3,7 +3,8 @@
 // Voxels enter a queue when a neighbour's basin reaches them and leave it by (key, time of entry);
 // a key is at least that of the voxel that let it in. What the kernel makes of that:
 //
-// 1. Keys never fall, so the first entry of a voxel is the first of its entries to leave: later
+// 1. PixelKeys never fall, so the first entry of a voxel is the first of its entries to leave:
+// later
 //    ones have no lower key and are younger. A voxel therefore enters once, and can be given its
 //    label when it enters. With lines, the label given on entry is provisional: on leaving, a voxel
 //    next to a voxel that has left with another label becomes line, and lets its neighbours enter

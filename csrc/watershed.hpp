@@ -62,9 +62,9 @@ class Labels {
 
 // order_key of the pixels of every dtype as wide as Key.
 template <class Key>
-class Keys {
+class PixelKeys {
  public:
-  explicit Keys(const Array& image) : data_(image.as<Key>()), dtype_(image.dtype) {
+  explicit PixelKeys(const Array& image) : data_(image.as<Key>()), dtype_(image.dtype) {
     visit(dtype_, [&]<class T>(Type<T>) {
       kind_ = is_float<T> ? Kind::floating : std::is_signed_v<T> ? Kind::signed_ : Kind::unsigned_;
     });

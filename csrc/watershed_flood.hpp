@@ -16,7 +16,7 @@ struct Flooding {
   const Array& image;
   const Footprint& footprint;
   Bitmap &free, &markers, edge;
-  Keys<Key> keys;
+  PixelKeys<Key> keys;
   Labels labels;
   bool lines;
 

@@ -9,7 +9,7 @@ template <class Key, int singles, int rows>
 void flood_known(Flooding<Key>& f) {
   const std::int64_t n = f.image.size();
   const Footprint::Block block = f.footprint.blocks()[0];
-  const Keys<Key> keys = f.keys;
+  const PixelKeys<Key> keys = f.keys;
   Labels labels = f.labels;
   LevelQueue<Key, std::uint32_t> queue(keys, n);
   for_each_front_marker(f.footprint, f.free, f.markers, n,

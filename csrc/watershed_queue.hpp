@@ -55,7 +55,7 @@ class LevelQueue {
     return voxels < std::int64_t{std::numeric_limits<Index>::max()} / 2;
   }
 
-  LevelQueue(const Keys<Key>& keys, std::int64_t voxels)
+  LevelQueue(const PixelKeys<Key>& keys, std::int64_t voxels)
       : voxels_(static_cast<Index>(voxels)), items_(new Index[2 * voxels]), ends_(levels) {
     const Slabs slabs(voxels, 4 * levels);
     std::vector<std::vector<Index>> counts(slabs.count);
@@ -109,7 +109,7 @@ class KeyQueue {
  public:
   static bool fits(std::int64_t voxels) { return voxels < std::numeric_limits<Index>::max(); }
 
-  KeyQueue(const Keys<Key>&, std::int64_t) : above_(0) {}
+  KeyQueue(const PixelKeys<Key>&, std::int64_t) : above_(0) {}
 
   void start(Key key, Index v) { push(key, v); }
 
