@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "isa.hpp"
 #include "kernels.hpp"
 #include "parallel.hpp"
 
@@ -107,7 +108,7 @@ void raise_if_interrupted() {
 
 void bind_threads(py::module_& m) {
   msf::set_interrupt_hook(raise_if_interrupted);
-  m.attr("isa") = MSF_ISA;
+  m.attr("isa") = msf::isa();
   m.attr("compiler") = __VERSION__;
   m.def("num_threads", &msf::num_threads);
   m.def("set_num_threads", &msf::set_num_threads);
@@ -498,7 +499,7 @@ void bind_maxflow(py::module_& m) {
 
 }  // namespace
 
-PYBIND11_MODULE(MSF_MODULE, m, py::mod_gil_not_used()) {
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_threads(m);
   bind_components(m);
   bind_label(m);
