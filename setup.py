@@ -30,9 +30,11 @@ else:
 # Compiled once, for the baseline, and linked into every build: bindings, and kernels that follow
 # queues, trees and unions. Vectors do nothing for these (AVX2 against baseline: 0.8 to 1.07 times
 # the speed), and compiling them three times took a third of the installation.
-SHARED = ["bindings", "boundaries", "maxflow", "multiotsu", "reconstruction", "region_growing"]
-SHARED += ["seeded_region_growing", "threshold_explorer", "watershed", "watershed_compact"]
-SHARED += ["watershed_hierarchy", "watershed_immersion", "watershed_levels", "watershed_setup"]
+SHARED = """
+    bindings boundaries maxflow multiotsu reconstruction region region_growing
+    seeded_region_growing threshold_explorer watershed watershed_compact watershed_hierarchy
+    watershed_immersion watershed_levels watershed_setup
+""".split()
 
 # No contraction and no fast-math: all builds must give the same bytes. -fno-trapping-math lets the
 # compiler turn comparisons into masks; it changes no value.

@@ -63,27 +63,25 @@ struct Type {
   using type = T;
 };
 
-// Calls f(Type<T>{}) with the C++ type of `dtype`. bool arrays are seen as uint8 holding 0 or 1.
+// Calls f(Type<T>{}) with the C++ type of `dtype`, but a signed integer as the unsigned one of its
+// width: enough to compare for equality and, with `sign_bit` flipped, for order. bool arrays are
+// seen as uint8 holding 0 or 1.
 template <class F>
-decltype(auto) visit(DType dtype, F&& f) {
+decltype(auto) visit_unsigned(DType dtype, F&& f) {
   switch (dtype) {
     case DType::boolean:
     case DType::uint8:
+    case DType::int8:
       return f(Type<std::uint8_t>{});
     case DType::uint16:
+    case DType::int16:
       return f(Type<std::uint16_t>{});
     case DType::uint32:
+    case DType::int32:
       return f(Type<std::uint32_t>{});
     case DType::uint64:
-      return f(Type<std::uint64_t>{});
-    case DType::int8:
-      return f(Type<std::int8_t>{});
-    case DType::int16:
-      return f(Type<std::int16_t>{});
-    case DType::int32:
-      return f(Type<std::int32_t>{});
     case DType::int64:
-      return f(Type<std::int64_t>{});
+      return f(Type<std::uint64_t>{});
     case DType::float16:
       return f(Type<float16>{});
     case DType::float32:
@@ -94,9 +92,49 @@ decltype(auto) visit(DType dtype, F&& f) {
   throw std::logic_error("unknown dtype");
 }
 
+// The same with the type itself.
+template <class F>
+decltype(auto) visit(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::int8:
+      return f(Type<std::int8_t>{});
+    case DType::int16:
+      return f(Type<std::int16_t>{});
+    case DType::int32:
+      return f(Type<std::int32_t>{});
+    case DType::int64:
+      return f(Type<std::int64_t>{});
+    default:
+      return visit_unsigned(dtype, f);
+  }
+}
+
 // Bytes of an element.
 inline std::int64_t item_size(DType dtype) {
-  return visit(dtype, []<class T>(Type<T>) { return static_cast<std::int64_t>(sizeof(T)); });
+  return visit_unsigned(dtype,
+                        []<class T>(Type<T>) { return static_cast<std::int64_t>(sizeof(T)); });
+}
+
+// The same with the unsigned integer as wide as the type: enough to copy values.
+template <class F>
+decltype(auto) visit_bits(DType dtype, F&& f) {
+  switch (item_size(dtype)) {
+    case 1:
+      return f(Type<std::uint8_t>{});
+    case 2:
+      return f(Type<std::uint16_t>{});
+    case 4:
+      return f(Type<std::uint32_t>{});
+    default:
+      return f(Type<std::uint64_t>{});
+  }
+}
+
+// What orders the values of an integer `dtype` that are seen as unsigned: their sign bit, or 0.
+template <class T>
+T sign_bit(DType dtype) {
+  const bool is_signed = dtype >= DType::int8 && dtype <= DType::int64;
+  return is_signed ? static_cast<T>(T{1} << (8 * sizeof(T) - 1)) : T{0};
 }
 
 template <class T>

@@ -57,24 +57,34 @@ inline Word nonzero_bits(const std::uint8_t* bytes) {
   return ~equal_bits(bytes, zeros);
 }
 
-// Bit k is set when test(begin + k) holds, k < count <= 64. A loop over bytes first, which the
-// compiler vectorises for any pixel type.
+// Bit k is set when test(begin + k) holds, k < 64. A loop over bytes first, which the compiler
+// vectorises for any pixel type.
 template <class Test>
-Word pack_word(const Test& test, std::int64_t begin, std::int64_t count = 64) {
-  std::uint8_t bytes[64] = {};
-  if (count == 64)
-    for (int k = 0; k < 64; ++k) bytes[k] = test(begin + k);
-  else
-    for (std::int64_t k = 0; k < count; ++k) bytes[k] = test(begin + k);
+Word pack_word(const Test& test, std::int64_t begin) {
+  std::uint8_t bytes[64];
+  for (int k = 0; k < 64; ++k) bytes[k] = test(begin + k);
   return nonzero_bits(bytes);
+}
+
+// The same for k < count only.
+template <class Test>
+Word pack_part(const Test& test, std::int64_t begin, std::int64_t count) {
+  Word bits = 0;
+  for (std::int64_t k = 0; k < count; ++k) bits |= static_cast<Word>(test(begin + k)) << k;
+  return bits;
 }
 
 // Bits of a row of n pixels. The last word is taken from the row's last 64 pixels and shifted.
 template <class Test>
 void pack_row(const Test& test, std::int64_t n, Word* bits) {
-  const std::int64_t full = n / 64, rest = n % 64;
-  for (std::int64_t w = 0; w < full; ++w) bits[w] = pack_word(test, 64 * w);
-  if (rest) bits[full] = full ? pack_word(test, n - 64) >> (64 - rest) : pack_word(test, 0, n);
+  if (n < 64) {
+    if (n > 0) *bits = pack_part(test, 0, n);
+    return;
+  }
+  for (std::int64_t begin = 0; begin < n; begin += 64) {
+    const std::int64_t from = std::min(begin, n - 64);
+    *bits++ = pack_word(test, from) >> (begin - from);
+  }
 }
 
 // The same for bytes that are not zero, without the detour.
@@ -89,6 +99,12 @@ inline void pack_row(const std::uint8_t* row, std::int64_t n, Word* bits) {
   }
 }
 
+// The same where every pixel has its bit.
+inline void fill_row(std::int64_t n, Word* bits) {
+  std::fill_n(bits, n / 64, ~Word{0});
+  if (n % 64) bits[n / 64] = (Word{1} << n % 64) - 1;
+}
+
 // The value as an integer of the same order, so that float16 needs no conversion; -0 comes right
 // below +0, NaN above inf or below -inf.
 inline std::int16_t signed_key(float16 value) {
@@ -100,13 +116,28 @@ inline std::int16_t signed_key(float16 value) {
 template <class T>
 struct Interval {
   T lower, upper;
+  Interval(DType, T low, T high) : lower(low), upper(high) {}
   bool operator()(T value) const { return (value >= lower) & (value <= upper); }
+};
+
+template <class T>
+  requires std::is_unsigned_v<T>
+struct Interval<T> {
+  T flip, lower, upper;
+  Interval(DType dtype, T low, T high)
+      : flip(sign_bit<T>(dtype)),
+        lower(static_cast<T>(low ^ flip)),
+        upper(static_cast<T>(high ^ flip)) {}
+  bool operator()(T value) const {
+    const T key = static_cast<T>(value ^ flip);
+    return (key >= lower) & (key <= upper);
+  }
 };
 
 template <>
 struct Interval<float16> {
   std::int16_t lower, upper;
-  Interval(float16 low, float16 high)  // both zeros are one number
+  Interval(DType, float16 low, float16 high)  // both zeros are one number
       : lower(low == float16(0) ? -1 : signed_key(low)),
         upper(high == float16(0) ? 0 : signed_key(high)) {}
   bool operator()(float16 value) const {

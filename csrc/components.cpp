@@ -11,6 +11,8 @@
 
 namespace msf {
 
+template void Components::join(const Neighbours&, const BinaryPairs&);
+
 Neighbours::Neighbours(const Grid& grid, int connectivity) : outer_(grid.outer) {
   const auto axes = outer_.size();
   if (axes > 31) throw std::length_error("more than 32 axes of more than one pixel");
@@ -230,7 +232,7 @@ void fill_holes(const Array& mask, int connectivity, const MutableArray& out) {
 
 void clear_border(const Array& labels, std::int64_t width, const Array* mask,
                   const Array& background, const MutableArray& out) {
-  visit(labels.dtype, [&]<class T>(Type<T>) {
+  visit_bits(labels.dtype, [&]<class T>(Type<T>) {
     const T zero{};
     Array value = background;
     value.data = &zero;

@@ -151,13 +151,15 @@ class Components {
     if (runs_.size() == 0) return;
     const Neighbours neighbours(grid, connectivity);
     // 32-bit tables as long as they can number the runs.
-    if (wide || runs_.size() >= INT32_MAX) {
+    if (wide || runs_.size() >= INT32_MAX)
       wide_.reset(new std::int64_t[runs_.size()]);
-      join(neighbours, wide_.get(), pairs);
-    } else {
+    else
       narrow_.reset(new std::int32_t[runs_.size() + 2 * margin]);
-      join(neighbours, narrow_.get() + margin, pairs);
-    }
+    join(neighbours, pairs);
+    if (wide_)
+      number(wide_.get());
+    else
+      number(narrow_.get() + margin);
   }
 
   const Runs& runs() const { return runs_; }
@@ -177,41 +179,25 @@ class Components {
   const std::int32_t* narrow_table() const { return narrow_ ? narrow_.get() + margin : nullptr; }
 
  private:
-  template <class Index, class Pairs>
-  void join(const Neighbours& neighbours, Index* parent, const Pairs& pairs) {
-    const std::int64_t min_pixels = 1 << 16;
-    Slabs slabs(runs_.rows(), min_pixels / std::max<std::int64_t>(runs_.length(), 1));
-    // More slabs than threads, as runs are seldom spread evenly.
-    if (slabs.count > 1) slabs.count = std::min(4 * slabs.count, runs_.rows());
-    slabs.run([&](std::int64_t, std::int64_t begin, std::int64_t end) {
-      for (auto run = runs_.first(begin); run < runs_.first(end); ++run)
-        parent[run] = static_cast<Index>(run);
-      join_rows(
-          neighbours, pairs, begin, end, [begin](std::int64_t other) { return other >= begin; },
-          [parent](std::int64_t a, std::int64_t b) {
-            unite(parent, static_cast<Index>(a), static_cast<Index>(b));
-          });
-    });
-    struct Seam {
-      std::int64_t slab, begin, end;  // rows [begin, end) meet rows before that slab
-    };
-    std::vector<Seam> seams;
-    for (std::int64_t slab = 1; slab < slabs.count; ++slab) {
-      const std::int64_t first = slabs.begin(slab);
-      const std::int64_t end = std::min(first + neighbours.reach(), slabs.end(slab));
-      for (std::int64_t row = first; row < end; row += 64)
-        seams.push_back({first, row, std::min(end, row + 64)});
+  // Unites two runs, and is told the width of the table at run time: one branch a pair, where a
+  // template would compile every way of finding pairs twice.
+  struct Unite {
+    std::int32_t* narrow;
+    std::int64_t* wide;
+    bool shared;  // with other threads
+
+    void operator()(std::int64_t a, std::int64_t b) const {
+      if (wide)
+        shared ? unite_shared(wide, a, b) : unite(wide, a, b);
+      else if (shared)
+        unite_shared(narrow, static_cast<std::int32_t>(a), static_cast<std::int32_t>(b));
+      else
+        unite(narrow, static_cast<std::int32_t>(a), static_cast<std::int32_t>(b));
     }
-    parallel_tasks(static_cast<std::int64_t>(seams.size()), [&](std::int64_t i) {
-      join_rows(
-          neighbours, pairs, seams[i].begin, seams[i].end,
-          [before = seams[i].slab](std::int64_t other) { return other < before; },
-          [parent](std::int64_t a, std::int64_t b) {
-            unite_shared(parent, static_cast<Index>(a), static_cast<Index>(b));
-          });
-    });
-    number(parent);
-  }
+  };
+
+  template <class Pairs>
+  void join(const Neighbours& neighbours, const Pairs& pairs);
 
   // Bits set in any of those rows of a table that `which` has a bit for.
   static const Word* any_of(const std::vector<Word>& table, std::uint64_t which,
@@ -230,42 +216,10 @@ class Components {
   }
 
   // Unites the runs of rows [begin, end) with those they touch in the rows
-  // before that are wanted.
-  template <class Pairs, class Wanted, class Unite>
+  // before, of rows [from, to).
+  template <class Pairs>
   void join_rows(const Neighbours& neighbours, const Pairs& pairs, std::int64_t begin,
-                 std::int64_t end, Wanted&& wanted, Unite&& unite) {
-    const std::int64_t words = runs_.words();
-    const std::vector<Word> none(words);
-    std::vector<Word> touching(neighbours.covering() ? neighbours.size() * words : 0);
-    std::vector<Word> straight(words), diagonal(words);
-    Neighbours::Walk walk(neighbours, begin);
-    Ticker tick(64);
-    for (std::int64_t row = begin; row < end; ++row, walk.next(), tick()) {
-      if (runs_.empty(row)) continue;
-      std::uint64_t looked_at = 0;
-      if (neighbours.covering())
-        walk.for_each([&](std::int64_t other, const Neighbours::Neighbour& n) {
-          if (runs_.empty(other) || !(Pairs::looks_at_all || n.covers_most)) return;
-          pairs.straight(runs_, row, other, touching.data() + n.place * words);
-          looked_at |= std::uint64_t{1} << n.place;
-        });
-      walk.for_each([&](std::int64_t other, const Neighbours::Neighbour& n) {
-        if (!wanted(other) || runs_.empty(other)) return;
-        Known known{nullptr, none.data(), none.data()};
-        if (looked_at >> n.place & 1) known.touching = touching.data() + n.place * words;
-        if (const std::uint64_t covers = n.covered_by & looked_at) {
-          // Straight across, of two that cover each other the first is looked at.
-          const std::uint64_t first = covers & ((std::uint64_t{1} << n.place) - 1);
-          known.straight = any_of(touching, Pairs::looks_at_all ? first : covers, none, straight);
-          known.diagonal = any_of(touching, covers, none, diagonal);
-        }
-        if (n.diagonal)
-          pairs.template for_each<true>(runs_, row, other, known, unite);
-        else
-          pairs.template for_each<false>(runs_, row, other, known, unite);
-      });
-    }
-  }
+                 std::int64_t end, std::int64_t from, std::int64_t to, const Unite& unite);
 
   // Replaces every run's parent by the complement of its component's number:
   // whoever climbs a path meanwhile knows where it ends.
@@ -299,5 +253,77 @@ class Components {
   std::unique_ptr<std::int32_t[]> narrow_;
   std::unique_ptr<std::int64_t[]> wide_;
 };
+
+template <class Pairs>
+void Components::join(const Neighbours& neighbours, const Pairs& pairs) {
+  const std::int64_t min_pixels = 1 << 16;
+  Slabs slabs(runs_.rows(), min_pixels / std::max<std::int64_t>(runs_.length(), 1));
+  // More slabs than threads, as runs are seldom spread evenly.
+  if (slabs.count > 1) slabs.count = std::min(4 * slabs.count, runs_.rows());
+  const std::int64_t every = runs_.rows();
+  Unite unite{narrow_ ? narrow_.get() + margin : nullptr, wide_.get(), false};
+  slabs.run([&](std::int64_t, std::int64_t begin, std::int64_t end) {
+    for (auto run = runs_.first(begin); run < runs_.first(end); ++run)
+      if (unite.wide)
+        unite.wide[run] = run;
+      else
+        unite.narrow[run] = static_cast<std::int32_t>(run);
+    join_rows(neighbours, pairs, begin, end, begin, every, unite);
+  });
+  struct Seam {
+    std::int64_t slab, begin, end;  // rows [begin, end) meet rows before that slab
+  };
+  std::vector<Seam> seams;
+  for (std::int64_t slab = 1; slab < slabs.count; ++slab) {
+    const std::int64_t first = slabs.begin(slab);
+    const std::int64_t end = std::min(first + neighbours.reach(), slabs.end(slab));
+    for (std::int64_t row = first; row < end; row += 64)
+      seams.push_back({first, row, std::min(end, row + 64)});
+  }
+  unite.shared = true;
+  parallel_tasks(static_cast<std::int64_t>(seams.size()), [&](std::int64_t i) {
+    join_rows(neighbours, pairs, seams[i].begin, seams[i].end, 0, seams[i].slab, unite);
+  });
+}
+
+template <class Pairs>
+void Components::join_rows(const Neighbours& neighbours, const Pairs& pairs, std::int64_t begin,
+                           std::int64_t end, std::int64_t from, std::int64_t to,
+                           const Unite& unite) {
+  const std::int64_t words = runs_.words();
+  const std::vector<Word> none(words);
+  std::vector<Word> touching(neighbours.covering() ? neighbours.size() * words : 0);
+  std::vector<Word> straight(words), diagonal(words);
+  Neighbours::Walk walk(neighbours, begin);
+  Ticker tick(64);
+  for (std::int64_t row = begin; row < end; ++row, walk.next(), tick()) {
+    if (runs_.empty(row)) continue;
+    std::uint64_t looked_at = 0;
+    if (neighbours.covering())
+      walk.for_each([&](std::int64_t other, const Neighbours::Neighbour& n) {
+        if (runs_.empty(other) || !(Pairs::looks_at_all || n.covers_most)) return;
+        pairs.straight(runs_, row, other, touching.data() + n.place * words);
+        looked_at |= std::uint64_t{1} << n.place;
+      });
+    walk.for_each([&](std::int64_t other, const Neighbours::Neighbour& n) {
+      if (other < from || other >= to || runs_.empty(other)) return;
+      Known known{nullptr, none.data(), none.data()};
+      if (looked_at >> n.place & 1) known.touching = touching.data() + n.place * words;
+      if (const std::uint64_t covers = n.covered_by & looked_at) {
+        // Straight across, of two that cover each other the first is looked at.
+        const std::uint64_t first = covers & ((std::uint64_t{1} << n.place) - 1);
+        known.straight = any_of(touching, Pairs::looks_at_all ? first : covers, none, straight);
+        known.diagonal = any_of(touching, covers, none, diagonal);
+      }
+      if (n.diagonal)
+        pairs.template for_each<true>(runs_, row, other, known, unite);
+      else
+        pairs.template for_each<false>(runs_, row, other, known, unite);
+    });
+  }
+}
+
+// Not compiled in every file: components.cpp has it.
+extern template void Components::join(const Neighbours&, const BinaryPairs&);
 
 }  // namespace msf

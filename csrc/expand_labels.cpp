@@ -74,16 +74,7 @@ void expand_labels(const Array& background, const Array& labels, const VoxelSize
       expand<T, U>(background.as<std::uint8_t>(), labels.as<U>(), voxel, axes, unit, distance,
                    out.as<U>());
     };
-    switch (item_size(labels.dtype)) {
-      case 1:
-        return with_label(Type<std::uint8_t>{});
-      case 2:
-        return with_label(Type<std::uint16_t>{});
-      case 4:
-        return with_label(Type<std::uint32_t>{});
-      default:
-        return with_label(Type<std::uint64_t>{});
-    }
+    visit_bits(labels.dtype, with_label);
   };
   const std::int64_t longest = *std::max_element(axes.extent.begin(), axes.extent.end());
   if (!voxel.multiple.empty() && distance < 255 * voxel.unit && longest <= 0xffff)

@@ -36,10 +36,6 @@ constexpr std::int64_t block = 1 << 10;
 // Extra bins between table copies: one cache line, so that equal bins do not share a cache set.
 constexpr std::int64_t padding = 16;
 
-// The unsigned type of the same width, in which differences of T never overflow.
-template <class T>
-using Unsigned = std::make_unsigned_t<T>;
-
 // A private set of tables: `ways` copies, `stride` apart. calloc: pages never touched stay free.
 class Tables {
  public:
@@ -96,47 +92,45 @@ class Stock {
   std::vector<std::unique_ptr<Tables>> free_;
 };
 
-// Where the table counts a value: the distance between its copies and the bin of a bit pattern.
-// Both constant for 8 and 16 bits, whose tables hold every value; the lowest comes first.
+// Where the table counts a value: the distance between its copies, and the bin of a bit pattern.
+// Known to the compiler for tables that hold every value.
 template <class T, std::int64_t bins>
 struct WholeType {
   static constexpr std::int64_t stride = bins + padding;
-  static constexpr auto sign = static_cast<Unsigned<T>>(std::numeric_limits<T>::min());
-  static Unsigned<T> bin(Unsigned<T> pattern) { return pattern ^ sign; }
+  static T bin(T pattern) { return pattern; }
 };
 
 template <class T>
 struct FromLow {
   std::int64_t stride;
   T low;
-  Unsigned<T> bin(Unsigned<T> pattern) const { return pattern - static_cast<Unsigned<T>>(low); }
+  T bin(T pattern) const { return pattern - low; }  // of signed integers too
 };
 
-// counts[way][bin] += 1 for every pixel, the way by its place.
+// counts[way][bin] += 1 for every pixel, the way by its place. T is unsigned.
 template <int ways, class T, class Layout>
 void count_span(const T* pixels, std::int64_t n, std::uint32_t* counts, const Layout layout) {
-  using U = Unsigned<T>;
   using Word = std::uint64_t;
   constexpr int words = sizeof(T) == 1 ? 2 : 4, per_word = sizeof(Word) / sizeof(T);
   constexpr int step = words * per_word;
-  constexpr Word ones = ~Word(0) / static_cast<U>(~U(0));  // 1 in every pixel of a word
+  constexpr Word ones = ~Word(0) / static_cast<T>(~T(0));  // 1 in every pixel of a word
   std::int64_t i = 0;
   for (; i + step <= n; i += step) {
     Word word[words], differs = 0;
     std::memcpy(word, pixels + i, sizeof word);
-    const Word repeated = static_cast<U>(pixels[i]) * ones;
+    const Word repeated = pixels[i] * ones;
     for (int w = 0; w < words; ++w) differs |= word[w] ^ repeated;
     if (differs == 0) {
-      counts[layout.bin(static_cast<U>(pixels[i]))] += step;
+      counts[layout.bin(pixels[i])] += step;
       continue;
     }
 #pragma GCC unroll 16
     for (int k = 0; k < step; ++k) {
-      const U pattern = static_cast<U>(word[k / per_word] >> (8 * sizeof(T) * (k % per_word)));
+      const T pattern = static_cast<T>(word[k / per_word] >> (8 * sizeof(T) * (k % per_word)));
       ++counts[(k % ways) * layout.stride + layout.bin(pattern)];
     }
   }
-  for (; i < n; ++i) ++counts[layout.bin(static_cast<U>(pixels[i]))];
+  for (; i < n; ++i) ++counts[layout.bin(pixels[i])];
 }
 
 // count(begin, end, counts) over tasks of the image, then the sums into `totals`.
@@ -272,21 +266,18 @@ bool value_range(const Array& image, const MutableArray& bounds) {
 }
 
 void count_values(const Array& image, std::int64_t low, const MutableArray& counts) {
-  visit(image.dtype, [&]<class T>(Type<T>) {
-    if constexpr (is_float<T>) {
-      throw std::invalid_argument("count_values: integers only");
-    } else {
-      const std::int64_t bins = counts.size();
-      if constexpr (sizeof(T) <= 2) {
-        constexpr std::int64_t all = std::int64_t{1} << (8 * sizeof(T));
-        constexpr int ways = sizeof(T) == 1 ? 16 : 2;  // as many as the first-level cache holds
-        if (bins == all) return count_pixels<ways, T>(image, counts, WholeType<T, all>{});
-      }
-      const FromLow<T> layout{bins + padding, static_cast<T>(low)};
-      if (bins <= 1024) return count_pixels<4, T>(image, counts, layout);
-      if (bins <= 65536) return count_pixels<2, T>(image, counts, layout);
-      return count_pixels<1, T>(image, counts, layout);
+  const std::int64_t bins = counts.size();
+  visit_bits(image.dtype, [&]<class T>(Type<T>) {
+    if constexpr (sizeof(T) <= 2) {
+      constexpr std::int64_t all = std::int64_t{1} << (8 * sizeof(T));
+      constexpr int ways = sizeof(T) == 1 ? 16 : 2;  // as many as the first-level cache holds
+      if (bins == all && low == 0) return count_pixels<ways, T>(image, counts, WholeType<T, all>{});
     }
+    const FromLow<T> layout{bins + padding, static_cast<T>(low)};
+    if (bins <= 1024) return count_pixels<4, T>(image, counts, layout);
+    if constexpr (sizeof(T) > 1)
+      if (bins <= 65536) return count_pixels<2, T>(image, counts, layout);
+    if constexpr (sizeof(T) > 2) count_pixels<1, T>(image, counts, layout);
   });
 }
 

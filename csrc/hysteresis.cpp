@@ -14,13 +14,20 @@ void hysteresis(const Array& image, const Array& bounds, int connectivity,
   const Grid grid(image);
   const std::int64_t words = (grid.length + 63) / 64;
   const std::unique_ptr<Word[]> strong(new Word[grid.rows * words]);
-  const Components components = visit(image.dtype, [&]<class T>(Type<T>) {
-    const T low = bounds.as<T>()[0], high = bounds.as<T>()[1];
+  const Components components = visit_unsigned(image.dtype, [&]<class T>(Type<T>) {
+    const auto key = [dtype = image.dtype](T value) {
+      if constexpr (is_float<T>)
+        return value;
+      else
+        return static_cast<T>(value ^ sign_bit<T>(dtype));
+    };
+    const T low = key(bounds.as<T>()[0]), high = key(bounds.as<T>()[1]);
     Runs runs(grid.rows, grid.length, false, [&](std::int64_t row, Word* inside, Word*) {
-      const T* const x = image.as<T>() + row * grid.length;
-      pack_row([=](std::int64_t c) { return x[c] >= low; }, grid.length, inside);
-      pack_row([=](std::int64_t c) { return x[c] >= high; }, grid.length,
-               strong.get() + row * words);
+      const auto pack_above = [&, x = image.as<T>() + row * grid.length](T bound, Word* bits) {
+        pack_row([=](std::int64_t c) { return key(x[c]) >= bound; }, grid.length, bits);
+      };
+      pack_above(low, inside);
+      pack_above(high, strong.get() + row * words);
     });
     return Components(std::move(runs), grid, connectivity);
   });

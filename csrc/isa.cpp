@@ -1,5 +1,5 @@
-// What tells one build of the core from another: the bindings are compiled once for all of them, and
-// each is a module of its own name.
+// What tells one build of the core from another: the bindings are compiled once for all of them,
+// and each is a module of its own name.
 #include "isa.hpp"
 
 #define MSF_TEXT_(x) #x

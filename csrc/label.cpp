@@ -36,7 +36,7 @@ Word equal_word(const T* x, const T* y, std::int64_t c, std::int64_t length, int
   const std::int64_t n = length - c;
   if (n >= 64) return whole(c);
   // As in pack_row: the last 64 pixels if there are as many, as a whole vector is faster.
-  return length - shift >= 64 ? whole(length - 64) >> (64 - n) : pack_word(equal, c, n);
+  return length - shift >= 64 ? whole(length - 64) >> (64 - n) : pack_part(equal, c, n);
 }
 
 // The same for a shift of one; the bit of y[-1] is 0.
@@ -45,12 +45,20 @@ Word equal_step(const T* x, const T* y, std::int64_t c, std::int64_t length) {
   return c > 0 ? equal_word(x, y, c, length, 1) : equal_word(x + 1, y + 1, 0, length - 1, 1) << 1;
 }
 
-template <class T, class Background>
-Runs label_runs(const T* image, const Grid& grid, Background is_background) {
+// Runs of equal pixels other than `background`; without one (null) only NaN is left out.
+template <class T>
+Runs label_runs(const T* image, const Grid& grid, const T* background) {
+  using Key = decltype(key(T{}));
   const std::int64_t length = grid.length;
+  const bool all = !background && !is_float<T>;
+  const Key value = background ? key(*background) : std::numeric_limits<Key>::quiet_NaN();
   return Runs(grid.rows, length, true, [=](std::int64_t row, Word* inside, Word* starts) {
     const T* const x = image + row * length;
-    pack_row([=](std::int64_t c) { return !is_background(key(x[c])); }, length, inside);
+    if (all)
+      fill_row(length, inside);
+    else
+      pack_row([=](std::int64_t c) { return (key(x[c]) != value) & (key(x[c]) == key(x[c])); },
+               length, inside);
     Word before = 0;  // whether the pixel before is equal
     for (std::int64_t c = 0; c < length; c += 64, ++inside, ++starts) {
       // Bit k: whether pixel c + k + 1 equals pixel c + k.
@@ -124,40 +132,6 @@ struct LabelPairs {
   }
 };
 
-// Integers are only compared for equality and only written as they are: signed ones as unsigned
-// ones, which halves what is compiled.
-template <class T>
-struct BitsOf {
-  using type = T;
-};
-template <class T>
-  requires(std::is_signed_v<T> && !is_float<T>)
-struct BitsOf<T> {
-  using type = std::make_unsigned_t<T>;
-};
-template <class T>
-using Bits = typename BitsOf<T>::type;
-
-template <class T>
-std::shared_ptr<const Components> label_pixels(const Array& image, const Grid& grid,
-                                               const Array* background, int connectivity,
-                                               bool wide) {
-  const auto* pixels = image.as<T>();
-  const auto make = [&](auto is_background) {
-    return std::make_shared<const Components>(label_runs(pixels, grid, is_background), grid,
-                                              connectivity, wide, LabelPairs<T>{pixels});
-  };
-  if constexpr (is_float<T>) {
-    using Key = decltype(key(T{}));
-    const Key value =
-        background ? key(*background->as<T>()) : std::numeric_limits<Key>::quiet_NaN();
-    return make([value](Key k) { return (k == value) | (k != k); });
-  } else {
-    if (!background) return make([](T) { return false; });
-    return make([value = *background->as<T>()](T k) { return k == value; });
-  }
-}
-
 template <class T>
 void write_pixels(const Components& components, const MutableArray& labels, bool blank) {
   T* const out = labels.as<T>();
@@ -186,17 +160,18 @@ std::shared_ptr<const Components> label_components(const Array& image, const Arr
     });
     return std::make_shared<Components>(std::move(runs), grid, connectivity, wide);
   }
-  return visit(image.dtype, [&]<class T>(Type<T>) {
-    return label_pixels<Bits<T>>(image, grid, background, connectivity, wide);
+  return visit_unsigned(image.dtype, [&]<class T>(Type<T>) {
+    const T* const pixels = image.as<T>();
+    return std::make_shared<const Components>(
+        label_runs(pixels, grid, background ? background->as<T>() : nullptr), grid, connectivity,
+        wide, LabelPairs<T>{pixels});
   });
 }
 
 std::int64_t count_components(const Components& components) { return components.count(); }
 
 void write_labels(const Components& components, const MutableArray& labels, bool blank) {
-  visit(labels.dtype, [&]<class T>(Type<T>) {
-    if constexpr (!is_float<T>) write_pixels<Bits<T>>(components, labels, blank);
-  });
+  visit_bits(labels.dtype, [&]<class T>(Type<T>) { write_pixels<T>(components, labels, blank); });
 }
 
 }  // namespace msf

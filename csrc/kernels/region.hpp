@@ -12,17 +12,20 @@
 #include <vector>
 
 #include "bitmask.hpp"
+#include "parallel.hpp"
 
 namespace msf {
 
 // How the rows of an image are numbered: "row" counts the image's own, "place" those of the padded
 // grid.
 struct RowGrid {
+  static constexpr std::int64_t pixels_per_task = 1 << 16;
   int axes = 0;  // all but the last
   std::int64_t rows = 1, places = 1, length = 1, words = 1, first = 0;
   std::array<std::int64_t, max_dims> shape{}, border{}, stride{};  // of the row axes, in places
 
   RowGrid(const Array& image, std::int64_t border);
+  std::int64_t rows_per_task() const { return std::max<std::int64_t>(1, pixels_per_task / length); }
   std::int64_t place(std::int64_t row) const;
   std::int64_t row(std::int64_t place) const;
 
@@ -131,7 +134,7 @@ class Region {
   std::vector<std::int64_t> radius_;
   bool eroded_;
   RowGrid grid_;
-  std::array<std::uint8_t, 16> bounds_{};
+  std::array<std::uint8_t, 24> bounds_{};
   Bits remaining_, visited_, raw_;
   Bits summed_;  // what moments_ holds; empty until moments() is first called
   Moments moments_;
@@ -142,5 +145,20 @@ class Region {
   std::int64_t count_ = 0, known_rows_ = 0, touched_rows_ = 0;
   bool widened_ = false;
 };
+
+// body(begin, end) over pieces of the image's rows. With `sparse` only rows that growth touched
+// cost anything, and few of them are not worth waking other threads.
+template <class F>
+void Region::for_rows(F&& body, bool sparse) const {
+  const std::int64_t grain = grid_.rows_per_task();
+  if (sparse && touched_rows_ * grid_.length < 8 * RowGrid::pixels_per_task) {
+    for (std::int64_t begin = 0; begin < grid_.rows; begin += grain) {
+      poll();
+      body(begin, std::min(begin + grain, grid_.rows));
+    }
+  } else {
+    parallel_for(grid_.rows, grain, body);
+  }
+}
 
 }  // namespace msf
