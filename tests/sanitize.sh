@@ -6,7 +6,9 @@
 #
 # PYTHON chooses the interpreter (default: python); it needs the build's and the tests' packages.
 # Without pytest arguments: every test file except those of torch, files and the command line, and
-# without the tests that fork, measure memory or start processes without the sanitizer's library.
+# without the tests that fork, measure memory or start processes without the sanitizer's library;
+# with the thread sanitizer, which is ten times as slow, of those the tests on several threads.
+# SANITIZED names a folder that keeps the build for the next run.
 set -euo pipefail
 kind=${1:?usage: tests/sanitize.sh address|thread [pytest arguments]}
 shift
@@ -17,8 +19,8 @@ case $kind in
 esac
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=$(command -v "${PYTHON:-python}")
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+folder=${SANITIZED:-$(mktemp -d)}
+test -n "${SANITIZED:-}" || trap 'rm -rf "$folder"' EXIT
 
 cd "$root"
 MEDSEG_FAST_CXXFLAGS="$flags -O1 -g -fno-omit-frame-pointer" MEDSEG_FAST_BUILD_ISA=baseline \
@@ -32,7 +34,9 @@ if [ $# -eq 0 ]; then
       *) set -- "$@" "$root/tests/$file" ;;
     esac
   done
-  set -- "$@" -k "not fork and not multiprocessing and not interrupt and not process" -x
+  kept="not fork and not multiprocessing and not interrupt and not process"
+  test "$kind" = address || kept="thread and $kept"
+  set -- "$@" -k "$kept" -x
 fi
 # The installed copy is found first, by subprocesses of the tests too. Thread sanitizer knows
 # nothing of what Python does between its own locks, but sees those, and every access of ours.
