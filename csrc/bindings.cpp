@@ -269,6 +269,33 @@ void bind_stencil(py::module_& m) {
   m.def("zero_crossings", &msf::zero_crossings, NoGil());
 }
 
+void bind_canny(py::module_& m) {
+  using msf::CannyPlan;
+  using Weights = std::vector<double>;
+  py::class_<CannyPlan>(m, "CannyPlan", py::module_local())
+      .def(py::init([](std::int64_t rows, std::int64_t columns, bool float32, double scale,
+                       Weights down, Weights across, int mode, double cval,
+                       std::array<double, 2> per_step) {
+        return msf::canny_plan(rows, columns, float32,
+                               {scale, std::move(down), std::move(across),
+                                static_cast<msf::BorderMode>(mode), cval, per_step});
+      }))
+      .def(
+          "edges",
+          [](CannyPlan& plan, const msf::Array& image, const std::optional<msf::Array>& mask,
+             double low, double high, const msf::MutableArray& out) {
+            plan.edges(image, mask ? &*mask : nullptr, low, high, out);
+          },
+          NoGil())
+      .def(
+          "magnitude",
+          [](CannyPlan& plan, const msf::Array& image, const std::optional<msf::Array>& mask,
+             const msf::MutableArray& out) {
+            plan.magnitude(image, mask ? &*mask : nullptr, out);
+          },
+          NoGil());
+}
+
 void bind_region(py::module_& m) {
   using msf::Region;
   // Local: the tests import several builds of the core into one process.
@@ -508,6 +535,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_local(m);
   bind_morphology(m);
   bind_stencil(m);
+  bind_canny(m);
   bind_region(m);
   bind_region_growing(m);
   bind_threshold_explorer(m);

@@ -107,8 +107,8 @@ struct BinaryPairs {
   static constexpr bool looks_at_all = false;
 
   // f(run of a, run of b), but not for pixels of row a where that is known.
-  template <bool diagonal, class F>
-  void for_each(const Runs& runs, std::int64_t row_a, std::int64_t row_b, const Known& known,
+  template <bool diagonal, class Rows, class F>
+  void for_each(const Rows& runs, std::int64_t row_a, std::int64_t row_b, const Known& known,
                 F&& f) const {
     const Word *a = runs.inside(row_a), *b = runs.inside(row_b);
     std::int64_t run_a = runs.first(row_a) - 1, run_b = runs.first(row_b) - 1;

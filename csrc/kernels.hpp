@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/boundaries.hpp"
+#include "kernels/canny.hpp"
 #include "kernels/components.hpp"
 #include "kernels/distance.hpp"
 #include "kernels/histogram.hpp"

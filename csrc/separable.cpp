@@ -21,6 +21,7 @@
 #include <cstring>
 #include <optional>
 
+#include "pack.hpp"
 #include "stencil.hpp"
 
 namespace msf {
@@ -37,44 +38,6 @@ constexpr Index short_axis = 64;          // elements of a last axis that is tak
 constexpr Index prefetched = 8;  // lines
 template <class T>
 constexpr Index lanes = line_bytes / sizeof(T);
-
-// 64 bytes in registers of the width that the build has: wider vectors would live in memory.
-#if defined(__AVX512F__)
-constexpr Index register_bytes = 64;
-#elif defined(__AVX__)
-constexpr Index register_bytes = 32;
-#else
-constexpr Index register_bytes = 16;
-#endif
-
-template <class T>
-struct Pack {
-  typedef T Vector __attribute__((vector_size(register_bytes)));
-  static constexpr Index size = 64 / sizeof(T), count = 64 / register_bytes;
-  Vector part[count];
-
-  static Pack load(const T* from) {
-    Pack p;
-    for (Index i = 0; i < count; ++i)
-      std::memcpy(&p.part[i], from + i * (size / count), sizeof(Vector));
-    return p;
-  }
-  void store(T* to) const {
-    for (Index i = 0; i < count; ++i)
-      std::memcpy(to + i * (size / count), &part[i], sizeof(Vector));
-  }
-  static Pack scaled(const Pack& p, T weight) {
-    Pack r;
-    for (Index i = 0; i < count; ++i) r.part[i] = p.part[i] * weight;
-    return r;
-  }
-  // += weight * (after + before), odd: weight * (after - before)
-  template <bool odd>
-  void add_pair(const Pack& before, const Pack& after, T weight) {
-    for (Index i = 0; i < count; ++i)
-      part[i] += (odd ? after.part[i] - before.part[i] : after.part[i] + before.part[i]) * weight;
-  }
-};
 
 template <class T>
 struct Kernel {

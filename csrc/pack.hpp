@@ -1,0 +1,46 @@
+// 64 bytes in registers of the width that the build has: wider vectors would live in memory.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace msf {
+
+#if defined(__AVX512F__)
+inline constexpr std::int64_t register_bytes = 64;
+#elif defined(__AVX__)
+inline constexpr std::int64_t register_bytes = 32;
+#else
+inline constexpr std::int64_t register_bytes = 16;
+#endif
+
+template <class T>
+struct Pack {
+  typedef T Vector __attribute__((vector_size(register_bytes)));
+  static constexpr std::int64_t size = 64 / sizeof(T), count = 64 / register_bytes;
+  Vector part[count];
+
+  static Pack load(const T* from) {
+    Pack p;
+    for (std::int64_t i = 0; i < count; ++i)
+      std::memcpy(&p.part[i], from + i * (size / count), sizeof(Vector));
+    return p;
+  }
+  void store(T* to) const {
+    for (std::int64_t i = 0; i < count; ++i)
+      std::memcpy(to + i * (size / count), &part[i], sizeof(Vector));
+  }
+  static Pack scaled(const Pack& p, T weight) {
+    Pack r;
+    for (std::int64_t i = 0; i < count; ++i) r.part[i] = p.part[i] * weight;
+    return r;
+  }
+  // += weight * (after + before), odd: weight * (after - before)
+  template <bool odd>
+  void add_pair(const Pack& before, const Pack& after, T weight) {
+    for (std::int64_t i = 0; i < count; ++i)
+      part[i] += (odd ? after.part[i] - before.part[i] : after.part[i] + before.part[i]) * weight;
+  }
+};
+
+}  // namespace msf
