@@ -270,6 +270,14 @@ void bind_stencil(py::module_& m) {
 }
 
 void bind_canny(py::module_& m) {
+  m.def(
+      "canny_crossings",
+      [](const msf::Array& smooth, const std::vector<double>& per_mm, double low, double high,
+         const std::optional<msf::Array>& inside, const msf::MutableArray& out) {
+        msf::canny_crossings(smooth, per_mm, low, high, inside ? &*inside : nullptr, out);
+      },
+      NoGil());
+  m.def("canny_magnitude", &msf::canny_magnitude, NoGil());
   using msf::CannyPlan;
   using Weights = std::vector<double>;
   py::class_<CannyPlan>(m, "CannyPlan", py::module_local())
@@ -280,6 +288,7 @@ void bind_canny(py::module_& m) {
                                {scale, std::move(down), std::move(across),
                                 static_cast<msf::BorderMode>(mode), cval, per_step});
       }))
+      .def(py::init(&msf::canny_opencv_plan))
       .def(
           "edges",
           [](CannyPlan& plan, const msf::Array& image, const std::optional<msf::Array>& mask,

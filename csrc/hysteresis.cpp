@@ -3,11 +3,40 @@
 //
 // J. Canny, "A computational approach to edge detection", IEEE Trans. Pattern Anal. Mach. Intell. 8
 // (1986) 679-698, section VIII.
+#include "hysteresis.hpp"
 #include "kernels/hysteresis.hpp"
-#include "components.hpp"
 #include "paint.hpp"
 
 namespace msf {
+
+void keep_strong(const Components& components, const Word* strong, const MutableArray& mask) {
+  const Runs& runs = components.runs();
+  const std::int64_t words = runs.words();
+  std::vector<std::uint8_t> keep(components.count() + 1);
+  components.visit_labels([&](auto&& component_of) {
+    const std::int64_t grain = std::max<std::int64_t>(1, (1 << 18) / (runs.length() + 1));
+    parallel_for(runs.rows(), grain, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        const Word *bits = runs.inside(row), *high = strong + row * words;
+        std::int64_t run = runs.first(row) - 1;
+        Word before = 0;
+        for (std::int64_t w = 0; w < words; ++w) {
+          const Word starts = rises(bits[w], before);
+          // The first strong pixel of a run in this word, and of a stretch of strong pixels.
+          for (Word s = high[w] & (starts | ~(high[w] << 1)); s; s &= s - 1) {
+            const std::int64_t component =
+                component_of(run + std::popcount(starts & (s ^ (s - 1))));
+            std::atomic_ref<std::uint8_t>(keep[component]).store(1, std::memory_order_relaxed);
+          }
+          run += std::popcount(starts);
+          before = bits[w] >> 63;
+        }
+      }
+    });
+    paint<std::uint8_t>(runs, mask.as<std::uint8_t>(), 0, false,
+                        [&](std::int64_t run) { return keep[component_of(run)]; });
+  });
+}
 
 void hysteresis(const Array& image, const Array& bounds, int connectivity,
                 const MutableArray& mask) {
@@ -31,31 +60,7 @@ void hysteresis(const Array& image, const Array& bounds, int connectivity,
     });
     return Components(std::move(runs), grid, connectivity);
   });
-  const Runs& runs = components.runs();
-  std::vector<std::uint8_t> keep(components.count() + 1);
-  components.visit_labels([&](auto&& component_of) {
-    const std::int64_t grain = std::max<std::int64_t>(1, (1 << 18) / (grid.length + 1));
-    parallel_for(grid.rows, grain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        const Word *bits = runs.inside(row), *high = strong.get() + row * words;
-        std::int64_t run = runs.first(row) - 1;
-        Word before = 0;
-        for (std::int64_t w = 0; w < words; ++w) {
-          const Word starts = rises(bits[w], before);
-          // The first strong pixel of a run in this word, and of a stretch of strong pixels.
-          for (Word s = high[w] & (starts | ~(high[w] << 1)); s; s &= s - 1) {
-            const std::int64_t component =
-                component_of(run + std::popcount(starts & (s ^ (s - 1))));
-            std::atomic_ref<std::uint8_t>(keep[component]).store(1, std::memory_order_relaxed);
-          }
-          run += std::popcount(starts);
-          before = bits[w] >> 63;
-        }
-      }
-    });
-    paint<std::uint8_t>(runs, mask.as<std::uint8_t>(), 0, false,
-                        [&](std::int64_t run) { return keep[component_of(run)]; });
-  });
+  keep_strong(components, strong.get(), mask);
 }
 
 }  // namespace msf

@@ -4,7 +4,7 @@ from medseg_fast._config import show_config
 from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
 from medseg_fast.boundaries import find_boundaries, mark_boundaries
-from medseg_fast.canny import canny
+from medseg_fast.canny import CannyPlan, canny
 from medseg_fast.components import (
     clear_border,
     fill_holes,
@@ -86,6 +86,7 @@ from medseg_fast.watershed_hierarchy import (
 from medseg_fast.watershed_immersion import watershed_immersion
 
 __all__ = [
+    "CannyPlan",
     "GridGraph",
     "LeakWarning",
     "ThresholdExplorer",
