@@ -143,11 +143,11 @@ def crossings(
 ) -> None:
     """Canny by ITK's definition, for any rank."""
     sizes = _checks.spacing(op, spacing, image.ndim)
-    smooth = _smooth(op, image, sigma, sizes, mode, cval, mask)
     kept = [k for k, n in enumerate(image.shape) if n != 1]
-    out[...] = False
     if image.size == 0 or not kept:
+        out[...] = False
         return
+    smooth = _smooth(op, image, sigma, sizes, mode, cval, mask)
     # Axes of one pixel have no derivative and connect nothing.
     shape = [image.shape[k] for k in kept]
     per_mm = [1 / sizes[k] for k in kept]

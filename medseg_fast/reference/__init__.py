@@ -2,6 +2,7 @@
 
 from medseg_fast.reference import (
     boundaries,
+    canny,
     components,
     distance,
     edges,
@@ -22,6 +23,7 @@ from medseg_fast.reference import (
 
 __all__ = [
     "boundaries",
+    "canny",
     "components",
     "distance",
     "edges",
