@@ -74,6 +74,11 @@ Word pack_part(const Test& test, std::int64_t begin, std::int64_t count) {
   return bits;
 }
 
+template <class Test>
+Word pack_word(const Test& test, std::int64_t begin, std::int64_t count) {
+  return count == 64 ? pack_word(test, begin) : pack_part(test, begin, count);
+}
+
 // Bits of a row of n pixels. The last word is taken from the row's last 64 pixels and shifted.
 template <class Test>
 void pack_row(const Test& test, std::int64_t n, Word* bits) {

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "local.hpp"
+#include "pack.hpp"
 
 namespace msf {
 namespace {
@@ -26,49 +27,48 @@ constexpr Index lanes = 32;
 constexpr Index longest_strip = 512;        // positions; their numbers stay in the L2 cache
 constexpr Index scratch_bytes = 512 << 10;  // of an L2 cache of 1 MB or more
 
-using Vector = double __attribute__((vector_size(64)));
-constexpr int vectors = lanes * sizeof(double) / sizeof(Vector);
-
-struct alignas(sizeof(Vector)) Line {  // one position of a strip
+struct alignas(64) Line {  // one position of a strip
   double lane[lanes];
 };
-// What a strip is read by.
-using Loose = double __attribute__((vector_size(64), aligned(8), may_alias));
 
 // out[i] = sum over t of weight[|t|] * in[i + radius + t], for n positions. Two positions at a time
 // share their loads: what is before the one at distance t is before the other at t + 1.
-void filter(const Line* __restrict in, const std::vector<double>& weight, Index n,
-            Line* __restrict out) {
-  const Index radius = static_cast<Index>(weight.size()) - 1;
-  Index i = 0;
-  for (; i + 1 < n; i += 2)
-    for (int v = 0; v < vectors; ++v) {
-      const Loose* const centre = reinterpret_cast<const Loose*>(in + i + radius) + v;
-      Vector sum = centre[0] * weight[0], next = centre[vectors] * weight[0];
-      Vector before = centre[-radius * vectors], after = centre[(radius + 1) * vectors];
+void filter(const Line* in, const std::vector<double>& weights, Index n, Line* out) {
+  using P = Pack<double>;
+  const Index radius = static_cast<Index>(weights.size()) - 1;
+  const double* const weight = weights.data();
+  for (Index v = 0; v < lanes; v += P::size) {
+    Index i = 0;
+    for (; i + 1 < n; i += 2) {
+      const double* const centre = in[i + radius].lane + v;
+      P sum = P::scaled(P::load(centre), weight[0]);
+      P next = P::scaled(P::load(centre + lanes), weight[0]);
+      P before = P::load(centre - radius * lanes), after = P::load(centre + (radius + 1) * lanes);
       for (Index t = radius; t > 0; --t) {
-        const Vector next_before = centre[(1 - t) * vectors], sum_after = centre[t * vectors];
-        sum += (before + sum_after) * weight[t];
-        next += (next_before + after) * weight[t];
+        const P next_before = P::load(centre + (1 - t) * lanes);
+        const P sum_after = P::load(centre + t * lanes);
+        sum.add_pair<false>(before, sum_after, weight[t]);
+        next.add_pair<false>(next_before, after, weight[t]);
         before = next_before;
         after = sum_after;
       }
-      std::memcpy(out[i].lane + v * 8, &sum, sizeof sum);
-      std::memcpy(out[i + 1].lane + v * 8, &next, sizeof next);
+      sum.store(out[i].lane + v);
+      next.store(out[i + 1].lane + v);
     }
-  for (; i < n; ++i)
-    for (int v = 0; v < vectors; ++v) {
-      const Loose* const centre = reinterpret_cast<const Loose*>(in + i + radius) + v;
-      Vector sum = centre[0] * weight[0];
+    if (i < n) {
+      const double* const centre = in[i + radius].lane + v;
+      P sum = P::scaled(P::load(centre), weight[0]);
       for (Index t = radius; t > 0; --t)
-        sum += (centre[-t * vectors] + centre[t * vectors]) * weight[t];
-      std::memcpy(out[i].lane + v * 8, &sum, sizeof sum);
+        sum.add_pair<false>(P::load(centre - t * lanes), P::load(centre + t * lanes), weight[t]);
+      sum.store(out[i].lane + v);
     }
+  }
 }
 
 // turned[c][r] = block[r][c] for 8 x 8 numbers; rows are `pitch` and `to_pitch` apart.
 template <class S>
 void transpose(const S* block, Index pitch, double* turned, Index to_pitch) {
+  using Vector = double __attribute__((vector_size(64)));
   Vector a[8], b[8];
   for (int r = 0; r < 8; ++r) {
     S row[8];

@@ -23,6 +23,7 @@
 #include <limits>
 
 #include "local.hpp"
+#include "pack.hpp"
 
 namespace msf {
 namespace {
@@ -49,28 +50,34 @@ void prefix_sums(Acc* row, Index n) {
   for (Index j = 1; j < n; ++j) row[j] += row[j - 1];
 }
 
-// The same for the most frequent type, 16 sums at a time: a chain of single additions would take a
-// third of the time of the whole operation.
+// The sums that one register holds.
+constexpr int per_register = register_bytes / sizeof(std::int32_t);
+using Register = std::int32_t __attribute__((vector_size(register_bytes)));
+
+// v moved up by `step` lanes, with 0 below; for step >= per_register the highest lane everywhere.
+template <int step>
+Register moved_up(Register v) {
+  Register from;
+  for (int i = 0; i < per_register; ++i)
+    from[i] = step >= per_register ? 2 * per_register - 1 : i < step ? 0 : per_register + i - step;
+  return __builtin_shuffle(Register{}, v, from);
+}
+
+// The same for the most frequent type, a register at a time: a chain of single additions would take
+// a third of the time of the whole operation.
 template <>
 void prefix_sums(std::int32_t* row, Index n) {
-  using Sixteen = std::int32_t __attribute__((vector_size(64)));
-  Sixteen before{};
+  Register before{};
   Index j = 0;
-  for (; j + 16 <= n; j += 16) {
-    Sixteen v;
-    const Sixteen none{};
+  for (; j + per_register <= n; j += per_register) {
+    Register v;
     std::memcpy(&v, row + j, sizeof v);
-    // Indices from 16 on are elements of v: shifts by 1, 2, 4 and 8 elements.
-    v += __builtin_shufflevector(none, v, 0, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29,
-                                 30);
-    v += __builtin_shufflevector(none, v, 0, 1, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
-                                 29);
-    v += __builtin_shufflevector(none, v, 0, 1, 2, 3, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26,
-                                 27);
-    v += __builtin_shufflevector(none, v, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+    v += moved_up<1>(v);
+    v += moved_up<2>(v);
+    if constexpr (per_register > 4) v += moved_up<4>(v);
+    if constexpr (per_register > 8) v += moved_up<8>(v);
     v += before;
-    before = __builtin_shufflevector(v, v, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15,
-                                     15, 15);
+    before = moved_up<per_register>(v);
     std::memcpy(row + j, &v, sizeof v);
   }
   for (j = std::max<Index>(j, 1); j < n; ++j) row[j] += row[j - 1];
