@@ -28,75 +28,38 @@
 // to 40 ns for each voxel let in. Two threads would gain little or nothing; for many it is open.
 #include "kernels/watershed.hpp"
 #include "watershed_flood.hpp"
+#include "watershed_queue.hpp"
 
 namespace msf {
 namespace {
 
-// Any footprint, with or without lines.
+template <class Key, class Index>
+using QueueFor =
+    std::conditional_t<sizeof(Key) <= 2, LevelQueue<Key, Index>, RangeQueue<Key, Index>>;
+
 template <class Queue, class Key, class Index>
-void flood(Flooding<Key>& f) {
-  const std::int64_t n = f.image.size();
-  Queue queue(f.keys, n);
-  const auto start = [&](std::int64_t v) { queue.start(f.keys[v], static_cast<Index>(v)); };
-  const auto start_where_it_matters = [&](std::int64_t v) {
-    const std::uint64_t label = f.labels[v];
-    bool matters = false;
-    const auto first = [&](std::int64_t) { return !(matters = true); };
-    const auto other = [&](std::int64_t w) { return !(matters = f.labels[w] != label); };
-    f.footprint.each_set(f.free.words(), v, f.edge[v], first);
-    if (!matters) f.footprint.each_set(f.markers.words(), v, f.edge[v], other);
-    if (matters) start(v);
-  };
-  if (f.lines)
-    for_each_marker(f.markers, n, start_where_it_matters);
-  else
-    for_each_front_marker(f.footprint, f.free, f.markers, n, start);
-  Ticker tick;
-  queue.run([&](Index v, Index ahead) {
-    tick();
-    prefetch(f.labels.address(ahead));
-    for (const Footprint::Block& block : f.footprint.blocks()) {
-      for (int i = 0; i < block.singles + block.rows; ++i) {
-        const std::int64_t near = static_cast<std::int64_t>(ahead) + block.cells[i].offset;
-        prefetch(f.keys.address(near));
-        prefetch_to_write(f.labels.address(near));
-      }
-    }
-    const std::uint64_t label = f.labels[v];
-    const bool edge = f.edge[v];
-    if (f.lines) {
-      bool meets = false;
-      f.footprint.each_set(f.markers.words(), v, edge, [&](std::int64_t w) {
-        meets = f.labels[w] != label;
-        return !meets;
-      });
-      if (!meets)
-        f.markers.set(v);
-      else if (f.markers[v])
-        f.markers.clear(v);
-      else
-        f.labels.set(v, 0);
-    }
-    f.footprint.each_set(f.free.words(), v, edge, [&](std::int64_t w) {
-      f.free.clear(w);
-      f.labels.set(w, label);
-      queue.push(f.keys[w], static_cast<Index>(w));
-      return true;
-    });
-  });
+void flood(Flooding& f, const PixelKeys<Key>& keys, std::int64_t n) {
+  Queue queue(keys, n);
+  const auto start = [&](std::int64_t v) { queue.start(keys[v], static_cast<Index>(v)); };
+  for_each_front_marker(f.footprint, f.free, f.markers, f.lines ? &f.labels : nullptr, n, start);
+  Step<Index> step(f);
+  Ticker tick(1 << 8);
+  queue.run(
+      step.most,
+      [&](const Index* leaving, std::int64_t count) {
+        tick();
+        step(leaving, count, [&](std::int64_t w) { queue.push(keys[w], static_cast<Index>(w)); });
+      },
+      [&](std::int64_t v) { f.prefetch_around(v); });
 }
 
-template <class Key, class Index>
-using QueueFor = std::conditional_t<sizeof(Key) <= 2, LevelQueue<Key, Index>, KeyQueue<Key, Index>>;
-
 template <class Key>
-void flood(Flooding<Key>& f, bool wide) {
+void flood(Flooding& f, const PixelKeys<Key>& keys, std::int64_t n, bool wide) {
   using Narrow = QueueFor<Key, std::uint32_t>;
-  if (wide || !Narrow::fits(f.image.size()))
-    return flood<QueueFor<Key, std::int64_t>, Key, std::int64_t>(f);
-  if constexpr (sizeof(Key) <= 2)
-    if (flood_levels(f)) return;
-  flood<Narrow, Key, std::uint32_t>(f);
+  if (wide || !Narrow::fits(n))
+    flood<QueueFor<Key, std::int64_t>, Key, std::int64_t>(f, keys, n);
+  else
+    flood<Narrow, Key, std::uint32_t>(f, keys, n);
 }
 
 }  // namespace
@@ -108,10 +71,8 @@ void watershed(const Array& image, const std::optional<Array>& mask, const Steps
   const Footprint footprint(image, steps);
   Bitmap free(n, footprint.reach()), markers(n, footprint.reach());
   set_up(image, mask, labels, free, markers);
-  const auto run = [&]<class Key>(Key) {
-    Flooding<Key> flooding(image, footprint, free, markers, labels, lines);
-    flood(flooding, wide);
-  };
+  Flooding flooding(image, footprint, free, markers, labels, lines);
+  const auto run = [&]<class Key>(Key) { flood(flooding, PixelKeys<Key>(image), n, wide); };
   switch (item_size(image.dtype)) {
     case 1:
       return run(std::uint8_t{});

@@ -12,6 +12,7 @@
 #include "footprint.hpp"
 #include "order_key.hpp"
 #include "parallel.hpp"
+#include "zeroed.hpp"
 
 namespace msf {
 
@@ -49,7 +50,35 @@ class Labels {
         as<std::uint64_t>()[v] = label;
     }
   }
+  // f(data) with a pointer to unsigned integers of the labels' width.
+  template <class F>
+  decltype(auto) visit(F&& f) const {
+    switch (shift_) {
+      case 0:
+        return f(data_);
+      case 1:
+        return f(as<std::uint16_t>());
+      case 2:
+        return f(as<std::uint32_t>());
+      default:
+        return f(as<std::uint64_t>());
+    }
+  }
   const void* address(std::int64_t v) const { return data_ + (v << shift_); }
+
+  // Bit k tells whether the labels of begin + k and begin + k + offset differ, k < 64; what lies
+  // outside the `pixels` does not count.
+  Word differ(std::int64_t begin, std::int64_t offset, std::int64_t pixels) const {
+    const std::int64_t first = std::clamp<std::int64_t>(-(begin + offset), 0, word_bits);
+    const std::int64_t last = std::clamp<std::int64_t>(
+        pixels - begin - std::max<std::int64_t>(offset, 0), first, word_bits);
+    std::uint8_t bytes[word_bits] = {};
+    visit([&]<class T>(const T* label) {
+      const T *const a = label + begin, *const b = a + offset;
+      for (std::int64_t k = first; k < last; ++k) bytes[k] = a[k] != b[k];
+    });
+    return nonzero_bits(bytes);
+  }
 
  private:
   template <class T>
@@ -95,8 +124,8 @@ class PixelKeys {
 class Bitmap {
  public:
   Bitmap(std::int64_t voxels, std::int64_t margin)
-      : memory_(new Word[words_for(voxels) + 2 * (words_for(margin) + 1)]()),
-        words_(memory_.get() + words_for(margin) + 1) {}
+      : memory_(sizeof(Word) * (words_for(voxels) + 2 * (words_for(margin) + 1))),
+        words_(reinterpret_cast<Word*>(memory_.data()) + words_for(margin) + 1) {}
   bool operator[](std::int64_t v) const { return words_[v >> 6] >> (v & 63) & 1; }
   void set(std::int64_t v) { words_[v >> 6] |= Word{1} << (v & 63); }
   void clear(std::int64_t v) { words_[v >> 6] &= ~(Word{1} << (v & 63)); }
@@ -104,7 +133,7 @@ class Bitmap {
   const Word* words() const { return words_; }
 
  private:
-  std::unique_ptr<Word[]> memory_;
+  Zeroed memory_;
   Word* words_;
 };
 
@@ -113,36 +142,32 @@ class Bitmap {
 void set_up(const Array& image, const std::optional<Array>& mask, const MutableArray& labels,
             Bitmap& free, Bitmap& markers);
 
-// f(v) in raster order.
-template <class F>
-void for_each_marker(const Bitmap& markers, std::int64_t pixels, F&& f) {
-  Ticker tick(1 << 10);
-  for (std::int64_t i = 0; i < words_for(pixels); ++i) {
-    tick();
-    for (Word word = markers.words()[i]; word; word &= word - 1)
-      f(i * word_bits + std::countr_zero(word));
-  }
-}
-
-// f(v) in raster order for the markers next to a free voxel; some others may come too, because a
-// step that leaves the image along a row enters the next row here.
+// f(v) in raster order for the markers next to a free voxel and, if `labels` are given, for those
+// next to a marker of another label. Some others may come too, because a step that leaves the image
+// along a row enters the next row here.
 template <class F>
 void for_each_front_marker(const Footprint& footprint, const Bitmap& free, const Bitmap& markers,
-                           std::int64_t pixels, F&& f) {
+                           const Labels* labels, std::int64_t pixels, F&& f) {
   const std::int64_t words = words_for(pixels);
   Ticker tick(1 << 10);
+  const auto run_of = [](const Bitmap& bits, std::int64_t first) {
+    const std::int64_t shift = first & 63;
+    const Word* const word = bits.words() + (first >> 6);
+    return word[0] >> shift | word[1] << 1 << (63 - shift);
+  };
   for (std::int64_t i = 0; i < words; ++i) {
     tick();
+    const std::int64_t begin = i * word_bits;
     const Word marked = markers.words()[i];
     if (!marked) continue;
     Word near = 0;
-    for (std::int64_t n = 0; n < footprint.count() && (marked & ~near); ++n) {
-      const std::int64_t first = i * word_bits + footprint.offset(n), shift = first & 63;
-      const Word* const word = free.words() + (first >> 6);
-      near |= word[0] >> shift | word[1] << 1 << (63 - shift);
+    for (std::int64_t n = 0; n < footprint.count() && (marked & ~near); ++n)
+      near |= run_of(free, begin + footprint.offset(n));
+    for (std::int64_t n = 0; labels && n < footprint.count() && (marked & ~near); ++n) {
+      const Word both = marked & run_of(markers, begin + footprint.offset(n));
+      if (both & ~near) near |= both & labels->differ(begin, footprint.offset(n), pixels);
     }
-    for (Word front = marked & near; front; front &= front - 1)
-      f(i * word_bits + std::countr_zero(front));
+    for (Word front = marked & near; front; front &= front - 1) f(begin + std::countr_zero(front));
   }
 }
 

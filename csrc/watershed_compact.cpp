@@ -31,7 +31,7 @@ void watershed_compact(const Array& image, const std::optional<Array>& mask, con
   Labels labels(marked);
   BucketQueue<std::uint64_t, Entry> above(0);
   std::vector<Entry> level;  // those of the current cost, in order of entry
-  for_each_front_marker(footprint, free, markers, n, [&](std::int64_t v) {
+  for_each_front_marker(footprint, free, markers, nullptr, n, [&](std::int64_t v) {
     const std::uint64_t key = order_key(value(v));
     if (key == 0)
       level.push_back({v, v});

@@ -1,44 +1,76 @@
-// What a flooding works on, for its generic and its specialised loops.
+// What a flooding works on, and the step that it repeats: voxels leave the queue and let their free
+// neighbours in.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "watershed.hpp"
-#include "watershed_queue.hpp"
 
 namespace msf {
 
 inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
 inline void prefetch_to_write(const void* p) { __builtin_prefetch(p, 1, 3); }
 
-template <class Key>
 struct Flooding {
-  const Array& image;
   const Footprint& footprint;
-  Bitmap &free, &markers, edge;
-  PixelKeys<Key> keys;
+  Bitmap &free, &markers;  // with lines, `markers` gains the voxels that have left with their label
+  Bitmap edge;
   Labels labels;
+  const std::uint8_t* values;
+  std::int64_t value_bytes;
   bool lines;
 
   Flooding(const Array& image, const Footprint& footprint, Bitmap& free, Bitmap& markers,
            const MutableArray& labels, bool lines)
-      : image(image),
-        footprint(footprint),
+      : footprint(footprint),
         free(free),
         markers(markers),
         edge(image.size(), 0),
-        keys(image),
         labels(labels),
+        values(image.as<std::uint8_t>()),
+        value_bytes(item_size(image.dtype)),
         lines(lines) {
     footprint.mark_edge(edge.words());
   }
+
+  const void* value(std::int64_t v) const { return values + v * value_bytes; }
+
+  // Reads ahead what it takes to let the neighbours of v in.
+  void prefetch_around(std::int64_t v) const {
+    prefetch(labels.address(v));
+    for (const Footprint::Block& block : footprint.blocks()) {
+      for (int i = 0; i < block.singles + block.rows; ++i) {
+        const std::int64_t near = v + block.cells[i].offset;
+        prefetch(value(near));
+        prefetch_to_write(labels.address(near));
+      }
+    }
+  }
 };
 
-// Floods without lines by keys of 8 or 16 bits, for the usual footprints (4, 6 and 26 neighbours);
-// false if the footprint is another one or the image too large for 32-bit indices.
-template <class Key>
-bool flood_levels(Flooding<Key>& f);
-extern template bool flood_levels(Flooding<std::uint8_t>&);
-extern template bool flood_levels(Flooding<std::uint16_t>&);
+// Voxels that leave together, because nothing that they let in goes before the last of them.
+template <class Index>
+class Step {
+ public:
+  static constexpr std::int64_t most = 64;
+
+  explicit Step(Flooding& flooding);
+
+  // f(w) for every voxel that the `count` <= most voxels let in, in order. They have their labels.
+  template <class F>
+  void operator()(const Index* leaving, std::int64_t count, F&& f) {
+    const std::int64_t entered = claim_(flooding_, leaving, count, entering_.get(), by_.get());
+    for (std::int64_t i = 0; i < entered; ++i) f(static_cast<std::int64_t>(entering_[i]));
+  }
+
+ private:
+  using Claim = std::int64_t (*)(Flooding&, const Index*, std::int64_t, Index* entering, Index* by);
+  Flooding& flooding_;
+  Claim claim_;
+  std::unique_ptr<Index[]> entering_, by_;  // those let in, and by whom
+};
+extern template class Step<std::uint32_t>;
+extern template class Step<std::int64_t>;
 
 }  // namespace msf

@@ -1,51 +1,51 @@
-// The queues of a flooding: voxels by (key, time of entry), where a key is never below the current
-// one, because a voxel's key is at least that of the voxel that pushed it.
+// The queues of a flooding: voxels by (key, time of entry), where a key counts as at least the
+// current one, because a voxel's key is at least that of the voxel that pushed it.
 //
-// Whatever is pushed at or below the current level joins one first-in first-out ring, so only what
-// lies above it needs a place by key. A voxel enters at most once.
+// Whatever is pushed at or below the current level joins one first-in first-out line, so only what
+// lies above it needs a place by key. A voxel enters at most once, so there can be room for each in
+// an array cut by a histogram.
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <vector>
 
-#include "bucket_queue.hpp"
 #include "parallel.hpp"
 #include "watershed.hpp"
+#include "zeroed.hpp"
 
 namespace msf {
 
-inline constexpr std::int64_t look_ahead = 8;  // voxels in a queue whose neighbours are prefetched
-
-template <class Index>
-class Ring {
- public:
-  bool empty() const { return first_ == last_; }
-  void push(Index v) {
-    if (last_ - first_ == size_) grow();
-    items_[last_++ & (size_ - 1)] = v;
+// Where the voxels of each of `bins` consecutive ranges of values begin, if all lie in order.
+template <class Index, class Bin>
+std::vector<Index> bin_begins(std::int64_t voxels, std::int64_t bins, const Bin& bin) {
+  const Slabs slabs(voxels, 4 * bins);
+  std::vector<std::vector<Index>> counts(slabs.count);
+  slabs.run([&](std::int64_t slab, std::int64_t begin, std::int64_t end) {
+    counts[slab].assign(bins, 0);
+    Index* const count = counts[slab].data();
+    for (std::int64_t v = begin; v < end;) {
+      poll();
+      for (const std::int64_t stop = std::min(end, v + (1 << 20)); v < stop; ++v) ++count[bin(v)];
+    }
+  });
+  std::vector<Index> begins(bins + 1);
+  Index next = 0;
+  for (std::int64_t b = 0; b < bins; ++b) {
+    begins[b] = next;
+    for (const auto& count : counts) next += count[b];
   }
-  Index pop() { return items_[first_++ & (size_ - 1)]; }
-  // The voxel that comes `look_ahead` after the next; the last one if there are fewer.
-  Index ahead() const { return items_[std::min(first_ + look_ahead, last_ - 1) & (size_ - 1)]; }
+  begins[bins] = next;
+  return begins;
+}
 
- private:
-  void grow() {
-    const std::int64_t larger = std::max<std::int64_t>(2 * size_, 1024);
-    std::unique_ptr<Index[]> items(new Index[larger]);
-    for (std::int64_t i = first_; i < last_; ++i) items[i & (larger - 1)] = items_[i & (size_ - 1)];
-    items_ = std::move(items);
-    size_ = larger;
-  }
-  std::unique_ptr<Index[]> items_;
-  std::int64_t first_ = 0, last_ = 0, size_ = 0;
-};
-
-// 8 and 16 bits: an array with room for each level's voxels, as many as have that value, and for
-// the current level's. What waits above the current level has that level's own value, so it fits.
-// Room for 2 voxels each, but only what is used is ever touched: 4 bytes for each voxel.
+// 8 and 16 bits: room for each level's voxels, and as much again for the current level's. What
+// waits above the current level has that level's own value, so it fits. Only what is used is ever
+// touched: 4 bytes for each voxel that enters.
 template <class Key, class Index>
 class LevelQueue {
   static constexpr std::int64_t levels = std::int64_t{1} << 8 * sizeof(Key);
@@ -56,83 +56,189 @@ class LevelQueue {
   }
 
   LevelQueue(const PixelKeys<Key>& keys, std::int64_t voxels)
-      : voxels_(static_cast<Index>(voxels)), items_(new Index[2 * voxels]), ends_(levels) {
-    const Slabs slabs(voxels, 4 * levels);
-    std::vector<std::vector<Index>> counts(slabs.count);
-    slabs.run([&](std::int64_t slab, std::int64_t begin, std::int64_t end) {
-      counts[slab].assign(levels, 0);
-      Index* const count = counts[slab].data();
-      for (std::int64_t v = begin; v < end;) {
-        poll();
-        for (const std::int64_t stop = std::min(end, v + (1 << 20)); v < stop; ++v)
-          ++count[keys[v]];
-      }
-    });
-    Index next = 0;
-    for (std::int64_t level = 0; level < levels; ++level) {
-      ends_[level] = next;
-      for (const auto& count : counts) next += count[level];
-    }
-    begins_ = ends_;
-  }
+      : voxels_(static_cast<Index>(voxels)),
+        memory_(2 * voxels * sizeof(Index)),
+        items_(reinterpret_cast<Index*>(memory_.data())),
+        begins_(bin_begins<Index>(voxels, levels, [&](std::int64_t v) { return keys[v]; })),
+        ends_(begins_) {}
 
   // For markers, before run().
   void start(Key key, Index v) { items_[ends_[key]++] = v; }
 
   void push(Key key, Index v) { items_[ends_[std::max(key, current_)]++] = v; }
 
-  // visit(v, ahead) for every voxel in order; `ahead` is likely to come soon.
-  template <class F>
-  void run(F&& visit) {
+  // leave(voxels, count, fetch) for all voxels in order, at most `most` at once, which may push;
+  // fetch(f) calls f(v) for voxels that come soon.
+  template <class F, class G>
+  void run(std::int64_t most, F&& leave, G&&) {
     for (std::int64_t level = 0; level < levels; ++level) {
-      const std::int64_t begin = begins_[level], end = ends_[level];
+      const Index begin = begins_[level], end = ends_[level];
       if (begin == end) continue;
       current_ = static_cast<Key>(level);
       ends_[level] = voxels_;  // from now on
-      for (std::int64_t i = begin; i < end; ++i)
-        visit(items_[i], items_[std::min(i + look_ahead, end - 1)]);
-      for (std::int64_t i = voxels_; i < ends_[level]; ++i)
-        visit(items_[i], items_[std::min<std::int64_t>(i + look_ahead, ends_[level] - 1)]);
+      const auto run = [&](Index first, const Index& last) {
+        while (first < last) {
+          const std::int64_t count = std::min<std::int64_t>(most, last - first);
+          leave(items_ + first, count);
+          first += static_cast<Index>(count);
+        }
+      };
+      run(begin, end);
+      run(voxels_, ends_[level]);
     }
   }
 
  private:
   Key current_ = 0;
   Index voxels_;
-  std::unique_ptr<Index[]> items_;
+  Zeroed memory_;
+  Index* items_;
   std::vector<Index> begins_, ends_;  // of what waits in each level
 };
 
-// 32 and 64 bits: what waits above the current level lies in multi-level buckets.
+// 32 and 64 bits: room for the voxels of each of 65536 ranges of keys. What waits in a range is
+// sorted when the flood gets there; what enters that range later goes to a heap beside it.
 template <class Key, class Index>
-class KeyQueue {
+class RangeQueue {
  public:
   static bool fits(std::int64_t voxels) { return voxels < std::numeric_limits<Index>::max(); }
 
-  KeyQueue(const PixelKeys<Key>&, std::int64_t) : above_(0) {}
-
-  void start(Key key, Index v) { push(key, v); }
-
-  void push(Key key, Index v) {
-    if (key <= above_.current())
-      ring_.push(v);
-    else
-      above_.push(key, v);
+  RangeQueue(const PixelKeys<Key>& keys, std::int64_t voxels)
+      : memory_(voxels * sizeof(Item)), waiting_(reinterpret_cast<Item*>(memory_.data())) {
+    const Slabs slabs(voxels, 1 << 16);
+    std::vector<Key> least(slabs.count), most(slabs.count);
+    slabs.run([&](std::int64_t slab, std::int64_t begin, std::int64_t end) {
+      Key low = keys[begin], high = low;
+      Ticker tick(1 << 20);
+      for (std::int64_t v = begin; v < end; ++v) {
+        tick();
+        const Key key = keys[v];
+        low = std::min(low, key);
+        high = std::max(high, key);
+      }
+      least[slab] = low;
+      most[slab] = high;
+    });
+    least_ = *std::min_element(least.begin(), least.end());
+    const Key range = *std::max_element(most.begin(), most.end()) - least_;
+    shift_ = std::max(0, static_cast<int>(std::bit_width(range)) - bin_bits);
+    bins_ = static_cast<std::int64_t>(range >> shift_) + 1;
+    begins_ = bin_begins<Index>(voxels, bins_, [&](std::int64_t v) { return bin_of(keys[v]); });
+    ends_ = begins_;
   }
 
-  template <class F>
-  void run(F&& visit) {
-    do {
-      while (!ring_.empty()) {
-        const Index ahead = ring_.ahead();
-        visit(ring_.pop(), ahead);
+  // For markers, before run().
+  void start(Key key, Index v) { waiting_[ends_[bin_of(key)]++] = {key, v}; }
+
+  void push(Key key, Index v) {
+    if (key <= current_)
+      level_.push_back(v);
+    else if (const std::int64_t bin = bin_of(key); bin != bin_)
+      waiting_[ends_[bin]++] = {key, v};
+    else
+      push_heap(key, v);
+  }
+
+  // As of LevelQueue.
+  template <class F, class G>
+  void run(std::int64_t most, F&& leave, G&& fetch) {
+    for (bin_ = 0; bin_ < bins_; ++bin_) {
+      Item* next = waiting_ + begins_[bin_];
+      Item* const end = waiting_ + ends_[bin_];
+      sort(next, end);
+      for (const Item* item = next; item < std::min(end, next + look_ahead); ++item) fetch(item->v);
+      while (next < end || !late_.empty()) {
+        current_ = late_.empty() || (next < end && next->key <= late_.front().key)
+                       ? next->key
+                       : late_.front().key;
+        level_.clear();
+        for (; next < end && next->key == current_; ++next) {
+          level_.push_back(next->v);
+          if (end - next > look_ahead) fetch(next[look_ahead].v);
+        }
+        while (!late_.empty() && late_.front().key == current_) {
+          level_.push_back(late_.front().v);
+          std::pop_heap(late_.begin(), late_.end(), later);
+          late_.pop_back();
+        }
+        Index leaving[64];
+        for (std::size_t first = 0; first < level_.size();) {
+          const std::size_t count = std::min<std::size_t>(most, level_.size() - first);
+          std::copy_n(level_.data() + first, count, leaving);  // pushing may move the vector
+          leave(leaving, static_cast<std::int64_t>(count));
+          first += count;
+        }
       }
-    } while (above_.advance([&](Index v) { ring_.push(v); }));
+    }
   }
 
  private:
-  BucketQueue<Key, Index> above_;
-  Ring<Index> ring_;
+  static constexpr int bin_bits = 16, look_ahead = 8;
+  struct Item {
+    Key key;
+    Index v;
+  };
+  struct Late {
+    Key key;
+    Index v;
+    std::uint64_t entry;
+  };
+  static bool later(const Late& a, const Late& b) {
+    return a.key != b.key ? a.key > b.key : a.entry > b.entry;
+  }
+
+  std::int64_t bin_of(Key key) const { return static_cast<std::int64_t>((key - least_) >> shift_); }
+
+  void push_heap(Key key, Index v) {
+    late_.push_back({key, v, entries_++});
+    std::push_heap(late_.begin(), late_.end(), later);
+  }
+
+  // By key, stable; keys of one bin differ in the lowest shift_ bits at most.
+  void sort(Item* first, Item* last) {
+    const auto less = [](const Item& a, const Item& b) { return a.key < b.key; };
+    const std::int64_t count = last - first;
+    if (count < 2 || std::is_sorted(first, last, less)) return;
+    if (count < 64) {
+      for (Item* at = first + 1; at < last; ++at) {
+        const Item item = *at;
+        Item* to = at;
+        for (; to > first && item.key < to[-1].key; --to) *to = to[-1];
+        *to = item;
+      }
+      return;
+    }
+    if (static_cast<std::int64_t>(spare_.size()) < count) spare_.resize(count);
+    Item *from = first, *to = spare_.data();
+    Ticker tick(1 << 18);
+    for (int low = 0; low < shift_; low += 8) {
+      const auto digit = [&](const Item& item) { return ((item.key - least_) >> low) & 0xff; };
+      std::int64_t place[256] = {};
+      for (std::int64_t i = 0; i < count; ++i) {
+        tick();
+        ++place[digit(from[i])];
+      }
+      std::int64_t next = 0;
+      for (std::int64_t& p : place) next += std::exchange(p, next);
+      for (std::int64_t i = 0; i < count; ++i) {
+        tick();
+        to[place[digit(from[i])]++] = from[i];
+      }
+      std::swap(from, to);
+    }
+    if (from != first) std::copy_n(from, count, first);
+  }
+
+  Key least_ = 0, current_ = 0;
+  int shift_ = 0;
+  std::int64_t bins_ = 0, bin_ = -1;
+  std::uint64_t entries_ = 0;
+  Zeroed memory_;
+  Item* waiting_;
+  std::vector<Index> begins_, ends_;
+  std::vector<Item> spare_;
+  std::vector<Late> late_;
+  std::vector<Index> level_;  // those of the current key, in order of entry
 };
 
 }  // namespace msf

@@ -1,0 +1,138 @@
+// The watershed's hot loop; watershed.cpp says how the flooding works.
+//
+// What the voxels of a step let in is found first, from the bitmap alone; then their labels and
+// values are fetched, many at once, and only those.
+#include "watershed_flood.hpp"
+
+namespace msf {
+namespace {
+
+// Labels those let in as the voxels that let them in.
+template <class Index>
+void hand_on(Flooding& f, const Index* entering, const Index* by, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    prefetch_to_write(f.labels.address(entering[i]));
+    prefetch(f.value(entering[i]));
+  }
+  f.labels.visit([&](auto* labels) {
+    for (std::int64_t i = 0; i < count; ++i) labels[entering[i]] = labels[by[i]];
+  });
+}
+
+// Footprints whose cells are known when compiling.
+template <class Index, int singles, int rows>
+std::int64_t claim_known(Flooding& f, const Index* leaving, std::int64_t leaves, Index* entering,
+                         Index* by) {
+  const Footprint::Block& block = f.footprint.blocks()[0];
+  Word* const free = f.free.words();
+  const Word* const edge = f.edge.words();
+  std::int64_t count = 0;
+  for (std::int64_t i = 0; i < leaves; ++i) {
+    const std::int64_t v = leaving[i];
+    Word found = block.gather<singles, rows>(free, v);
+    if (edge[v >> 6] >> (v & 63) & 1) [[unlikely]]
+      found &= f.footprint.inside(0, v);
+
+    for (; found; found &= found - 1) {
+      const std::int64_t w = v + block.offsets[std::countr_zero(found)];
+      free[w >> 6] &= ~(Word{1} << (w & 63));
+      entering[count] = static_cast<Index>(w);
+      by[count++] = static_cast<Index>(v);
+    }
+  }
+  hand_on(f, entering, by, count);
+  return count;
+}
+
+template <class Index>
+std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index* entering,
+                   Index* by) {
+  std::int64_t count = 0;
+  for (std::int64_t i = 0; i < leaves; ++i) {
+    const std::int64_t v = leaving[i];
+    f.footprint.each_set(f.free.words(), v, f.edge[v], [&](std::int64_t w) {
+      f.free.clear(w);
+      entering[count] = static_cast<Index>(w);
+      by[count++] = static_cast<Index>(v);
+      return true;
+    });
+  }
+  hand_on(f, entering, by, count);
+  return count;
+}
+
+// With lines; singles, rows: see claim_known, -1 for any footprint.
+template <class Index, int singles, int rows>
+std::int64_t claim_with_lines(Flooding& f, const Index* leaving, std::int64_t leaves,
+                              Index* entering, Index*) {
+  constexpr bool known = singles >= 0;
+  constexpr std::int64_t ahead = 4;
+  const Footprint::Block& block = f.footprint.blocks()[0];
+  std::int64_t count = 0;
+  f.labels.visit([&]<class T>(T* labels) {
+    for (std::int64_t i = 0; i < leaves; ++i) {
+      if (i + ahead < leaves) f.prefetch_around(leaving[i + ahead]);
+      const std::int64_t v = leaving[i];
+      const T label = labels[v];
+      const bool edge = f.edge[v];
+      bool meets = false;
+      if (known && !edge) {
+        Word left = block.gather<singles, rows>(f.markers.words(), v);
+        for (; left && !meets; left &= left - 1)
+          meets = labels[v + block.offsets[std::countr_zero(left)]] != label;
+      } else {
+        f.footprint.each_set(f.markers.words(), v, edge, [&](std::int64_t w) {
+          meets = labels[w] != label;
+          return !meets;
+        });
+      }
+      if (!meets)
+        f.markers.set(v);
+      else if (f.markers[v])
+        f.markers.clear(v);
+      else
+        labels[v] = 0;
+      const auto take = [&](std::int64_t w) {
+        f.free.clear(w);
+        labels[w] = label;
+        entering[count++] = static_cast<Index>(w);
+        return true;
+      };
+      if (known && !edge) {
+        Word found = block.gather<singles, rows>(f.free.words(), v);
+        for (; found; found &= found - 1) take(v + block.offsets[std::countr_zero(found)]);
+      } else {
+        f.footprint.each_set(f.free.words(), v, edge, take);
+      }
+    }
+  });
+  return count;
+}
+
+}  // namespace
+
+template <class Index>
+Step<Index>::Step(Flooding& flooding)
+    : flooding_(flooding), claim_(flooding.lines ? claim_with_lines<Index, -1, -1> : claim<Index>) {
+  const Footprint& footprint = flooding.footprint;
+  const std::int64_t room = most * footprint.count();
+  entering_.reset(new Index[room]);
+  by_.reset(new Index[room]);
+  if constexpr (sizeof(Index) < 8) {
+    if (footprint.blocks().size() != 1) return;
+    const Footprint::Block& block = footprint.blocks()[0];
+    const auto use = [&]<int singles, int rows>() {
+      if (block.singles == singles && block.rows == rows)
+        claim_ = flooding.lines ? claim_with_lines<Index, singles, rows>
+                                : claim_known<Index, singles, rows>;
+    };
+    use.template operator()<2, 1>();  // 4, 6 and 26 neighbours
+    use.template operator()<4, 1>();
+    use.template operator()<0, 9>();
+  }
+}
+
+template class Step<std::uint32_t>;
+template class Step<std::int64_t>;
+
+}  // namespace msf
