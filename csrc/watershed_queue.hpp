@@ -65,7 +65,11 @@ class LevelQueue {
   // For markers, before run().
   void start(Key key, Index v) { items_[ends_[key]++] = v; }
 
-  void push(Key key, Index v) { items_[ends_[std::max(key, current_)]++] = v; }
+  // Whether v comes at once.
+  bool push(Key key, Index v) {
+    items_[ends_[std::max(key, current_)]++] = v;
+    return false;  // mostly not
+  }
 
   // leave(voxels, count, fetch) for all voxels in order, at most `most` at once, which may push;
   // fetch(f) calls f(v) for voxels that come soon.
@@ -130,13 +134,17 @@ class RangeQueue {
   // For markers, before run().
   void start(Key key, Index v) { waiting_[ends_[bin_of(key)]++] = {key, v}; }
 
-  void push(Key key, Index v) {
-    if (key <= current_)
+  // As of LevelQueue.
+  bool push(Key key, Index v) {
+    if (key <= current_) {
       level_.push_back(v);
-    else if (const std::int64_t bin = bin_of(key); bin != bin_)
+      return true;
+    }
+    if (const std::int64_t bin = bin_of(key); bin != bin_)
       waiting_[ends_[bin]++] = {key, v};
     else
       push_heap(key, v);
+    return false;
   }
 
   // As of LevelQueue.

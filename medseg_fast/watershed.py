@@ -98,10 +98,12 @@ def watershed(
     middle is zero, and reads across the border if a footprint reaches farther behind its middle
     than before it).
 
-    Time O(n) for 8 and 16 bits and nearly so beyond, one thread. Extra memory beside the labels, in
-    bytes per pixel: half a byte, and 4 for each pixel that ever waits in the queue (8 for 32 bits,
-    16 for 64, up to twice that while it grows; double above 2^32 pixels); compact, 24 for each
-    entry.
+    Time O(n) for 8 and 16 bits and nearly so beyond. One thread floods, since who takes a pixel
+    between two basins depends on the order over the whole image (csrc/watershed.cpp says more);
+    the others help to set up. Extra memory beside the labels, in bytes per pixel: half a byte, and
+    4 for each pixel that ever waits in the queue (8 for 32 bits, 16 for 64; double above 2^32
+    pixels), and as much again while the pixels of one of 65536 ranges of values are sorted (32 and
+    64 bits); compact, 24 for each entry.
 
     References
     ----------
