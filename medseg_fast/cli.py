@@ -69,6 +69,20 @@ def cli() -> None:
     help="How to segment; `segment -m METHOD --help` shows its options.",
 )
 @click.option(
+    "--open-radius",
+    type=click.FloatRange(0),
+    default=0,
+    metavar="MM",
+    help="Remove what a ball of this radius does not fit in from the mask.",
+)
+@click.option(
+    "--close-radius",
+    type=click.FloatRange(0),
+    default=0,
+    metavar="MM",
+    help="Fill what a ball of this radius does not fit in outside the mask.",
+)
+@click.option(
     "--min-voxels",
     type=click.IntRange(0),
     default=0,
@@ -109,6 +123,8 @@ def segment(
     image: Path,
     output: Path,
     method: str,
+    open_radius: float,
+    close_radius: float,
     min_voxels: int,
     largest: bool,
     fill_holes: bool,
@@ -134,6 +150,8 @@ def segment(
         output,
         METHODS[method],
         given,
+        open_radius=open_radius,
+        close_radius=close_radius,
         min_voxels=min_voxels,
         largest=largest,
         fill_holes=fill_holes,

@@ -141,6 +141,49 @@ def test_refinement(tmp_path: Path, words: tuple[Any, ...], expected: str) -> No
     assert " ".join(rows) == expected
 
 
+@pytest.mark.parametrize("radius", [1, 2.0, 2.7, 3.9])
+@pytest.mark.parametrize("word", ["--open-radius", "--close-radius"])
+def test_refinement_by_a_ball_in_mm(
+    tmp_path: Path, rng: np.random.Generator, word: str, radius: float
+) -> None:
+    """SciPy's opening and closing by the voxels within the radius, image borders mirrored away."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    spacing = (2.0, 0.9, 1.3)
+    coarse = ndimage.gaussian_filter(rng.normal(size=(14, 21, 18)), 1.2)
+    mask = coarse > 0
+    io.write(tmp_path / "image.nii", io.Volume(mask.astype(np.uint8), spacing))
+    words = ("-o", tmp_path / "m.nii", "-m", "threshold", "--lower", 1, word, radius, "--json")
+    result = run("segment", tmp_path / "image.nii", *words)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)[f"{word[2:-7]}_radius_mm"] == radius
+    reach = [int(radius / mm + 1e-6) for mm in spacing]
+    steps = np.indices([2 * r + 1 for r in reach]) - np.reshape(reach, (3, 1, 1, 1))
+    squares = sum((k * mm) ** 2 for k, mm in zip(steps, spacing, strict=True))
+    ball = squares <= radius**2 * (1 + 1e-6)
+    grow, shrink = ndimage.binary_dilation, ndimage.binary_erosion
+    if word == "--open-radius":
+        expected = grow(shrink(mask, ball, border_value=1), ball)
+    else:
+        expected = shrink(grow(mask, ball), ball, border_value=1)
+    assert_array_equal(io.read(tmp_path / "m.nii").array, expected)
+    assert not (expected == mask).all()
+
+
+def test_compact_watershed(tmp_path: Path) -> None:
+    words = ("-m", "watershed", "--marker", "1:2,2,2", "--marker", "2:20,150,150", "--no-overlay")
+    found = []
+    for compactness in (0, 100):
+        output = tmp_path / f"{compactness}.nii"
+        result = run("segment", SCAN, "-o", output, *words, "--compactness", compactness)
+        assert result.exit_code == 0, result.output
+        found.append(io.read(output).array)
+    image = io.read(SCAN).array
+    surface, markers = ms.morphological_gradient(image, 3), np.zeros(image.shape, np.uint8)
+    markers[2, 2, 2], markers[20, 150, 150] = 1, 2
+    assert_array_equal(found[1], ms.watershed(surface, markers, compactness=100))
+    assert (found[0] != found[1]).any()
+
+
 def test_refinement_of_labels_is_refused(tmp_path: Path) -> None:
     words = ("-m", "components", "--lower", 100, "--largest")
     assert "components gives labels" in error(
@@ -164,6 +207,7 @@ def test_threads_option_limits_the_kernels(tmp_path: Path) -> None:
         (("-m", "threshold", "--lower", "high"), 2, "'high' is not a valid float"),
         (("-m", "threshold", "--colour", "red"), 2, "No such option"),
         (("-m", "threshold", "--threads", "0"), 2, "0 is not in the range"),
+        (("-m", "threshold", "--open-radius", "-1"), 2, "-1.0 is not in the range"),
         (("-m", "threshold", "--lower", "5", "--upper", "4"), 1, "lower must not exceed upper"),
         (("-m", "threshold", "--lower", "nan"), 1, "must be a number, got NaN"),
         (("-m", "threshold", "--frame", "1"), 1, "no time axis"),

@@ -155,11 +155,14 @@ def watershed(
     relief: str = "gradient",
     width: Any = 3,
     line: bool = False,
+    compactness: float = 0,
     connectivity: int = 1,
 ) -> Array:
     """SimpleITK's watershed of the gradient from given markers; it finds none by itself."""
     if relief != "gradient":
         raise ValueError("only the gradient")
+    if compactness:
+        raise ValueError("no compact watershed")
     sitk = _module("SimpleITK")
     sides = (width,) * image.ndim if isinstance(width, int) else width
     markers = np.zeros(image.shape, np.int32)

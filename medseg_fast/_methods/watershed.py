@@ -26,6 +26,12 @@ RELIEF = Option(
 )
 WIDTH = Option("width", "size", "side of the gradient's box in pixels, odd", 3)
 LINE = Option("line", "flag", "leave a line of 0 between regions", False)
+COMPACTNESS = Option(
+    "compactness",
+    "float",
+    "above 0: rounder regions, by this much relief per pixel from the marker; --line has no effect",
+    0,
+)
 SALIENCY = Option(
     "saliency", ("dynamics", "area", "volume"), "which basins count: deep, large or both", "volume"
 )
@@ -48,6 +54,7 @@ def _watershed(
     relief: str = "gradient",
     width: Any = 3,
     line: bool = False,
+    compactness: float = 0,
     connectivity: int = 1,
 ) -> tuple[Array, dict[str, Any]]:
     surface = _relief(image, relief, width)
@@ -60,7 +67,9 @@ def _watershed(
             h = (float(surface.max()) - float(surface.min())) / 10
             found["h"] = h
         markers = ms.markers_from_minima(surface, h=h, connectivity=connectivity)
-    labels = ms.watershed(surface, markers, connectivity, watershed_line=line)
+    labels = ms.watershed(
+        surface, markers, connectivity, compactness=compactness, watershed_line=line
+    )
     return labels, {**found, "regions": int(markers.max())}
 
 
@@ -109,6 +118,7 @@ METHODS = (
             RELIEF,
             WIDTH,
             LINE,
+            COMPACTNESS,
             CONNECTIVITY,
         ),
         peer=Peer("SimpleITK", "SimpleITK", peers.watershed),
