@@ -18,10 +18,29 @@
 namespace msf {
 namespace {
 
+// A tile has room for many columns; of an axis so long and few columns it would be far larger than
+// the image.
+template <class T>
+bool columns_alone(const Columns& columns) {
+  return columns.n > 1 << 17 && columns.count() <= lanes<T> / 2;
+}
+
 // One pass over a tile's columns, from `squared` to write(values, count, offset).
 template <class T, class Write>
-void envelope_of_tile(const TilePlace& place, const T* squared, std::int64_t n,
-                      const Squares<T>& squares, const TileMemory<T>& tile, Write write) {
+void envelope_of_tile(const TilePlace& place, T* squared, std::int64_t n, const Squares<T>& squares,
+                      const TileMemory<T>& tile, Write write) {
+  if (tile.data() == nullptr) {
+    place.each(0, [&](int, int count, std::int64_t offset) {
+      for (int i = 0; i < count; ++i)
+        lower_envelope_of_column(squared + offset + i, n, place.stride(), squares.data(),
+                                 squares.step());
+    });
+    for (std::int64_t x = 0; x < n; ++x)
+      place.each(x, [&](int, int count, std::int64_t offset) {
+        write(squared + offset, static_cast<std::int64_t>(count), offset);
+      });
+    return;
+  }
   place.load<lanes<T>>(squared, n, tile.data());
   TileWriter<T, Write> writer(place, n, write);
   const auto emit = [&](std::int64_t x, const T* e, const RowIndex<T>*) { writer(x, e); };
@@ -47,8 +66,7 @@ bool transform(const std::uint8_t* mask, const VoxelSize& voxel, const DistanceA
     finish(squared.data(), length, 0);
     return enough;
   }
-  const Columns first = columns_along(axes.extent, 0);
-  const std::unique_ptr<T[]> squared(new T[first.n * first.inner]);
+  Scratch<T> squared(axes.voxels());
   const Columns plane = columns_along(axes.extent, last - 1);
   const bool fused = last > 1;
   const Squares<T> in_plane(voxel, axes.axis[last - 1], plane.n);
@@ -66,12 +84,12 @@ bool transform(const std::uint8_t* mask, const VoxelSize& voxel, const DistanceA
       pass(mask + row * length, squared.get() + row * length);
     }
     if (!fused) return;
-    const TileMemory<T> tile(plane.n);
+    const TileMemory<T> tile(columns_alone<T>(plane) ? 0 : plane.n);
     for_each_tile<T>(plane, begin / plane.n * length, end / plane.n * length,
                      [&](const TilePlace& place) {
                        envelope_of_tile<T>(place, squared.get(), plane.n, in_plane, tile,
                                            [&](const T* e, std::int64_t count, std::int64_t at) {
-                                             std::memcpy(squared.get() + at, e, count * sizeof(T));
+                                             std::memmove(squared.get() + at, e, count * sizeof(T));
                                            });
                      });
   });
@@ -82,14 +100,14 @@ bool transform(const std::uint8_t* mask, const VoxelSize& voxel, const DistanceA
     parallel_for(columns.count(), columns_of_task<T>(columns.n),
                  [&](std::int64_t begin, std::int64_t end) {
                    if (!enough.load(std::memory_order_relaxed)) return;
-                   const TileMemory<T> tile(columns.n);
+                   const TileMemory<T> tile(columns_alone<T>(columns) ? 0 : columns.n);
                    for_each_tile<T>(columns, begin, end, [&](const TilePlace& place) {
                      if (a == 0)
                        envelope_of_tile<T>(place, squared.get(), columns.n, squares, tile, finish);
                      else
                        envelope_of_tile<T>(place, squared.get(), columns.n, squares, tile,
                                            [&](const T* e, std::int64_t count, std::int64_t at) {
-                                             std::memcpy(squared.get() + at, e, count * sizeof(T));
+                                             std::memmove(squared.get() + at, e, count * sizeof(T));
                                            });
                    });
                  });

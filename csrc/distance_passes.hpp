@@ -9,6 +9,7 @@
 #include "distance_tile.hpp"
 #include "kernels/distance.hpp"
 #include "runs.hpp"
+#include "zeroed.hpp"
 
 namespace msf {
 
@@ -28,6 +29,11 @@ struct DistanceAxes {
     }
   }
   int count() const { return static_cast<int>(extent.size()); }
+  std::int64_t voxels() const {
+    std::int64_t n = 1;
+    for (const std::int64_t e : extent) n *= e;
+    return n;
+  }
 };
 
 // Squared distances of k = 0 .. n steps along an axis.
@@ -148,6 +154,7 @@ class TilePlace {
     }
   }
   int used() const { return used_; }
+  std::int64_t stride() const { return stride_; }
   bool transposed() const { return stride_ == 1; }
 
   // f(lane, count, offset) for every piece of row x.

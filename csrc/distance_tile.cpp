@@ -151,7 +151,9 @@ class ColumnScan {
   void operator()(const T* v, std::int64_t n, std::int64_t stride, T* e, RowIndex<T>* at) {
     std::int64_t count = 0;
     height_.resize(n);
+    Ticker tick;
     for (std::int64_t j = 0; j < n; ++j) {
+      tick();
       const T value = v[j * stride];
       if (value == unreached<T>) continue;
       std::int64_t start = 0;
@@ -188,6 +190,7 @@ class ColumnScan {
     start_[count] = n;
     for (std::int64_t k = 0; k < count; ++k)
       for (std::int64_t x = start_[k]; x < start_[k + 1]; ++x) {
+        tick();
         e[x * stride] = sum(height_[k], w_[std::abs(x - site_[k])]);
         if (at) at[x * stride] = static_cast<RowIndex<T>>(site_[k]);
       }
@@ -232,11 +235,22 @@ void lower_envelope(const TileMemory<T>& tile, std::int64_t n, const T* w, doubl
   for (std::int64_t x = 0; x < n; ++x) sink(x, tile.row(x), indexed ? at.row(x) : nullptr);
 }
 
+template <class T>
+void lower_envelope_of_column(T* column, std::int64_t n, std::int64_t stride, const T* w,
+                              double step) {
+  ColumnScan<T>(n, w, step)(column, n, stride, column, nullptr);
+}
+
 template void lower_envelope(const TileMemory<std::uint16_t>&, std::int64_t, const std::uint16_t*,
                              double, int, bool, RowSink<std::uint16_t>);
 template void lower_envelope(const TileMemory<std::uint32_t>&, std::int64_t, const std::uint32_t*,
                              double, int, bool, RowSink<std::uint32_t>);
 template void lower_envelope(const TileMemory<double>&, std::int64_t, const double*, double, int,
                              bool, RowSink<double>);
+template void lower_envelope_of_column(std::uint16_t*, std::int64_t, std::int64_t,
+                                       const std::uint16_t*, double);
+template void lower_envelope_of_column(std::uint32_t*, std::int64_t, std::int64_t,
+                                       const std::uint32_t*, double);
+template void lower_envelope_of_column(double*, std::int64_t, std::int64_t, const double*, double);
 
 }  // namespace msf

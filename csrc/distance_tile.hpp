@@ -51,12 +51,12 @@ inline constexpr T unreached = std::is_same_v<T, std::uint32_t> ? T(0x7fffffff)
                                : std::is_integral_v<T> ? std::numeric_limits<T>::max()
                                                        : std::numeric_limits<T>::infinity();
 
-// Memory of a tile, aligned to its rows.
+// Memory of a tile, aligned to its rows; none for no rows.
 template <class T>
 class TileMemory {
  public:
   explicit TileMemory(std::int64_t rows)
-      : owned_(new Row[static_cast<std::size_t>(rows)]),
+      : owned_(rows ? new Row[static_cast<std::size_t>(rows)] : nullptr),
         data_(reinterpret_cast<T*>(owned_.get())) {}
   T* row(std::int64_t x) const { return data_ + x * lanes<T>; }
   T* data() const { return data_; }
@@ -95,5 +95,10 @@ class RowSink {
 template <class T>
 void lower_envelope(const TileMemory<T>& tile, std::int64_t n, const T* w, double step, int used,
                     bool indexed, RowSink<T> sink);
+
+// The same for one column whose values are `stride` apart, in place, without a tile.
+template <class T>
+void lower_envelope_of_column(T* column, std::int64_t n, std::int64_t stride, const T* w,
+                              double step);
 
 }  // namespace msf

@@ -17,9 +17,7 @@ void expand(const std::uint8_t* background, const U* labels, const VoxelSize& vo
   const double square = reach * reach * (1 + 1e-9) + 1;
   T most = unreached<T>;
   if (square < static_cast<double>(most)) most = static_cast<T>(square);
-  std::int64_t size = 1;
-  for (const std::int64_t extent : axes.extent) size *= extent;
-  const std::unique_ptr<T[]> squared(axes.count() > 1 ? new T[size] : nullptr);
+  Scratch<T> squared(axes.count() > 1 ? axes.voxels() : 0);
   for (int a = 0; a < axes.count(); ++a) {
     const bool last = a + 1 == axes.count();
     const Columns columns = columns_along(axes.extent, a);

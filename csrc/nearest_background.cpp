@@ -17,11 +17,13 @@ class FeatureTransform {
  public:
   FeatureTransform(const std::uint8_t* mask, const VoxelSize& voxel, const DistanceAxes& axes,
                    const DistanceOutput* output, std::int32_t* indices)
-      : mask_(mask), voxel_(voxel), axes_(axes), output_(output), indices_(indices) {
-    size_ = 1;
-    for (const std::int64_t extent : axes.extent) size_ *= extent;
-    if (axes.count() > 1) squared_.reset(new T[size_]);
-  }
+      : mask_(mask),
+        voxel_(voxel),
+        axes_(axes),
+        output_(output),
+        indices_(indices),
+        size_(axes.voxels()),
+        squared_(axes.count() > 1 ? size_ : 0) {}
 
   bool run() {
     for (int a = 0; a < axes_.count() && enough_; ++a) pass(a);
@@ -72,7 +74,7 @@ class FeatureTransform {
   const DistanceOutput* output_;
   std::int32_t* indices_;
   std::int64_t size_;
-  std::unique_ptr<T[]> squared_;
+  Scratch<T> squared_;
   std::atomic<bool> enough_{true};
 };
 

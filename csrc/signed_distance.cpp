@@ -13,14 +13,13 @@ class SignedTransform {
  public:
   SignedTransform(const std::uint8_t* mask, const VoxelSize& voxel, const DistanceAxes& axes,
                   const DistanceOutput& output)
-      : mask_(mask), voxel_(voxel), axes_(axes), output_(output) {}
+      : mask_(mask), voxel_(voxel), axes_(axes), output_(output), squared_(axes.voxels()) {}
 
   bool run() {
     const int last = axes_.count() - 1;
     const std::int64_t length = axes_.extent[last];
     const Columns rows = columns_along(axes_.extent, last);
     const Squares<T> squares(voxel_, axes_.axis[last], length);
-    squared_.reset(new T[rows.outer * length]);
     const std::int64_t each = std::max<std::int64_t>(1, (1 << 16) / length);
     parallel_for(rows.outer, each, [&](std::int64_t begin, std::int64_t end) {
       RowPass<T> pass(length, squares, true);
@@ -89,7 +88,7 @@ class SignedTransform {
   const VoxelSize& voxel_;
   const DistanceAxes& axes_;
   const DistanceOutput& output_;
-  std::unique_ptr<T[]> squared_;
+  Scratch<T> squared_;
   std::atomic<bool> enough_{true};
 };
 

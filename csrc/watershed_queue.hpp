@@ -57,8 +57,8 @@ class LevelQueue {
 
   LevelQueue(const PixelKeys<Key>& keys, std::int64_t voxels)
       : voxels_(static_cast<Index>(voxels)),
-        memory_(2 * voxels * sizeof(Index)),
-        items_(reinterpret_cast<Index*>(memory_.data())),
+        memory_(2 * voxels),
+        items_(memory_.get()),
         begins_(bin_begins<Index>(voxels, levels, [&](std::int64_t v) { return keys[v]; })),
         ends_(begins_) {}
 
@@ -95,7 +95,7 @@ class LevelQueue {
  private:
   Key current_ = 0;
   Index voxels_;
-  Zeroed memory_;
+  Scratch<Index> memory_;
   Index* items_;
   std::vector<Index> begins_, ends_;  // of what waits in each level
 };
@@ -108,7 +108,7 @@ class RangeQueue {
   static bool fits(std::int64_t voxels) { return voxels < std::numeric_limits<Index>::max(); }
 
   RangeQueue(const PixelKeys<Key>& keys, std::int64_t voxels)
-      : memory_(voxels * sizeof(Item)), waiting_(reinterpret_cast<Item*>(memory_.data())) {
+      : memory_(voxels), waiting_(memory_.get()) {
     const Slabs slabs(voxels, 1 << 16);
     std::vector<Key> least(slabs.count), most(slabs.count);
     slabs.run([&](std::int64_t slab, std::int64_t begin, std::int64_t end) {
@@ -241,7 +241,7 @@ class RangeQueue {
   int shift_ = 0;
   std::int64_t bins_ = 0, bin_ = -1;
   std::uint64_t entries_ = 0;
-  Zeroed memory_;
+  Scratch<Item> memory_;
   Item* waiting_;
   std::vector<Index> begins_, ends_;
   std::vector<Item> spare_;

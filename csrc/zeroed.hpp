@@ -1,4 +1,4 @@
-// Zeros for large tables, whose pages are taken as they are first touched, in huge pages where the
+// Memory for large tables, whose pages are taken as they are first touched, in huge pages where the
 // system grants them: a table of hundreds of megabytes then costs fewer page faults and TLB misses.
 #pragma once
 
@@ -13,11 +13,11 @@
 
 namespace msf {
 
-class Zeroed {
+class LargeMemory {
  public:
-  explicit Zeroed(std::size_t bytes) : bytes_(bytes) {
+  LargeMemory(std::size_t bytes, bool zeroed) : bytes_(bytes) {
     const std::size_t align = bytes < 2 * huge ? 64 : huge;
-    memory_ = std::calloc(bytes + align, 1);
+    memory_ = zeroed ? std::calloc(bytes + align, 1) : std::malloc(bytes + align);
     if (memory_ == nullptr) throw std::bad_alloc();
     const auto address = reinterpret_cast<std::uintptr_t>(memory_);
     data_ = reinterpret_cast<std::byte*>((address + align - 1) / align * align);
@@ -25,9 +25,9 @@ class Zeroed {
     if (align == huge) madvise(data_, bytes / huge * huge, MADV_HUGEPAGE);
 #endif
   }
-  Zeroed(const Zeroed&) = delete;
-  Zeroed& operator=(const Zeroed&) = delete;
-  ~Zeroed() { std::free(memory_); }
+  LargeMemory(const LargeMemory&) = delete;
+  LargeMemory& operator=(const LargeMemory&) = delete;
+  ~LargeMemory() { std::free(memory_); }
 
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }
@@ -38,6 +38,23 @@ class Zeroed {
   std::size_t bytes_;
   void* memory_;
   std::byte* data_;
+};
+
+class Zeroed : public LargeMemory {
+ public:
+  explicit Zeroed(std::size_t bytes) : LargeMemory(bytes, true) {}
+};
+
+// `count` values, not set to anything.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(std::int64_t count)
+      : memory_(static_cast<std::size_t>(count) * sizeof(T), false) {}
+  T* get() { return reinterpret_cast<T*>(memory_.data()); }
+
+ private:
+  LargeMemory memory_;
 };
 
 }  // namespace msf

@@ -344,3 +344,20 @@ def test_peak_memory(call, most):
     warm = call.format("small", "few")
     got = peak_bytes_per_pixel(call.format("image", "labels"), setup=HEAD, warm=warm, threads=2)
     assert most - slack <= got <= most + slack
+
+
+@pytest.mark.parametrize("shape", [(140_000, 2), (2, 140_000, 1, 3), (133_000, 8)])
+@pytest.mark.parametrize("density", [0.5, 1e-4])
+def test_few_long_columns(rng, shape, density):
+    """Such columns are transformed one by one."""
+    mask = rng.random(shape) >= density
+    assert not mask.all()
+    expected = ndimage.distance_transform_edt(mask)
+    assert_array_equal(ms.distance_transform_edt(mask), expected)
+
+
+def test_peak_memory_of_few_long_columns():
+    setup = "image = np.ones((500_000, 2), bool); image[1000] = False; small = image[:9].copy()"
+    call = "ms.distance_transform_edt({})"
+    got = peak_bytes_per_pixel(call.format("image"), setup=setup, warm=call.format("small"))
+    assert got < 45  # a tile alone would be 64
