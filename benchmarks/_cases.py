@@ -52,7 +52,7 @@ def paired(calls: dict[str, Call], budget_s: float = 1.0, most: int = 25) -> dic
     """Median milliseconds of each call; all run in turn, so that drift hits them alike.
 
     Calls more than five times slower than the fastest are not close: three rounds do for them, and
-    one where a call takes seconds.
+    where a call takes seconds the first one.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
 
@@ -65,13 +65,17 @@ def paired(calls: dict[str, Call], budget_s: float = 1.0, most: int = 25) -> dic
 
     warm = {name: timed(name) for name in calls}  # page faults, thread pools, compiled kernels
     slow = {name for name in calls if warm[name] > 5 * min(warm.values())}
-    slowest = {name for name in slow if warm[name] > 2}
-    end = time.perf_counter() + budget_s * len(calls)
+    slowest = {name for name in slow if warm[name] > 1.5}
+    for name in slowest:
+        times[name].append(warm[name])
+    start = time.perf_counter()
+    budget = budget_s * len(calls)
     for round_ in range(most):
         for name in calls:
-            if round_ < (1 if name in slowest else 3) or name not in slow:
+            if name not in slowest and (round_ < 3 or name not in slow):
                 times[name].append(timed(name))
-        if time.perf_counter() > end and round_ >= 6:
+        spent = time.perf_counter() - start
+        if spent > (budget if round_ >= 6 else 2 * budget) and round_ >= 2:
             break
     return {name: 1e3 * statistics.median(t) for name, t in times.items()}
 
@@ -127,4 +131,11 @@ def measure(case: Case) -> dict[str, Any]:
     best = min(calls, key=rivals.__getitem__, default=None)
     alone = [name for name in rivals if f"{name}, 1 thread" not in rivals]
     best_1 = min(alone, key=rivals.__getitem__, default=None)
-    return {"case": case, "times": times, "rivals": rivals, "best": best, "best_1": best_1}
+    return {
+        "case": case,
+        "pixels": image.size,
+        "times": times,
+        "rivals": rivals,
+        "best": best,
+        "best_1": best_1,
+    }

@@ -25,6 +25,16 @@ def mni152(dtype: Any = np.float32) -> NDArray[Any]:
 
 
 @functools.cache
+def mni152_halved(dtype: Any = np.uint8) -> NDArray[Any]:
+    """The same head with voxels of 2 mm, means of 8: 1.1 million voxels."""
+    volume = mni152(np.float32)
+    planes, rows, columns = (n // 2 for n in volume.shape)
+    blocks = volume[: 2 * planes, : 2 * rows, : 2 * columns]
+    blocks = blocks.reshape(planes, 2, rows, 2, columns, 2)
+    return np.ascontiguousarray(blocks.mean((1, 3, 5)).astype(dtype))
+
+
+@functools.cache
 def mni152_doubled(dtype: Any = np.uint8) -> NDArray[Any]:
     """The same head with every voxel doubled along each axis: 69 million voxels."""
     volume = mni152(dtype)

@@ -34,6 +34,7 @@ def main(families: list[str]) -> None:
                     "ms_1": times["ours_1"],
                     "ms_2": times["ours_2"],
                     "copy_ms": times["copy"],
+                    "pixels": row["pixels"],
                     "best": best,
                     "best_1": row["best_1"],
                     "rivals": row["rivals"],
@@ -64,6 +65,7 @@ def format_row(row: dict) -> str:
         cells += ["none"] + [""] * 2
     cells.append(f"{row['target']:g}" if row["target"] else "")
     cells.append(f"{row['ms_2'] / row['copy_ms']:.2f}")
+    cells.append(f"{1e6 * row['ms_2'] / row['pixels']:.3g}" if "pixels" in row else "")
     return f"| {' | '.join(cells)} |"
 
 
@@ -75,11 +77,12 @@ All calls of a row run in turn in one process; times are medians in milliseconds
 means that we are faster than the fastest rival: `ratio, 2` with two threads against every rival's
 own choice of threads, `ratio, 1` with one thread against OpenCV on one thread and the others as
 they come. The bar is what `ratio, 2` has to reach. `/ copy` is our time with two threads over that
-of copying the input into memory already touched."""
+of copying the input into memory already touched, `ns / pixel` our time with two threads over the
+number of pixels."""
 
 HEADER = (
     "| operation | data | ours, 1 thread | ours, 2 threads | fastest rival "
-    "| ratio, 1 | ratio, 2 | bar | / copy |"
+    "| ratio, 1 | ratio, 2 | bar | / copy | ns / pixel |"
 )
 
 
@@ -95,7 +98,7 @@ def render(results: dict) -> str:
         if family == "startup":
             continue
         lines += ["", f"## {family}", "", result["machine"], ""]
-        lines += [HEADER, "|---" * 9 + "|"]
+        lines += [HEADER, "|---" * 10 + "|"]
         lines += [format_row(row) for row in result["rows"]]
         notes = {f"{k}: {v}" for row in result["rows"] for k, v in row["differs"].items()}
         lines += ["", *[f"\\* {note}  " for note in sorted(notes)]] if notes else []
