@@ -1,17 +1,14 @@
-// The only file that knows Python: hands arrays to kernels as views and releases the GIL around
-// them.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
+// With bindings_graph.cpp the only file that knows Python: hands arrays to kernels as views and
+// releases the GIL around them.
+#include "bindings.hpp"
+
 #ifdef __linux__
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
 #include <array>
-#include <bit>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -23,79 +20,10 @@
 
 namespace py = pybind11;
 
-namespace msf {
 namespace {
 
-bool dtype_of(const py::array& array, DType& dtype) {
-  const py::dtype d = array.dtype();
-  const auto size = d.itemsize();
-  switch (d.kind()) {
-    case 'b':
-      dtype = DType::boolean;
-      return true;
-    case 'u':
-      dtype = size == 1   ? DType::uint8
-              : size == 2 ? DType::uint16
-              : size == 4 ? DType::uint32
-                          : DType::uint64;
-      return true;
-    case 'i':
-      dtype = size == 1   ? DType::int8
-              : size == 2 ? DType::int16
-              : size == 4 ? DType::int32
-                          : DType::int64;
-      return true;
-    case 'f':
-      dtype = size == 2 ? DType::float16 : size == 4 ? DType::float32 : DType::float64;
-      return size <= 8;  // no long double
-    default:
-      return false;
-  }
-}
-
-bool view(py::handle source, bool writable, Array& view) {
-  if (!py::isinstance<py::array>(source)) return false;
-  const auto array = py::reinterpret_borrow<py::array>(source);
-  if (!(array.flags() & py::array::c_style) || (writable && !array.writeable())) return false;
-  // NumPy normalises the native order to '=' nearly always, but newbyteorder("<") keeps it.
-  constexpr char native = std::endian::native == std::endian::little ? '<' : '>';
-  const char order = array.dtype().byteorder();
-  if (order != '=' && order != '|' && order != native) return false;
-  if (!dtype_of(array, view.dtype)) return false;
-  view.data = array.data();
-  view.ndim = static_cast<int>(array.ndim());
-  std::copy_n(array.shape(), view.ndim, view.shape.begin());
-  return true;
-}
-
-}  // namespace
-}  // namespace msf
-
-// The caller's argument tuple keeps the array alive while a kernel runs.
-template <>
-struct pybind11::detail::type_caster<msf::Array> {
-  PYBIND11_TYPE_CASTER(msf::Array, const_name("numpy.ndarray"));
-  bool load(handle source, bool) { return msf::view(source, false, value); }
-};
-
-template <>
-struct pybind11::detail::type_caster<msf::MutableArray> {
-  PYBIND11_TYPE_CASTER(msf::MutableArray, const_name("numpy.ndarray"));
-  bool load(handle source, bool) { return msf::view(source, true, value); }
-};
-
-namespace {
-
-// While the interpreter shuts down, Python before 3.14 ends a daemon thread that asks for the GIL
-// by unwinding it; pybind11's own guard would meet that with std::terminate.
-struct ReleaseGil {
-  PyThreadState* const state = PyEval_SaveThread();
-  ReleaseGil() = default;
-  ReleaseGil(const ReleaseGil&) = delete;
-  ReleaseGil& operator=(const ReleaseGil&) = delete;
-  ~ReleaseGil() noexcept(false) { PyEval_RestoreThread(state); }
-};
-using NoGil = py::call_guard<ReleaseGil>;
+using msf::NoGil;
+using msf::ReleaseGil;
 
 // Python runs signal handlers on its main thread alone, so the others need not wait for the GIL.
 void raise_if_interrupted() {
@@ -455,84 +383,6 @@ void bind_minima(py::module_& m) {
       NoGil());
 }
 
-// One thread at a time, whatever Python's threads do.
-class LockedGrid {
- public:
-  explicit LockedGrid(std::unique_ptr<msf::GridGraph> graph) : graph_(std::move(graph)) {}
-
-  template <auto method, class... Args>
-  auto call(Args&&... args) {
-    const std::lock_guard lock(mutex_);
-    return (graph_.get()->*method)(std::forward<Args>(args)...);
-  }
-
- private:
-  std::unique_ptr<msf::GridGraph> graph_;
-  std::mutex mutex_;
-};
-
-void bind_maxflow(py::module_& m) {
-  using msf::Array;
-  using msf::GridGraph;
-  using msf::MutableArray;
-  m.def("capacity_range", [](const Array& capacities) {
-    msf::CapacityRange range;
-    {
-      const ReleaseGil nogil;
-      range = msf::capacity_range(capacities);
-    }
-    return py::make_tuple(range.least, range.most, range.nan);
-  });
-  py::class_<LockedGrid>(m, "GridGraph", py::module_local())
-      .def(py::init([](const Array& like, const std::vector<std::int64_t>& shape,
-                       const std::vector<std::vector<int>>& offsets) {
-             return std::make_unique<LockedGrid>(msf::make_grid_graph(like.dtype, shape, offsets));
-           }),
-           NoGil())
-      .def(
-          "copy",
-          [](LockedGrid& g) { return std::make_unique<LockedGrid>(g.call<&GridGraph::clone>()); },
-          NoGil())
-      .def(
-          "add_terminal",
-          [](LockedGrid& g, const Array& source, const Array& sink,
-             const std::optional<Array>& at) {
-            g.call<&GridGraph::add_terminal>(source, sink, at ? &*at : nullptr);
-          },
-          NoGil())
-      .def(
-          "add_edges",
-          [](LockedGrid& g, int direction, const Array& weights, const Array& reverse) {
-            g.call<&GridGraph::add_edges>(direction, weights, reverse);
-          },
-          NoGil())
-      .def(
-          "maxflow", [](LockedGrid& g) { g.call<&GridGraph::maxflow>(); }, NoGil())
-      .def(
-          "flow_integer", [](LockedGrid& g) { return g.call<&GridGraph::flow_integer>(); }, NoGil())
-      .def(
-          "flow_float", [](LockedGrid& g) { return g.call<&GridGraph::flow_float>(); }, NoGil())
-      .def(
-          "set_flow",
-          [](LockedGrid& g, std::int64_t integer, double floating) {
-            g.call<&GridGraph::set_flow>(integer, floating);
-          },
-          NoGil())
-      .def(
-          "segments",
-          [](LockedGrid& g, const MutableArray& out) { g.call<&GridGraph::segments>(out); },
-          NoGil())
-      .def(
-          "excess", [](LockedGrid& g, const MutableArray& out) { g.call<&GridGraph::excess>(out); },
-          NoGil())
-      .def(
-          "residual",
-          [](LockedGrid& g, int direction, const MutableArray& out) {
-            g.call<&GridGraph::residual>(direction, out);
-          },
-          NoGil());
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
@@ -553,5 +403,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_boundaries(m);
   bind_minima(m);
   bind_watershed_hierarchy(m);
-  bind_maxflow(m);
+  msf::bind_graphs(m);
 }

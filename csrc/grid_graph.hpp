@@ -38,7 +38,7 @@ class GridGraphOf final : public GridGraph {
     planted_ = other.planted_;
   }
 
-  std::unique_ptr<GridGraph> clone() const override { return std::make_unique<GridGraphOf>(*this); }
+  std::unique_ptr<FlowGraph> clone() const override { return std::make_unique<GridGraphOf>(*this); }
 
   void add_terminal(const Array& source, const Array& sink, const Array* at) override {
     const Cap* const s = source.as<Cap>();

@@ -25,6 +25,7 @@
 #include "kernels/region_growing.hpp"
 #include "kernels/seeded_region_growing.hpp"
 #include "kernels/separable.hpp"
+#include "kernels/sparse_graph.hpp"
 #include "kernels/stencil.hpp"
 #include "kernels/sums.hpp"
 #include "kernels/threshold.hpp"

@@ -64,6 +64,7 @@ from medseg_fast.region import (
 from medseg_fast.region_growing import region_growing, seeded_region_growing
 from medseg_fast.second_difference import laplace, zero_crossings
 from medseg_fast.small_objects import remove_small_holes, remove_small_objects
+from medseg_fast.sparse_graph import Graph
 from medseg_fast.split_touching import split_touching
 from medseg_fast.threshold import threshold
 from medseg_fast.threshold_explorer import ThresholdExplorer
@@ -87,6 +88,7 @@ from medseg_fast.watershed_immersion import watershed_immersion
 
 __all__ = [
     "CannyPlan",
+    "Graph",
     "GridGraph",
     "LeakWarning",
     "ThresholdExplorer",

@@ -108,7 +108,7 @@ class GridGraph:
         self.offsets = grid_offsets(len(self.shape), self.connectivity)
         if math.prod(-(-n // 8) * 8 for n in self.shape) >= 2**31:
             raise ValueError(f"{_NAME}: shape must have fewer than 2**31 pixels, got {self.shape}")
-        self._core = core.GridGraph(np.empty(0, self.dtype), self.shape, self.offsets)
+        self._core = core.grid_graph(np.empty(0, self.dtype), self.shape, self.offsets)
         # No capacity, left or summed over both ways of an edge, is larger.
         self._terminal_bound = 0.0
         self._edge_bounds = [0.0] * len(self.offsets)
@@ -294,7 +294,7 @@ class GridGraph:
                 f"got up to {bound:.17g}"
             )
         self._edge_bounds[direction // 2] = bound
-        self._core.add_edges(direction, forth, back)
+        self._core.add_grid_edges(direction, forth, back)
 
     def _direction(self, op: str, offset: int | Sequence[int]) -> int:
         """The kernel's number: twice the place in `offsets`, one more for its opposite."""
@@ -326,8 +326,8 @@ class GridGraph:
         Stops within 0.2 s of Ctrl-C; called again it goes on from there.
         """
         self._core.maxflow()
-        integer = self.dtype.kind == "i"
-        return self._core.flow_integer() if integer else self._core.flow_float()  # type: ignore[no-any-return]
+        integer, floating = self._core.flow()
+        return integer if self.dtype.kind == "i" else floating  # type: ignore[no-any-return]
 
     def segments(self, *, out: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
         """Return the minimum cut, after `maxflow`.
@@ -369,18 +369,17 @@ class GridGraph:
         left = [np.empty(self.shape, self.dtype) for _ in range(2 * len(self.offsets) + 1)]
         self._core.excess(left[0])
         for direction, array in enumerate(left[1:]):
-            self._core.residual(direction, array)
+            self._core.grid_residual(direction, array)
         state = {k: v for k, v in self.__dict__.items() if k != "_core"}
-        flow = (self._core.flow_integer(), self._core.flow_float())
-        return {**state, "left": left, "flow": flow}
+        return {**state, "left": left, "flow": self._core.flow()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         excess, *arcs = state.pop("left")
         flow = state.pop("flow")
         self.__dict__.update(state)
-        self._core = core.GridGraph(np.empty(0, self.dtype), self.shape, self.offsets)
+        self._core = core.grid_graph(np.empty(0, self.dtype), self.shape, self.offsets)
         zero = np.zeros((), self.dtype)
         for direction, array in enumerate(arcs):
-            self._core.add_edges(direction, array, zero)
+            self._core.add_grid_edges(direction, array, zero)
         self._core.add_terminal(np.maximum(excess, 0), np.maximum(-excess, 0), None)
         self._core.set_flow(*flow)

@@ -45,6 +45,41 @@ def maxflow_grid(
     return flow, segments
 
 
+def maxflow_graph(
+    source: NDArray[Any],
+    sink: NDArray[Any],
+    i: NDArray[Any],
+    j: NDArray[Any],
+    capacity: NDArray[Any],
+    reverse: NDArray[Any],
+) -> tuple[Any, NDArray[np.bool_]]:
+    """Edges from `i` to `j` and back between nodes numbered from 0."""
+    graph: Graph = {"source": {}, "sink": {}, **{v: {} for v in range(len(source))}}
+    for v in range(len(source)):
+        _add(graph, "source", v, source[v].item())
+        _add(graph, v, "sink", sink[v].item())
+    for edge in range(len(i)):
+        _add(graph, int(i[edge]), int(j[edge]), capacity[edge].item())
+        _add(graph, int(j[edge]), int(i[edge]), reverse[edge].item())
+    flow = maxflow(graph)
+    to_sink = _reached(graph, "sink", backwards=True)
+    return flow, np.array([v in to_sink for v in range(len(source))], np.bool_)
+
+
+def graph_cut_capacity(
+    source: NDArray[Any],
+    sink: NDArray[Any],
+    i: NDArray[Any],
+    j: NDArray[Any],
+    capacity: NDArray[Any],
+    reverse: NDArray[Any],
+    segments: NDArray[np.bool_],
+) -> Any:
+    total = source[segments].sum() + sink[~segments].sum()
+    total += capacity[~segments[i] & segments[j]].sum()
+    return (total + reverse[segments[i] & ~segments[j]].sum()).item()
+
+
 def maxflow(graph: Graph) -> Any:
     """Edmonds and Karp (1972); leaves in `graph` what is left of the capacities."""
     flow = 0

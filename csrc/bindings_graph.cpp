@@ -1,0 +1,147 @@
+// What Python sees of the graph cuts; with bindings.cpp the only file that knows Python.
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "bindings.hpp"
+#include "kernels/maxflow.hpp"
+#include "kernels/sparse_graph.hpp"
+
+namespace py = pybind11;
+
+namespace msf {
+namespace {
+
+// One thread at a time, whatever Python's threads do. One class for grids and other graphs: each
+// bound function costs half a second of compilation.
+class LockedGraph {
+ public:
+  explicit LockedGraph(std::unique_ptr<FlowGraph> graph) : graph_(std::move(graph)) {}
+
+  template <class Graph = FlowGraph, class F>
+  auto call(F&& f) {
+    const std::lock_guard lock(mutex_);
+    return f(dynamic_cast<Graph&>(*graph_));
+  }
+
+ private:
+  std::unique_ptr<FlowGraph> graph_;
+  std::mutex mutex_;
+};
+
+}  // namespace
+
+void bind_graphs(py::module_& m) {
+  m.def("capacity_range", [](const Array& capacities) {
+    CapacityRange range;
+    {
+      const ReleaseGil nogil;
+      range = capacity_range(capacities);
+    }
+    return py::make_tuple(range.least, range.most, range.nan);
+  });
+  m.def(
+      "grid_graph",
+      [](const Array& like, const std::vector<std::int64_t>& shape,
+         const std::vector<std::vector<int>>& offsets) {
+        return std::make_unique<LockedGraph>(make_grid_graph(like.dtype, shape, offsets));
+      },
+      NoGil());
+  m.def(
+      "sparse_graph",
+      [](const Array& like, std::int64_t nodes) {
+        return std::make_unique<LockedGraph>(make_sparse_graph(like.dtype, nodes));
+      },
+      NoGil());
+
+  py::class_<LockedGraph>(m, "FlowGraph", py::module_local())
+      .def(
+          "copy",
+          [](LockedGraph& g) {
+            return std::make_unique<LockedGraph>(g.call([](FlowGraph& h) { return h.clone(); }));
+          },
+          NoGil())
+      .def(
+          "add_terminal",
+          [](LockedGraph& g, const Array& source, const Array& sink,
+             const std::optional<Array>& at) {
+            g.call([&](FlowGraph& h) { h.add_terminal(source, sink, at ? &*at : nullptr); });
+          },
+          NoGil())
+      .def(
+          "maxflow", [](LockedGraph& g) { g.call([](FlowGraph& h) { h.maxflow(); }); }, NoGil())
+      .def(
+          "flow",
+          [](LockedGraph& g) {
+            return g.call(
+                [](FlowGraph& h) { return std::make_pair(h.flow_integer(), h.flow_float()); });
+          },
+          NoGil())
+      .def(
+          "set_flow",
+          [](LockedGraph& g, std::int64_t integer, double floating) {
+            g.call([&](FlowGraph& h) { h.set_flow(integer, floating); });
+          },
+          NoGil())
+      .def(
+          "segments",
+          [](LockedGraph& g, const MutableArray& out) {
+            g.call([&](FlowGraph& h) { h.segments(out); });
+          },
+          NoGil())
+      .def(
+          "excess",
+          [](LockedGraph& g, const MutableArray& out) {
+            g.call([&](FlowGraph& h) { h.excess(out); });
+          },
+          NoGil())
+      .def(
+          "add_grid_edges",
+          [](LockedGraph& g, int direction, const Array& weights, const Array& reverse) {
+            g.call<GridGraph>([&](GridGraph& h) { h.add_edges(direction, weights, reverse); });
+          },
+          NoGil())
+      .def(
+          "grid_residual",
+          [](LockedGraph& g, int direction, const MutableArray& out) {
+            g.call<GridGraph>([&](GridGraph& h) { h.residual(direction, out); });
+          },
+          NoGil())
+      .def(
+          "counts",
+          [](LockedGraph& g) {
+            return g.call<SparseGraph>(
+                [](SparseGraph& h) { return std::make_pair(h.nodes(), h.edges()); });
+          },
+          NoGil())
+      .def(
+          "add_nodes",
+          [](LockedGraph& g, std::int64_t n) {
+            g.call<SparseGraph>([&](SparseGraph& h) { h.add_nodes(n); });
+          },
+          NoGil())
+      .def(
+          "add_edges",
+          [](LockedGraph& g, const Array& i, const Array& j, const Array& capacity,
+             const Array& reverse) {
+            g.call<SparseGraph>([&](SparseGraph& h) { h.add_edges(i, j, capacity, reverse); });
+          },
+          NoGil())
+      .def(
+          "tie",
+          [](LockedGraph& g, const Array& mask) {
+            g.call<SparseGraph>([&](SparseGraph& h) { h.tie(mask); });
+          },
+          NoGil())
+      .def(
+          "residual",
+          [](LockedGraph& g, const MutableArray& i, const MutableArray& j,
+             const MutableArray& capacity, const MutableArray& reverse) {
+            g.call<SparseGraph>([&](SparseGraph& h) { h.residual(i, j, capacity, reverse); });
+          },
+          NoGil());
+}
+
+}  // namespace msf
