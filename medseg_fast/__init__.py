@@ -53,6 +53,7 @@ from medseg_fast.morphology_binary import (
     binary_erosion,
     binary_opening,
 )
+from medseg_fast.pymaxflow import GraphFloat, GraphInt
 from medseg_fast.reconstruction import h_maxima, h_minima, reconstruction
 from medseg_fast.region import (
     LeakWarning,
@@ -89,6 +90,8 @@ from medseg_fast.watershed_immersion import watershed_immersion
 __all__ = [
     "CannyPlan",
     "Graph",
+    "GraphFloat",
+    "GraphInt",
     "GridGraph",
     "LeakWarning",
     "ThresholdExplorer",
