@@ -7,6 +7,7 @@
 
 #include "bindings.hpp"
 #include "kernels/maxflow.hpp"
+#include "kernels/random_walker.hpp"
 #include "kernels/sparse_graph.hpp"
 
 namespace py = pybind11;
@@ -55,6 +56,20 @@ void bind_graphs(py::module_& m) {
         return std::make_unique<LockedGraph>(make_sparse_graph(like.dtype, nodes));
       },
       NoGil());
+
+  m.def("mean_and_deviation", &mean_and_deviation, NoGil());
+  m.def("random_walker",
+        [](const Array& image, double scale, const std::array<double, 3>& factors, double tolerance,
+           std::int64_t most_iterations, bool jacobi, const MutableArray& labels, std::int64_t n,
+           const std::optional<MutableArray>& probabilities) {
+          RandomWalkReport report;
+          {
+            const ReleaseGil nogil;
+            report = random_walker(image, scale, {factors, tolerance, most_iterations, jacobi},
+                                   labels, n, probabilities ? &*probabilities : nullptr);
+          }
+          return py::make_tuple(report.least, report.most, report.iterations, report.converged);
+        });
 
   py::class_<LockedGraph>(m, "FlowGraph", py::module_local())
       .def(

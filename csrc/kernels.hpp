@@ -20,6 +20,7 @@
 #include "kernels/minima.hpp"
 #include "kernels/morphology.hpp"
 #include "kernels/multiotsu.hpp"
+#include "kernels/random_walker.hpp"
 #include "kernels/reconstruction.hpp"
 #include "kernels/region.hpp"
 #include "kernels/region_growing.hpp"

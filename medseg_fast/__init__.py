@@ -54,6 +54,7 @@ from medseg_fast.morphology_binary import (
     binary_opening,
 )
 from medseg_fast.pymaxflow import GraphFloat, GraphInt
+from medseg_fast.random_walker import random_walker
 from medseg_fast.reconstruction import h_maxima, h_minima, reconstruction
 from medseg_fast.region import (
     LeakWarning,
@@ -142,6 +143,7 @@ __all__ = [
     "prewitt",
     "prewitt_h",
     "prewitt_v",
+    "random_walker",
     "reconstruction",
     "region_growing",
     "remove_small_holes",

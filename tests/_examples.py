@@ -32,6 +32,7 @@ def _by_name(dtype: Any) -> dict[str, Any]:
     labels = (image > 110).astype(np.int32)
     return {
         "image": image,
+        "data": image,
         "input": image,
         "t": 110,
         "low": 60,

@@ -1,0 +1,330 @@
+// Random walks to seeds, Grady (2006), IEEE PAMI 28(11):1768-1783: for each label the linear system
+// of the graph's Laplacian, by conjugate gradients preconditioned with its diagonal.
+//
+// No matrix is built: an edge is one float32 at its first pixel. The Laplacian is applied to
+// differences, p_i - p_j, so that rows sum to zero whatever the weights are rounded to. Up to four
+// labels are solved at once and share the weights. Sums are by rows, then over rows in order: they
+// do not depend on threads.
+#include "kernels/random_walker.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+#include <vector>
+
+#include "parallel.hpp"
+
+namespace msf {
+namespace {
+
+// Far from seeds first steps are products of many small weights. Numbers of less than 1e-308, also
+// as squares, take a hundred times as long.
+constexpr double vanishing = 1e-120;
+
+constexpr std::int64_t lanes = 8;  // sums kept apart, so that the loops vectorise
+
+// Sums of f(i) for i in [0, n), whose order depends on n alone.
+template <class F>
+double sum_of(std::int64_t n, F&& f) {
+  double sums[lanes] = {};
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    for (std::int64_t k = 0; k < lanes; ++k) sums[k] += f(i + k);
+  for (; i < n; ++i) sums[0] += f(i);
+  for (int half = lanes / 2; half > 0; half /= 2)
+    for (int k = 0; k < half; ++k) sums[k] += sums[k + half];
+  return sums[0];
+}
+
+// Values times `scale`; signed integers not below -1, as scikit-image has it.
+void load(const Array& image, double scale, std::int64_t begin, std::int64_t n, double* out) {
+  visit(image.dtype, [&]<class T>(Type<T>) {
+    const T* const v = image.as<T>() + begin;
+    const double least =
+        std::is_integral_v<T> && std::is_signed_v<T> && scale < 1 ? -1 / scale : -HUGE_VAL;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double x = static_cast<double>(v[i]);
+      out[i] = (x < least ? least : x) * scale;
+    }
+  });
+}
+
+struct Seed {  // an edge from an unknown pixel to a seed
+  std::int64_t pixel;
+  std::int32_t label;
+  float weight;
+};
+
+class Walk {
+ public:
+  Walk(const RandomWalk& walk, std::int32_t* labels, const std::int64_t* shape)
+      : walk_(walk),
+        labels_(labels),
+        extents_{shape[0], shape[1], shape[2]},
+        length_(shape[2]),
+        rows_(shape[0] * shape[1]),
+        n_(rows_ * length_),
+        strides_{shape[1] * shape[2], shape[2], 1},
+        grain_(std::max<std::int64_t>(1, (1 << 14) / std::max<std::int64_t>(length_, 1))),
+        none_(length_, 0.0f),
+        inverse_(n_),
+        seeds_of_row_(rows_) {
+    for (auto& w : weights_) w.assign(n_ + 1, 0.0f);  // one before the first: no neighbour there
+  }
+
+  // Weights of the edges between unknown pixels, those to seeds, and the diagonal.
+  void weigh(const Array& image, double scale) {
+    const std::int64_t channels = image.shape[3], values = length_ * channels;
+    rows([&](std::int64_t row) {
+      const std::int64_t at[3] = {row / extents_[1], row % extents_[1], 0};
+      std::vector<double> here(values), there(values);
+      load(image, scale, row * values, values, here.data());
+      for (int axis = 0; axis < 3; ++axis) {
+        if (axis < 2 && at[axis] + 1 == extents_[axis]) continue;
+        const std::int64_t stride = strides_[axis], pixels = length_ - (axis == 2);
+        const double* other = here.data() + channels;
+        if (axis < 2) {
+          load(image, scale, row * values + stride * channels, values, there.data());
+          other = there.data();
+        }
+        for (std::int64_t x = 0; x < pixels; ++x) {
+          const std::int64_t pixel = row * length_ + x;
+          if (labels_[pixel] < 0 || labels_[pixel + stride] < 0) continue;
+          double squares = 0;
+          for (std::int64_t c = x * channels; c < (x + 1) * channels; ++c) {
+            const double d = here[c] - other[c];
+            squares += d * d;
+          }
+          weights(axis)[pixel] =
+              static_cast<float>(std::exp(walk_.factors[axis] * squares) + 1e-10);
+        }
+      }
+    });
+    rows([&](std::int64_t row) {
+      for (std::int64_t x = 0; x < length_; ++x) diagonal(row, x);
+    });
+    rows([&](std::int64_t row) {  // no edge to a seed is left
+      for (int axis = 0; axis < 3; ++axis)
+        for (std::int64_t pixel = row * length_; pixel < (row + 1) * length_; ++pixel) {
+          const std::int64_t next = pixel + strides_[axis];
+          if (weights(axis)[pixel] != 0 && (labels_[pixel] != 0 || labels_[next] != 0))
+            weights(axis)[pixel] = 0;
+        }
+    });
+  }
+
+  // Probabilities of the labels from `first` on, `count` of them at once.
+  void solve(std::int32_t first, int count, RandomWalkReport& report) {
+    systems_.resize(count);
+    std::vector<System*> open;
+    for (int k = 0; k < count; ++k) {
+      System& s = systems_[k];
+      s.x.assign(n_, 0.0);
+      s.r.assign(n_, 0.0);
+      s.p.assign(n_ + 2, 0.0);  // one before the first and one after the last
+      s.q.assign(n_, 0.0);
+      s.sums.assign(2 * rows_, 0.0);
+      for (const auto& row : seeds_of_row_)
+        for (const Seed& seed : row)
+          if (seed.label == first + k) s.r[seed.pixel] += seed.weight;
+      measure(s);
+      s.enough = walk_.tolerance * std::sqrt(s.norm2);
+      s.before = 0;
+      if (s.norm2 > 0) open.push_back(&s);
+    }
+    for (std::int64_t i = 0;; ++i) {
+      std::erase_if(open, [](const System* s) { return std::sqrt(s->norm2) < s->enough; });
+      if (open.empty()) break;
+      if (i == walk_.most_iterations) {
+        report.converged = false;
+        break;
+      }
+      iterate(open);
+      ++report.iterations;
+    }
+  }
+  const double* probability(int k) const { return systems_[k].x.data(); }
+
+ private:
+  struct System {
+    std::vector<double> x, r, p, q, sums;  // p from p[1] on
+    double norm2 = 0, rho = 0, before = 0, enough = 0;
+  };
+
+  template <class F>
+  void rows(F&& f) const {
+    parallel_for(rows_, grain_, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) f(row);
+    });
+  }
+  float* weights(int axis) { return weights_[axis].data() + 1; }
+  const float* weights(int axis) const { return weights_[axis].data() + 1; }
+
+  void diagonal(std::int64_t row, std::int64_t x) {
+    const std::int64_t pixel = row * length_ + x;
+    inverse_[pixel] = 0;
+    if (labels_[pixel] != 0) return;
+    const std::int64_t at[3] = {row / extents_[1], row % extents_[1], x};
+    double sum = 0;
+    for (int axis = 0; axis < 3; ++axis)
+      for (const int way : {1, -1}) {
+        if (way > 0 ? at[axis] + 1 == extents_[axis] : at[axis] == 0) continue;
+        const std::int64_t other = pixel + way * strides_[axis];
+        const float w = weights(axis)[way > 0 ? pixel : other];
+        sum += w;
+        if (labels_[other] > 0) seeds_of_row_[row].push_back({pixel, labels_[other], w});
+      }
+    inverse_[pixel] = sum > 0 ? static_cast<float>(walk_.jacobi ? 1 / sum : 1) : 0.0f;
+  }
+
+  // Squared norm of the residual, and of it preconditioned.
+  void add_up(System& s) const {
+    s.norm2 = s.rho = 0;
+    for (std::int64_t row = 0; row < rows_; ++row) {
+      s.norm2 += s.sums[2 * row];
+      s.rho += s.sums[2 * row + 1];
+    }
+  }
+  void measure_row(System& s, std::int64_t row) const {
+    const double* const r = s.r.data() + row * length_;
+    const float* const m = inverse_.data() + row * length_;
+    s.sums[2 * row] = sum_of(length_, [&](std::int64_t i) { return r[i] * r[i]; });
+    s.sums[2 * row + 1] = sum_of(length_, [&](std::int64_t i) { return r[i] * (m[i] * r[i]); });
+  }
+  void measure(System& s) const {
+    rows([&](std::int64_t row) { measure_row(s, row); });
+    add_up(s);
+  }
+
+  void iterate(const std::vector<System*>& open) const {
+    rows([&](std::int64_t row) {
+      const float* const __restrict m = inverse_.data() + row * length_;
+      for (System* const s : open) {
+        const double beta = s->before > 0 ? s->rho / s->before : 0;
+        double* const __restrict p = s->p.data() + 1 + row * length_;
+        const double* const __restrict r = s->r.data() + row * length_;
+        for (std::int64_t i = 0; i < length_; ++i) {
+          const double next = m[i] * r[i] + beta * p[i];
+          p[i] = std::abs(next) < vanishing ? 0 : next;
+        }
+      }
+    });
+    rows([&](std::int64_t row) {
+      for (System* const s : open) apply(*s, row);
+    });
+    for (System* const s : open) {
+      double curvature = 0;
+      for (std::int64_t row = 0; row < rows_; ++row) curvature += s->sums[2 * row];
+      s->before = s->rho;
+      s->rho /= curvature;  // the step
+    }
+    rows([&](std::int64_t row) {
+      for (System* const s : open) {
+        const double alpha = s->rho;
+        const std::int64_t begin = row * length_;
+        double* const __restrict x = s->x.data() + begin;
+        double* const __restrict r = s->r.data() + begin;
+        const double* const __restrict p = s->p.data() + 1 + begin;
+        const double* const __restrict q = s->q.data() + begin;
+        for (std::int64_t i = 0; i < length_; ++i) {
+          x[i] += alpha * p[i];
+          r[i] -= alpha * q[i];
+        }
+        measure_row(*s, row);
+      }
+    });
+    for (System* const s : open) add_up(*s);
+  }
+
+  // q = A p of a row, and the row's part of p q. A weight is zero where there is no neighbour.
+  void apply(System& s, std::int64_t row) const {
+    const std::int64_t z = row / extents_[1], y = row % extents_[1], begin = row * length_;
+    const std::int64_t down[2] = {z > 0 ? -strides_[0] : 0, y > 0 ? -strides_[1] : 0};
+    const std::int64_t up[2] = {z + 1 < extents_[0] ? strides_[0] : 0,
+                                y + 1 < extents_[1] ? strides_[1] : 0};
+    const double* const p = s.p.data() + 1 + begin;
+    const double *const pz0 = p + down[0], *const pz1 = p + up[0];
+    const double *const py0 = p + down[1], *const py1 = p + up[1];
+    const float* const none = none_.data();
+    const float *const wx = weights(2) + begin, *const wz = weights(0) + begin;
+    const float *const wy = weights(1) + begin, *const wz0 = z > 0 ? wz + down[0] : none;
+    const float* const wy0 = y > 0 ? wy + down[1] : none;
+    double* const __restrict q = s.q.data() + begin;
+    for (std::int64_t i = 0; i < length_; ++i) {
+      const double here = p[i];
+      q[i] = (wx[i] * (here - p[i + 1]) + wx[i - 1] * (here - p[i - 1])) +
+             (wy[i] * (here - py1[i]) + wy0[i] * (here - py0[i])) +
+             (wz[i] * (here - pz1[i]) + wz0[i] * (here - pz0[i]));
+    }
+    for (const Seed& seed : seeds_of_row_[row])
+      q[seed.pixel - begin] += seed.weight * p[seed.pixel - begin];
+    s.sums[2 * row] = sum_of(length_, [&](std::int64_t i) { return p[i] * q[i]; });
+  }
+
+  const RandomWalk& walk_;
+  std::int32_t* labels_;
+  std::array<std::int64_t, 3> extents_;
+  std::int64_t length_, rows_, n_;
+  std::array<std::int64_t, 3> strides_;
+  std::int64_t grain_;
+  std::vector<float> none_, inverse_;
+  std::vector<float> weights_[3];
+  std::vector<std::vector<Seed>> seeds_of_row_;
+  std::vector<System> systems_;
+};
+
+}  // namespace
+
+std::array<double, 2> mean_and_deviation(const Array& image) {
+  const std::int64_t n = image.size(), piece = 1 << 12, pieces = (n + piece - 1) / piece;
+  std::vector<double> sums(pieces);
+  const auto mean_of = [&](double power, double shift) {
+    parallel_for(n, piece, [&](std::int64_t begin, std::int64_t end) {
+      double v[piece];
+      load(image, 1, begin, end - begin, v);
+      for (std::int64_t i = 0; i < end - begin; ++i) v[i] -= shift;
+      sums[begin / piece] =
+          sum_of(end - begin, [&](std::int64_t i) { return power == 2 ? v[i] * v[i] : v[i]; });
+    });
+    double total = 0;
+    for (const double sum : sums) total += sum;
+    return total / static_cast<double>(n);
+  };
+  const double mean = mean_of(1, 0);
+  return {mean, std::sqrt(mean_of(2, mean))};
+}
+
+RandomWalkReport random_walker(const Array& image, double scale, const RandomWalk& walk,
+                               const MutableArray& labels, std::int64_t n,
+                               const MutableArray* probabilities) {
+  RandomWalkReport report;
+  auto* const label = labels.as<std::int32_t>();
+  const std::int64_t pixels = labels.size();
+  Walk system(walk, label, labels.shape.data());
+  system.weigh(image, scale);
+  constexpr int most_at_once = 4;
+  std::vector<double> best(n > 1 ? pixels : 0, -1.0);
+  std::vector<std::int32_t> winner(n > 1 ? pixels : 0);
+  for (std::int64_t first = 1; first <= n; first += most_at_once) {
+    const int count = static_cast<int>(std::min<std::int64_t>(most_at_once, n + 1 - first));
+    system.solve(static_cast<std::int32_t>(first), count, report);
+    for (int k = 0; k < count; ++k) {
+      const double* const p = system.probability(k);
+      const auto number = static_cast<std::int32_t>(first + k);
+      double* const out =
+          probabilities ? probabilities->as<double>() + (first + k - 1) * pixels : nullptr;
+      for (std::int64_t i = 0; i < pixels; ++i) {
+        if (label[i] != 0) continue;
+        report.least = std::min(report.least, p[i]);
+        report.most = std::max(report.most, p[i]);
+        if (out) out[i] = p[i];
+        if (n > 1 && (number == 1 || p[i] > best[i])) best[i] = p[i], winner[i] = number;
+      }
+    }
+  }
+  for (std::int64_t i = 0; i < pixels; ++i)
+    if (label[i] == 0) label[i] = n > 1 ? winner[i] : 1;
+  return report;
+}
+
+}  // namespace msf
