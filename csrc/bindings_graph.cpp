@@ -6,7 +6,10 @@
 #include <vector>
 
 #include "bindings.hpp"
+#include "kernels/contrast.hpp"
 #include "kernels/maxflow.hpp"
+#include "kernels/mixture.hpp"
+#include "kernels/moves.hpp"
 #include "kernels/random_walker.hpp"
 #include "kernels/sparse_graph.hpp"
 
@@ -57,6 +60,21 @@ void bind_graphs(py::module_& m) {
       },
       NoGil());
 
+  m.def("contrast_weights", &contrast_weights, NoGil());
+  m.def("squared_differences", &squared_differences, NoGil());
+  m.def("table_costs", &table_costs, NoGil());
+  m.def(
+      "mixture_costs",
+      [](const Array& image, const Array& mixture, const MutableArray& costs,
+         const std::optional<MutableArray>& components) {
+        mixture_costs(image, mixture, costs, components ? &*components : nullptr);
+      },
+      NoGil());
+  m.def("mixture_sums", &mixture_sums, NoGil());
+  m.def("move_unary", &move_unary, NoGil());
+  m.def("move_pairs", &move_pairs, NoGil());
+  m.def("move_labels", &move_labels, NoGil());
+  m.def("icm_sweep", &icm_sweep, NoGil());
   m.def("mean_and_deviation", &mean_and_deviation, NoGil());
   m.def("random_walker",
         [](const Array& image, double scale, const std::array<double, 3>& factors, double tolerance,

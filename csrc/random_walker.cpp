@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "load_values.hpp"
 #include "parallel.hpp"
 
 namespace msf {
@@ -36,17 +37,9 @@ double sum_of(std::int64_t n, F&& f) {
   return sums[0];
 }
 
-// Values times `scale`; signed integers not below -1, as scikit-image has it.
+// Signed integers not below -1, as scikit-image has it.
 void load(const Array& image, double scale, std::int64_t begin, std::int64_t n, double* out) {
-  visit(image.dtype, [&]<class T>(Type<T>) {
-    const T* const v = image.as<T>() + begin;
-    const double least =
-        std::is_integral_v<T> && std::is_signed_v<T> && scale < 1 ? -1 / scale : -HUGE_VAL;
-    for (std::int64_t i = 0; i < n; ++i) {
-      const double x = static_cast<double>(v[i]);
-      out[i] = (x < least ? least : x) * scale;
-    }
-  });
+  load_values(image, begin, n, scale, scale < 1 ? -1 : -HUGE_VAL, out);
 }
 
 struct Seed {  // an edge from an unknown pixel to a seed

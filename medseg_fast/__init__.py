@@ -65,6 +65,7 @@ from medseg_fast.region import (
 )
 from medseg_fast.region_growing import region_growing, seeded_region_growing
 from medseg_fast.second_difference import laplace, zero_crossings
+from medseg_fast.seeded_cut import GraphCutSession, graph_cut
 from medseg_fast.small_objects import remove_small_holes, remove_small_objects
 from medseg_fast.sparse_graph import Graph
 from medseg_fast.split_touching import split_touching
@@ -91,6 +92,7 @@ from medseg_fast.watershed_immersion import watershed_immersion
 __all__ = [
     "CannyPlan",
     "Graph",
+    "GraphCutSession",
     "GraphFloat",
     "GraphInt",
     "GridGraph",
@@ -125,6 +127,7 @@ __all__ = [
     "gaussian_gradient_magnitude",
     "gaussian_laplace",
     "get_num_threads",
+    "graph_cut",
     "h_maxima",
     "h_minima",
     "isolated_connected",

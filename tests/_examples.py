@@ -56,6 +56,8 @@ def _by_name(dtype: Any) -> dict[str, Any]:
         "ar": labels > 0,
         "a": labels > 0,
         "b": image > 100,
+        "foreground_seeds": image > 130,
+        "background_seeds": image < 40,
         "source": image,
         "sink": np.full_like(image, 110),
         "weights": 20,

@@ -128,3 +128,57 @@ def _reached(graph: Graph, start: Any, *, backwards: bool = False) -> dict[Any, 
                 parents[u] = v
                 queue.append(u)
     return parents
+
+
+def contrast_weights(
+    image: NDArray[Any], offset: tuple[int, ...], strength: float, sigma: float
+) -> NDArray[np.float64]:
+    """From each pixel to pixel + offset, 0 where that is outside; channels of `image` last."""
+    weights = np.zeros(image.shape[:-1])
+    for pixel in np.ndindex(weights.shape):
+        other = tuple(p + o for p, o in zip(pixel, offset, strict=True))
+        if all(0 <= p < n for p, n in zip(other, weights.shape, strict=True)):
+            d = image[pixel].astype(float) - image[other].astype(float)
+            weights[pixel] = strength * np.exp(-(d @ d) / (2 * sigma**2))
+    return weights
+
+
+def seeded_cut(
+    foreground_cost: NDArray[Any],
+    background_cost: NDArray[Any],
+    foreground: NDArray[np.bool_],
+    background: NDArray[np.bool_],
+    weights: dict[tuple[int, ...], NDArray[Any]],
+) -> tuple[NDArray[np.bool_], float]:
+    """The mask of least energy that holds the seeds, and that energy."""
+    never = 1e4
+    source = np.where(foreground, 0, foreground_cost) + never * background
+    sink = np.where(background, 0, background_cost) + never * foreground
+    arcs = []
+    for offset, w in weights.items():
+        back = np.zeros_like(w)
+        for pixel in np.argwhere(w > 0):
+            back[tuple(pixel + offset)] = w[tuple(pixel)]
+        arcs += [(offset, w), (tuple(-o for o in offset), back)]
+    mask = maxflow_grid(source, sink, arcs)[1]
+    return mask, cut_capacity(source, sink, arcs, mask)
+
+
+def seeded_energy(
+    foreground_cost: NDArray[Any],
+    background_cost: NDArray[Any],
+    foreground: NDArray[np.bool_],
+    background: NDArray[np.bool_],
+    weights: dict[tuple[int, ...], NDArray[Any]],
+    mask: NDArray[np.bool_],
+) -> float:
+    """Infinite where the mask does not hold the seeds."""
+    if (foreground & ~mask).any() or (background & mask).any():
+        return float("inf")
+    known = foreground | background
+    energy = np.where(known, 0, np.where(mask, foreground_cost, background_cost)).sum()
+    for offset, w in weights.items():
+        for pixel in np.argwhere(w > 0):
+            if mask[tuple(pixel)] != mask[tuple(pixel + offset)]:
+                energy += w[tuple(pixel)]
+    return float(energy)
