@@ -57,8 +57,7 @@ void move_pairs(const Array& labels, const std::array<int, 3>& offset, const Arr
   visit_cost(gain.dtype, [&]<class T>(Type<T>) {
     const T *const v = pairwise.as<T>(), *const w = weights.as<T>();
     T *const u = gain.as<T>(), *const edges = forth.as<T>();
-    // A row adds to itself and to one other: even ones of a run of rows first, then the odd ones,
-    // would not do for both offsets; the work is small beside the cut, so rows go in order.
+    // In order, since a row adds to itself and to another; the work is small beside the cut.
     Ticker tick(64);
     for (std::int64_t row = 0; row < shape[0] * shape[1]; ++row) {
       tick();

@@ -37,6 +37,14 @@ from medseg_fast.gaussian import (
 from medseg_fast.graph_cut import maxflow_grid, verify_cut
 from medseg_fast.grid_graph import GridGraph
 from medseg_fast.hysteresis import apply_hysteresis_threshold
+from medseg_fast.labelling import (
+    alpha_beta_swap,
+    alpha_expansion,
+    icm,
+    labelling_energy,
+    potts,
+    truncated_linear,
+)
 from medseg_fast.minima import local_maxima, local_minima
 from medseg_fast.morphology import (
     black_tophat,
@@ -100,6 +108,8 @@ __all__ = [
     "ThresholdExplorer",
     "WatershedHierarchy",
     "__version__",
+    "alpha_beta_swap",
+    "alpha_expansion",
     "apply_hysteresis_threshold",
     "binary_closing",
     "binary_dilation",
@@ -130,8 +140,10 @@ __all__ = [
     "graph_cut",
     "h_maxima",
     "h_minima",
+    "icm",
     "isolated_connected",
     "label",
+    "labelling_energy",
     "laplace",
     "largest_component",
     "local_maxima",
@@ -143,6 +155,7 @@ __all__ = [
     "neighborhood_connected",
     "num_threads",
     "opening",
+    "potts",
     "prewitt",
     "prewitt_h",
     "prewitt_v",
@@ -177,6 +190,7 @@ __all__ = [
     "threshold_sauvola",
     "threshold_triangle",
     "threshold_yen",
+    "truncated_linear",
     "verify_cut",
     "watershed",
     "watershed_hierarchy",

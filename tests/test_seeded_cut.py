@@ -235,7 +235,8 @@ def test_bad_input(error, message, change):
 
 def test_peak_memory():
     setup = """
-    image = np.random.default_rng(0).integers(0, 200, (70, 80, 90)).astype(np.uint8)
+    image = np.random.default_rng(0).integers(0, 30, (70, 80, 90)).astype(np.uint8)
+    image[:30] += 90
     foreground, background = np.zeros((2, *image.shape), bool)
     foreground[:3] = background[-3:] = True
     """
