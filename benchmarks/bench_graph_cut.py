@@ -100,6 +100,32 @@ def _strokes():
     return Case("GraphCutSession.mask", title, build, differs=differs, target=10)
 
 
+def _grab_cut():
+    def build():
+        import cv2
+        from skimage import data
+
+        import medseg_fast as ms
+
+        image = np.ascontiguousarray(data.astronaut())
+        box, rect = ((10, 490), (50, 350)), (50, 10, 300, 480)
+
+        def theirs():
+            mask, models = np.zeros(image.shape[:2], np.uint8), np.zeros((2, 1, 65))
+            cv2.grabCut(image, mask, rect, *models, 5, cv2.GC_INIT_WITH_RECT)
+            return mask % 2 == 1
+
+        return image, {
+            "medseg_fast": lambda: ms.grab_cut(image, box, channel_axis=-1),
+            "OpenCV": theirs,
+        }
+
+    def same(ours, theirs):
+        assert 2 * np.count_nonzero(ours & theirs) > 0.98 * (ours.sum() + theirs.sum())
+
+    return Case("grab_cut", "astronaut 512^2, 5 iterations", build, same=same, target=5)
+
+
 def _sparse():
     """The photograph's grid as a graph of edges; index arrays are made before."""
 
@@ -146,6 +172,7 @@ CASES = [
     _labels_case("alpha_expansion", "truncated linear", np.float64),
     _seeded(),
     _strokes(),
+    _grab_cut(),
     _sparse(),
 ]
 

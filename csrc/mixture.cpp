@@ -13,7 +13,7 @@
 namespace msf {
 namespace {
 
-constexpr std::int64_t piece = 1 << 12;
+constexpr std::int64_t piece = 1 << 9;  // whose values stay in the first cache
 
 // Values of pixels [begin, end), one channel after the other, so that loops over pixels vectorise.
 class Channels {
@@ -37,36 +37,51 @@ class Channels {
   std::vector<double> rows_, by_;
 };
 
+void add(double factor, double mean, const double* __restrict value, std::int64_t n,
+         double* __restrict z) {
+  for (std::int64_t i = 0; i < n; ++i) z[i] += factor * (value[i] - mean);
+}
+void add_half_square(const double* __restrict z, std::int64_t n, double* __restrict cost) {
+  for (std::int64_t i = 0; i < n; ++i) cost[i] += 0.5 * (z[i] * z[i]);
+}
+void keep_least(const double* __restrict cost, std::int64_t k, std::int64_t n,
+                double* __restrict least, std::int64_t* __restrict which) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    which[i] = cost[i] < least[i] ? k : which[i];
+    least[i] = cost[i] < least[i] ? cost[i] : least[i];
+  }
+}
+
 }  // namespace
 
 void mixture_costs(const Array& image, const Array& mixture, const MutableArray& costs,
                    const MutableArray* components) {
   const std::int64_t channels = image.shape[image.ndim - 1], row = mixture.shape[1];
-  parallel_for(costs.size(), piece, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t n = end - begin;
+  parallel_for(costs.size(), 32 * piece, [&](std::int64_t first, std::int64_t last) {
     Channels v(image);
-    v.load(begin, end);
-    std::vector<double> least(n, HUGE_VAL), cost(n), z(n);
-    std::vector<std::uint8_t> which(n, 0);
-    for (std::int64_t k = 0; k < mixture.shape[0]; ++k) {
-      const double* const m = mixture.as<double>() + k * row;
-      const double* l = m + 1 + channels;
-      std::fill(cost.begin(), cost.end(), m[0]);
-      for (std::int64_t c = 0; c < channels; ++c) {
-        std::fill(z.begin(), z.end(), 0.0);
-        for (std::int64_t b = 0; b <= c; ++b, ++l) {
-          const double factor = *l, mean = m[1 + b];
-          const double* const value = v[b];
-          for (std::int64_t i = 0; i < n; ++i) z[i] += factor * (value[i] - mean);
+    std::vector<double> least(piece), cost(piece), z(piece);
+    std::vector<std::int64_t> which(piece);  // as wide as a double, so that the loop vectorises
+    for (std::int64_t begin = first; begin < last; begin += piece) {
+      const std::int64_t n = std::min(piece, last - begin);
+      v.load(begin, begin + n);
+      std::fill(least.begin(), least.end(), HUGE_VAL);
+      for (std::int64_t k = 0; k < mixture.shape[0]; ++k) {
+        const double* const m = mixture.as<double>() + k * row;
+        const double* l = m + 1 + channels;
+        std::fill(cost.begin(), cost.end(), m[0]);
+        for (std::int64_t c = 0; c < channels; ++c) {
+          std::fill(z.begin(), z.end(), 0.0);
+          for (std::int64_t b = 0; b <= c; ++b, ++l) add(*l, m[1 + b], v[b], n, z.data());
+          add_half_square(z.data(), n, cost.data());
         }
-        for (std::int64_t i = 0; i < n; ++i) cost[i] += 0.5 * (z[i] * z[i]);
+        keep_least(cost.data(), k, n, least.data(), which.data());
       }
       for (std::int64_t i = 0; i < n; ++i)
-        if (cost[i] < least[i]) least[i] = cost[i], which[i] = static_cast<std::uint8_t>(k);
+        costs.as<float>()[begin + i] = static_cast<float>(least[i]);
+      if (components)
+        for (std::int64_t i = 0; i < n; ++i)
+          components->as<std::uint8_t>()[begin + i] = static_cast<std::uint8_t>(which[i]);
     }
-    for (std::int64_t i = 0; i < n; ++i)
-      costs.as<float>()[begin + i] = static_cast<float>(least[i]);
-    if (components) std::copy(which.begin(), which.end(), components->as<std::uint8_t>() + begin);
   });
 }
 
@@ -74,11 +89,12 @@ void mixture_sums(const Array& image, const Array& components, const Array& orig
                   const MutableArray& sums) {
   const std::int64_t channels = image.shape[image.ndim - 1], row = sums.shape[1];
   const std::int64_t count = sums.shape[0], numbers = count * row, pixels = components.size();
-  std::vector<double> parts((pixels + piece - 1) / piece * numbers, 0.0);
-  parallel_for(pixels, piece, [&](std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t chunk = 1 << 14;
+  std::vector<double> parts((pixels + chunk - 1) / chunk * numbers, 0.0);
+  parallel_for(pixels, chunk, [&](std::int64_t begin, std::int64_t end) {
     std::vector<double> v((end - begin) * channels), d(channels);
     load_values(image, begin * channels, (end - begin) * channels, 1, -HUGE_VAL, v.data());
-    double* const part = parts.data() + begin / piece * numbers;
+    double* const part = parts.data() + begin / chunk * numbers;
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t k = components.as<std::uint8_t>()[i];
       if (k >= count) continue;

@@ -34,6 +34,7 @@ from medseg_fast.gaussian import (
     gaussian_gradient_magnitude,
     gaussian_laplace,
 )
+from medseg_fast.grab_cut import grab_cut
 from medseg_fast.graph_cut import maxflow_grid, verify_cut
 from medseg_fast.grid_graph import GridGraph
 from medseg_fast.hysteresis import apply_hysteresis_threshold
@@ -137,6 +138,7 @@ __all__ = [
     "gaussian_gradient_magnitude",
     "gaussian_laplace",
     "get_num_threads",
+    "grab_cut",
     "graph_cut",
     "h_maxima",
     "h_minima",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Callable
@@ -40,6 +41,14 @@ class CutImage:
         self.volume = self.array.reshape((1,) * (3 - len(self.shape)) + self.array.shape)
         if self.array.size and not math.isfinite(core.mean_and_deviation(self.array)[1]):
             raise ValueError(f"{op}: image must be finite")
+
+    def part(self, where: tuple[slice, ...]) -> CutImage:
+        """A part of it, copied."""
+        part = copy.copy(self)
+        part.array = np.ascontiguousarray(self.array[where])
+        part.shape = part.array.shape[:-1]
+        part.volume = part.array.reshape((1,) * (3 - len(part.shape)) + part.array.shape)
+        return part
 
     def full(self, offset: Offset) -> list[int]:
         return [0] * (3 - len(offset)) + list(offset)
@@ -116,7 +125,7 @@ def region_costs(
     if region == "gmm":
         pixels = [image.array[seeds] for seeds in (foreground, background)]
         costs = [_mixture.costs(image.array, _mixture.fit(p))[0] for p in pixels]
-        return _not_negative(*costs)
+        return not_negative(*costs)
     raise ValueError(f'{op}: region must be "histogram", "gmm", a function or None, got {region!r}')
 
 
@@ -137,10 +146,10 @@ def _called(
         if cost.shape != image.shape or not np.isfinite(cost).all():
             raise ValueError(f"{op}: region must return finite costs of shape {image.shape}")
         costs.append(cost)
-    return _not_negative(*costs)
+    return not_negative(*costs)
 
 
-def _not_negative(foreground: Costs, background: Costs) -> tuple[Costs, Costs]:
+def not_negative(foreground: Costs, background: Costs) -> tuple[Costs, Costs]:
     """What counts is the difference, and densities may be above 1."""
     least = np.minimum(foreground, background)
     return foreground - least, background - least

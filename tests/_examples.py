@@ -69,6 +69,7 @@ def _by_name(dtype: Any) -> dict[str, Any]:
 # Arguments beside (or instead of) what the names give.
 _OWN: dict[str, dict[str, Any]] = {
     "region_growing": {"criterion": lambda value, mean, std, seed: abs(value - seed) < 40},
+    "grab_cut": {"box": ((2, 20), (5, 33))},
     "isolated_connected": {"lower": 15, "seed2": (13, 26)},
     "reconstruction": {"seed": _image(np.uint8) // 2, "mask": _image(np.uint8)},
     "markers_from_minima": {"h": 10, "min_size": 4},
