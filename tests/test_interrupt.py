@@ -27,6 +27,13 @@ CALLS = {
     "seeded growing": "ms.seeded_region_growing(image, markers)",
     "growing by a rule": "ms.region_growing(noise, seed, rule, connectivity=3)",
     "explorer": "ms.ThresholdExplorer(image, seed)",
+    "maxflow": "ms.maxflow_grid(noise, noise[::-1], 40)",
+    "maxflow of edges": "graph.copy().maxflow()",
+    "graph cut": "ms.graph_cut(noise, noise > 250, noise < 5, region=None)",
+    "grab cut": "ms.grab_cut(noise[0], ((9, 390), (9, 390)))",
+    "alpha expansion": "ms.alpha_expansion(costs, ms.potts(3, 60))",
+    "icm": "ms.icm(costs, ms.potts(3, 60))",
+    "random walker": "ms.random_walker(noise, markers)",
 }
 
 # The delay of each call: the best of three, because other processes may keep the CPUs.
@@ -39,6 +46,11 @@ SCRIPT = """
     image, mask, seed = noise.astype(np.float32), noise > 128, (25, 200, 200)
     markers = np.zeros(noise.shape, np.uint8)
     markers[0, 0, 0], markers[-1, -1, -1] = 1, 2
+    costs = np.stack([noise[:9], noise[9:18], noise[18:27]], -1).astype(np.int32)
+    nodes = np.random.default_rng(1).integers(0, 10**5, (2, 10**6))
+    graph = ms.Graph(10**5)
+    graph.add_edge(nodes[0], nodes[0] ^ 1 + nodes[1] % 2, nodes[1] % 9)
+    graph.add_terminal(noise.ravel()[: 10**5], noise.ravel()[-(10**5) :])
     rule = lambda value, mean, std, seed_value: True
     ms.set_num_threads(1)
 
