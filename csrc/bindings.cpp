@@ -227,9 +227,7 @@ void bind_canny(py::module_& m) {
       .def(
           "magnitude",
           [](CannyPlan& plan, const msf::Array& image, const std::optional<msf::Array>& mask,
-             const msf::MutableArray& out) {
-            plan.magnitude(image, mask ? &*mask : nullptr, out);
-          },
+             const msf::MutableArray& out) { plan.magnitude(image, mask ? &*mask : nullptr, out); },
           NoGil());
 }
 

@@ -13,153 +13,20 @@
 #include "kernels/canny.hpp"
 
 #include <bit>
-#include <cmath>
-#include <cstring>
-#include <limits>
 
+#include "canny_rows.hpp"
 #include "edge_bits.hpp"
-#include "pack.hpp"
 #include "scratch_pool.hpp"
 #include "stencil.hpp"
 
 namespace msf {
 namespace {
 
-using stencil::Index;
+using namespace canny_rows;
 using stencil::Source;
 
-constexpr Index tile_columns = 256, tile_rows = 128;
+constexpr Index tile_columns = 512, tile_rows = 128;
 constexpr Index margin = 8;  // elements before and after a tile's rows of smoothed values
-
-// Two rows of sums along the columns; in[0] is `radius` rows before the first of them. Rows may be
-// accessed up to the next multiple of a pack.
-void smooth_columns(const double* const* in, const std::vector<double>& half, Index n,
-                    double* first, double* second) {
-  using P = Pack<double>;
-  const Index radius = static_cast<Index>(half.size()) - 1;
-  const double* const* const centre = in + radius;
-  for (Index j = 0; j < n; j += P::size) {
-    P sum = P::scaled(P::load(centre[0] + j), half[0]);
-    P next = P::scaled(P::load(centre[1] + j), half[0]);
-    P before = P::load(centre[-radius] + j), after = P::load(centre[radius + 1] + j);
-    for (Index t = radius; t > 0; --t) {
-      // What is before the first row at distance t is before the second at t + 1.
-      const P next_before = P::load(centre[1 - t] + j), sum_after = P::load(centre[t] + j);
-      sum.template add_pair<false>(before, sum_after, half[t]);
-      next.template add_pair<false>(next_before, after, half[t]);
-      before = next_before;
-      after = sum_after;
-    }
-    sum.store(first + j);
-    next.store(second + j);
-  }
-}
-
-void smooth_row(const double* centre, const std::vector<double>& half, Index n, double* out) {
-  using P = Pack<double>;
-  const Index radius = static_cast<Index>(half.size()) - 1;
-  for (Index j = 0; j < n; j += 2 * P::size) {
-    const double* const at = centre + j;
-    P sum = P::scaled(P::load(at), half[0]), next = P::scaled(P::load(at + P::size), half[0]);
-    for (Index t = radius; t > 0; --t) {
-      sum.template add_pair<false>(P::load(at - t), P::load(at + t), half[t]);
-      next.template add_pair<false>(P::load(at + P::size - t), P::load(at + P::size + t), half[t]);
-    }
-    sum.store(out + j);
-    next.store(out + j + P::size);
-  }
-}
-
-// row /= divisor, correctly rounded. Next to 1 the residual of a first guess, which is exact with a
-// fused multiplication and addition, corrects it (P. Markstein, "Computation of elementary
-// functions on the IBM RISC System/6000 processor", IBM J. Res. Dev. 34, 1990); its condition, a
-// guess one unit off at most, holds there. Numbers too small for an exact residual cannot be told
-// from 0 in the magnitude.
-template <class T>
-void divide(T* __restrict row, Index n, T divisor) {
-  if (divisor == 1) return;
-#ifdef __FMA__
-  if (std::is_same_v<T, double> && std::abs(divisor - 1) < 1e-14) {
-    const T inverse = 1 / divisor;
-    for (Index j = 0; j < n; ++j) {
-      const T guess = row[j] * inverse;
-      row[j] = std::fma(std::fma(-divisor, guess, row[j]), inverse, guess);
-    }
-    return;
-  }
-#endif
-  for (Index j = 0; j < n; ++j) row[j] /= divisor;
-}
-
-// The least T that is at least `value`; NaN stays NaN, which nothing reaches.
-template <class T>
-T at_least(double value) {
-  const T near = static_cast<T>(value);
-  return near < value ? std::nextafter(near, std::numeric_limits<T>::infinity()) : near;
-}
-
-bool has_infinity(const double* row, Index n) {
-  constexpr std::uint64_t exponent = 0x7ff0000000000000;
-  std::uint64_t found = 0;
-  for (Index j = 0; j < n; ++j)
-    found |= (std::bit_cast<std::uint64_t>(row[j]) & exponent) == exponent;
-  return found != 0;
-}
-
-// Non-maximum suppression: are the magnitudes interpolated before and after a pixel along its
-// gradient both at most its own?
-template <class T>
-struct Suppression {
-  // In float64 lanes: the sums are.
-  static constexpr Index lanes = register_bytes / 8;
-  typedef T Value __attribute__((vector_size(lanes * sizeof(T))));
-  typedef double Wide __attribute__((vector_size(register_bytes)));
-  typedef std::int64_t WideMask __attribute__((vector_size(register_bytes)));
-
-  const T *up, *here, *down;  // magnitudes
-  const T *rows, *columns;    // gradient along the axes
-  T per_row, per_column;      // from the gradient to steps along the axes
-
-  static Value load(const T* from) {
-    Value value;
-    std::memcpy(&value, from, sizeof value);
-    return value;
-  }
-  static Wide wide(const Value& value) { return __builtin_convertvector(value, Wide); }
-
-  static unsigned bits(const WideMask& mask) {
-#if defined(__AVX512DQ__)
-    return _mm512_movepi64_mask(std::bit_cast<__m512i>(mask));
-#elif defined(__AVX__)
-    return _mm256_movemask_pd(std::bit_cast<__m256d>(mask));
-#elif defined(__SSE2__)
-    return _mm_movemask_pd(std::bit_cast<__m128d>(mask));
-#else
-    unsigned result = 0;
-    for (Index i = 0; i < lanes; ++i) result |= (mask[i] & 1) << i;
-    return result;
-#endif
-  }
-
-  // For the pixels [j, j + lanes), one bit each.
-  unsigned maxima(Index j) const {
-    const Value i_diff = load(rows + j) * per_row, j_diff = load(columns + j) * per_column;
-    const Value i_abs = i_diff < 0 ? -i_diff : i_diff, j_abs = j_diff < 0 ? -j_diff : j_diff;
-    // Whether both directions have the same sign, or either none.
-    const auto same = ((i_diff >= 0) & (j_diff >= 0)) | ((i_diff <= 0) & (j_diff <= 0));
-    const auto steep = (i_abs > j_abs) | (~same & (i_abs == j_abs));
-    const Value w = (steep ? j_abs : i_abs) / (steep ? i_abs : j_abs);
-    const Value corner_after = same ? load(down + j + 1) : load(up + j + 1);
-    const Value corner_before = same ? load(up + j - 1) : load(down + j - 1);
-    const Value row_up = load(up + j), row_down = load(down + j);
-    const Value side_after = steep ? (same ? row_down : row_up) : load(here + j + 1);
-    const Value side_before = steep ? (same ? row_up : row_down) : load(here + j - 1);
-    const Wide rest = 1.0 - wide(w), centre = wide(load(here + j));
-    const WideMask after = wide(corner_after * w) + wide(side_after) * rest <= centre;
-    const WideMask before = wide(corner_before * w) + wide(side_before) * rest <= centre;
-    return bits(after & before);
-  }
-};
 
 template <class T>
 class Plan final : public CannyPlan {
@@ -273,14 +140,12 @@ class Plan final : public CannyPlan {
     };
     for (Index r = 0; r < kinds_down; ++r) {
       const Index y = representative(r, rows_, down_);
-      const double row = sum(s_.down, [&](Index t) {
-        return y + t < 0 || y + t >= rows_ ? s_.cval : 1.0;
-      });
+      const double row =
+          sum(s_.down, [&](Index t) { return y + t < 0 || y + t >= rows_ ? s_.cval : 1.0; });
       for (Index c = 0; c < kinds_across; ++c) {
         const Index x = representative(c, columns_, across_);
-        const T weight = sum(s_.across, [&](Index t) {
-          return x + t < 0 || x + t >= columns_ ? s_.cval : row;
-        });
+        const T weight =
+            sum(s_.across, [&](Index t) { return x + t < 0 || x + t >= columns_ ? s_.cval : row; });
         weights_.push_back(weight + std::numeric_limits<T>::epsilon());
       }
     }
@@ -322,13 +187,12 @@ class Plan final : public CannyPlan {
       smoothed_ = std::max<Index>(0, first - 1);
       loaded_ = smoothed_;
       for (Index y = first; y < last; ++y) {
-        poll();
+        if (y % 16 == 0) poll();
         while (smoothed_ <= std::min(p_.rows_ - 1, y + 1)) smooth_two();
         differentiate(y);
         if (call_.magnitude) {
           if (y >= y0_ && y < y1_)
-            std::copy_n(a_.m[y % 3] + margin, x1_ - x0_,
-                        call_.magnitude + y * p_.columns_ + x0_);
+            std::copy_n(a_.m[y % 3] + margin, x1_ - x0_, call_.magnitude + y * p_.columns_ + x0_);
         } else if (y > y0_) {
           suppress(y - 1);
         }
@@ -393,8 +257,7 @@ class Plan final : public CannyPlan {
       if (call_.mask) {
         T* const bleed = a_.bleed + margin - x0_;
         filter_across(a_.raw_weight[i], bleed);
-        for (Index x = from_; x < to_; ++x)
-          row[x] /= bleed[x] + std::numeric_limits<T>::epsilon();
+        for (Index x = from_; x < to_; ++x) row[x] /= bleed[x] + std::numeric_limits<T>::epsilon();
       } else if (!p_.weights_.empty()) {
         divide_by_weights(y, row);
       }
@@ -431,8 +294,12 @@ class Plan final : public CannyPlan {
         for (Index e = end; e < n + 2 * r; ++e) border(e);
         centre = a_.extended + r;
       }
-      smooth_row(centre, p_.s_.across, n, a_.smooth);
-      for (Index j = 0; j < n; ++j) row[from_ + j] = static_cast<T>(a_.smooth[j]);
+      if constexpr (std::is_same_v<T, double>) {
+        smooth_row(centre, p_.s_.across, n, row + from_);
+      } else {
+        smooth_row(centre, p_.s_.across, n, a_.smooth);
+        for (Index j = 0; j < n; ++j) row[from_ + j] = static_cast<T>(a_.smooth[j]);
+      }
     }
 
     // Sobel differences and magnitudes of row y for the columns [x0 - 1, x1 + 1) in the image.
@@ -440,38 +307,23 @@ class Plan final : public CannyPlan {
       const auto smooth = [&](Index at) {
         return a_.s[std::clamp<Index>(at, 0, p_.rows_ - 1) % 4] + margin;
       };
-      const T* __restrict up = smooth(y - 1);
-      const T* __restrict here = smooth(y);
-      const T* __restrict down = smooth(y + 1);
-      T* __restrict rows = a_.rows[y % 2] + margin;
-      T* __restrict columns = a_.columns[y % 2] + margin;
-      T* __restrict m = a_.m[y % 3] + margin;
       const Index begin = x0_ > 0 ? -1 : 0, end = x1_ - x0_ + (x1_ < p_.columns_);
-      // Weights 1, 2, 1 of differences that are rounded to T; the sum is float64.
-      for (Index j = begin; j < end; ++j) {
-        const T left = down[j - 1] - up[j - 1], centre = down[j] - up[j],
-                right = down[j + 1] - up[j + 1];
-        rows[j] = static_cast<T>(double{centre} * 2 + (double{left} + double{right}));
-        const T above = up[j + 1] - up[j - 1], middle = here[j + 1] - here[j - 1],
-                below = down[j + 1] - down[j - 1];
-        columns[j] = static_cast<T>(double{middle} * 2 + (double{above} + double{below}));
-      }
-      const T per_row = p_.per_step_[0], per_column = p_.per_step_[1];
-      if (per_row != 1 || per_column != 1)
-        for (Index j = begin; j < end; ++j) {
-          rows[j] *= per_row;
-          columns[j] *= per_column;
-        }
-      for (Index j = begin; j < end; ++j)
-        m[j] = std::sqrt(rows[j] * rows[j] + columns[j] * columns[j]);
+      const Index skip = margin + begin;
+      gradient(smooth(y - 1) + begin, smooth(y) + begin, smooth(y + 1) + begin, end - begin,
+               p_.per_step_, a_.rows[y % 2] + skip, a_.columns[y % 2] + skip, a_.m[y % 3] + skip);
     }
 
     void suppress(Index y) {
       if (y == 0 || y == p_.rows_ - 1) return;
       const auto magnitude = [&](Index at) { return a_.m[at % 3] + margin; };
       const T* const m = magnitude(y);
-      const Suppression<T> pixels{magnitude(y - 1), m, magnitude(y + 1), a_.rows[y % 2] + margin,
-                                  a_.columns[y % 2] + margin, p_.per_step_[0], p_.per_step_[1]};
+      const Suppression<T> pixels{magnitude(y - 1),
+                                  m,
+                                  magnitude(y + 1),
+                                  a_.rows[y % 2] + margin,
+                                  a_.columns[y % 2] + margin,
+                                  p_.per_step_[0],
+                                  p_.per_step_[1]};
       const Index end = std::min(x1_, p_.columns_ - 1) - x0_;
       const T low = call_.low, high = call_.high;
       Word* const weak = p_.bits_.weak(y) + first_word();
@@ -491,8 +343,8 @@ class Plan final : public CannyPlan {
           left &= ~(lane_mask << at);
         }
         weak[w] = maxima & candidates;
-        strong[w] = weak[w] ? weak[w] & pack_word([=](Index j) { return m[j] >= high; }, begin, count)
-                            : 0;
+        strong[w] =
+            weak[w] ? weak[w] & pack_word([=](Index j) { return m[j] >= high; }, begin, count) : 0;
       }
     }
 
@@ -504,8 +356,7 @@ class Plan final : public CannyPlan {
         if (x + j < 1 || x + j + 1 >= p_.columns_) continue;
         bool all = true;
         for (Index dy = -1; dy <= 1; ++dy)
-          for (Index dx = -1; dx <= 1; ++dx)
-            all &= mask[(y + dy) * p_.columns_ + x + j + dx] != 0;
+          for (Index dx = -1; dx <= 1; ++dx) all &= mask[(y + dy) * p_.columns_ + x + j + dx] != 0;
         bits |= Word{all} << j;
       }
       return bits;
@@ -514,9 +365,9 @@ class Plan final : public CannyPlan {
     Plan& p_;
     const Call& call_;
     Scratch a_;
-    const Index y0_, y1_, x0_, x1_;  // pixels of the tile
-    const Index from_, to_;          // columns whose smoothed values are needed
-    Index low_, high_ = 0;           // columns of the image that these read
+    const Index y0_, y1_, x0_, x1_;    // pixels of the tile
+    const Index from_, to_;            // columns whose smoothed values are needed
+    Index low_, high_ = 0;             // columns of the image that these read
     Index loaded_ = 0, smoothed_ = 0;  // next row of the ring and of the smoothed ones
     bool infinite_;                    // there may be infinities or NaN
   };

@@ -1,6 +1,6 @@
-// Canny's edge detector on volumes and images of any rank, by ITK's definition: an edge is where the
-// second derivative along the gradient changes sign while it falls, which is where the gradient has
-// a maximum along its own direction.
+// Canny's edge detector on volumes and images of any rank, by ITK's definition: an edge is where
+// the second derivative along the gradient changes sign while it falls, which is where the gradient
+// has a maximum along its own direction.
 //
 // Two sweeps by rows over the smoothed image, which is kept with the second derivative: the first
 // makes the derivative, the second the weak and strong edges as bits. Derivatives are central
@@ -89,7 +89,8 @@ class Crossings {
       }
       const T* const m = a.norm;
       const std::uint8_t* const found = a.found;
-      pack_row([=](Index j) { return static_cast<bool>(found[j] & (m[j] > weak_above)); }, n(), weak);
+      pack_row([=](Index j) { return static_cast<bool>(found[j] & (m[j] > weak_above)); }, n(),
+               weak);
       Word* const high_bits = strong.get() + row * words;
       pack_row([=](Index j) { return m[j] > strong_above; }, n(), high_bits);
       for (Index w = 0; w < words; ++w) high_bits[w] &= weak[w];
@@ -195,8 +196,8 @@ class Crossings {
     for (Index j = 0; j < n(); ++j) out[j] = sum[j] / norm[j];
   }
 
-  // a.found = zero crossings of the second derivative `d` where it does not rise along the gradient,
-  // a.norm = length of the gradient.
+  // a.found = zero crossings of the second derivative `d` where it does not rise along the
+  // gradient, a.norm = length of the gradient.
   void maxima(Index row, const T* d, Scratch& a) const {
     poll();
     gradient(row, a);
@@ -243,16 +244,13 @@ void with_type(const Array& smooth, F&& f) {
 
 void canny_crossings(const Array& smooth, const std::vector<double>& per_mm, double low,
                      double high, const Array* inside, const MutableArray& out) {
-  with_type(smooth, [&]<class T>(Type<T>) {
-    Crossings<T>(smooth, per_mm).edges(low, high, inside, out);
-  });
+  with_type(smooth,
+            [&]<class T>(Type<T>) { Crossings<T>(smooth, per_mm).edges(low, high, inside, out); });
 }
 
 void canny_magnitude(const Array& smooth, const std::vector<double>& per_mm,
                      const MutableArray& out) {
-  with_type(smooth, [&]<class T>(Type<T>) {
-    Crossings<T>(smooth, per_mm).magnitude(out.as<T>());
-  });
+  with_type(smooth, [&]<class T>(Type<T>) { Crossings<T>(smooth, per_mm).magnitude(out.as<T>()); });
 }
 
 }  // namespace msf

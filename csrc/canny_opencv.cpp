@@ -1,10 +1,11 @@
-// Canny's edge detector on 8-bit images by OpenCV's definition: Sobel differences of the image as it
-// is, their sum of absolute values or squares, maxima along one of four directions, all in integers.
+// Canny's edge detector on 8-bit images by OpenCV's definition: Sobel differences of the image as
+// it is, their sum of absolute values or squares, maxima along one of four directions, all in
+// integers.
 //
 // A tile is swept down; three rows of magnitudes are kept. The direction comes from comparing
 // |dy| / |dx| with tan(22.5 deg) = 13573 / 2**15 and tan(67.5 deg) = 2 + tan(22.5 deg). As dx and
-// 2**15 have no common factor with 13573, |dy| < |dx| * 13573 / 2**15 if and only if |dy| is at most
-// the product rounded down, which fits 16 bits.
+// 2**15 have no common factor with 13573, |dy| < |dx| * 13573 / 2**15 if and only if |dy| is at
+// most the product rounded down, which fits 16 bits.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -73,8 +74,7 @@ struct Rows {
     const Lanes falling = (m > load(up + j - 1)) & (m > load(down + j + 1));
     const Lanes rising = (m > load(up + j + 1)) & (m > load(down + j - 1));
     const Lanes slanted = (x ^ y) < 0 ? rising : falling;
-    const Lanes maximum =
-        y_abs <= flat ? across : (y_abs - 2 * x_abs > flat ? along : slanted);
+    const Lanes maximum = y_abs <= flat ? across : (y_abs - 2 * x_abs > flat ? along : slanted);
     const Bytes bytes = __builtin_convertvector(maximum, Bytes);
     std::memcpy(to, &bytes, sizeof bytes);
   }
@@ -132,13 +132,14 @@ class Plan final : public CannyPlan {
       else
         differentiate(image, y, x0, x1, row(7), row(8), dx[y & 1], dy[y & 1], m[slot]);
       if (y > y0)
-        suppress({m[(y + 1) % 3], m[(y + 2) % 3], m[slot], dx[(y - 1) & 1], dy[(y - 1) & 1]},
-                 y - 1, x0, x1, weak, strong);
-      poll();
+        suppress({m[(y + 1) % 3], m[(y + 2) % 3], m[slot], dx[(y - 1) & 1], dy[(y - 1) & 1]}, y - 1,
+                 x0, x1, weak, strong);
+      if (y % 16 == 0) poll();
     }
   }
 
-  // Differences and magnitudes for the columns [x0 - 1, x1 + 1); outside the image magnitudes are 0.
+  // Differences and magnitudes for the columns [x0 - 1, x1 + 1); outside the image magnitudes are
+  // 0.
   void differentiate(const std::uint8_t* image, Index y, Index x0, Index x1, M* __restrict smooth,
                      M* __restrict step, M* __restrict dx, M* __restrict dy,
                      M* __restrict m) const {
@@ -179,7 +180,8 @@ class Plan final : public CannyPlan {
         maxima = nonzero_bits(bytes) & candidates;
       }
       weak[w] = maxima;
-      strong[w] = maxima ? maxima & pack_word([=](Index j) { return m[j] > high; }, begin, count) : 0;
+      strong[w] =
+          maxima ? maxima & pack_word([=](Index j) { return m[j] > high; }, begin, count) : 0;
     }
   }
 

@@ -24,7 +24,8 @@ EdgeBits::EdgeBits(std::int64_t rows, std::int64_t columns)
 }
 
 void EdgeBits::link(std::uint8_t* out) {
-  const std::int64_t grain = std::max<std::int64_t>(1, (1 << 18) / std::max<std::int64_t>(columns_, 1));
+  const std::int64_t grain =
+      std::max<std::int64_t>(1, (1 << 18) / std::max<std::int64_t>(columns_, 1));
   parallel_for(rows_, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       std::int64_t count = 0;
@@ -69,7 +70,8 @@ void EdgeBits::join(Index* parent) {
 // Every run's parent becomes its root; keeps the roots of runs with a strong pixel.
 template <class Index>
 void EdgeBits::keep_strong(Index* parent) {
-  const std::int64_t grain = std::max<std::int64_t>(1, (1 << 17) / std::max<std::int64_t>(columns_, 1));
+  const std::int64_t grain =
+      std::max<std::int64_t>(1, (1 << 17) / std::max<std::int64_t>(columns_, 1));
   parallel_for(rows_, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t run = first_[begin]; run < first_[end]; ++run) {
       Index root = load_shared(parent, static_cast<Index>(run));
@@ -97,7 +99,8 @@ template <class Index>
 void EdgeBits::link(Index* parent, std::uint8_t* out) {
   join(parent);
   keep_strong(parent);
-  const std::int64_t grain = std::max<std::int64_t>(1, (1 << 17) / std::max<std::int64_t>(columns_, 1));
+  const std::int64_t grain =
+      std::max<std::int64_t>(1, (1 << 17) / std::max<std::int64_t>(columns_, 1));
   parallel_for(rows_, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       std::uint8_t* const to = out + row * columns_;
@@ -107,13 +110,13 @@ void EdgeBits::link(Index* parent, std::uint8_t* out) {
       }
       std::int64_t run = first_[row] - 1;
       Word before = 0;
-      bool kept = false;  // the last run
+      Word kept = 0;  // the last run: all ones
       for (std::int64_t w = 0; w < words_; ++w) {
         const Word bits = inside(row)[w];
-        Word edges = before && kept ? bits & ~(bits + 1) : 0;  // goes on from the word before
+        Word edges = bits & ~(bits + 1) & kept & -before;  // goes on from the word before
         for (Word starts = rises(bits, before); starts; starts &= starts - 1) {
-          kept = keep_[parent[++run]];
-          if (kept) edges |= fill_up(starts & -starts, bits);
+          kept = -Word{keep_[parent[++run]]};
+          edges |= fill_up(starts & -starts, bits) & kept;
         }
         before = bits >> 63;
         expand_bits(&edges, std::min<std::int64_t>(64, columns_ - 64 * w), to + 64 * w);

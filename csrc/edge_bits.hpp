@@ -21,7 +21,8 @@ class EdgeBits {
   Word* weak(std::int64_t row) { return weak_.get() + row * words_; }
   Word* strong(std::int64_t row) { return strong_.get() + row * words_; }
 
-  // out (0 or 1) = weak pixels that 8-connected weak ones lead to a strong one, which are weak, too.
+  // out (0 or 1) = weak pixels that 8-connected weak ones lead to a strong one, which are weak,
+  // too.
   void link(std::uint8_t* out);
 
   // What BinaryPairs asks for.

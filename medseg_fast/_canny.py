@@ -123,8 +123,9 @@ def opencv_refuses(op: str, dtype: np.dtype[Any], **given: Any) -> None:
     if dtype != np.uint8:
         raise TypeError(f'{op}: image must be uint8 for convention="opencv", got {dtype}')
     for name, (value, allowed) in given.items():
-        if not any(value is a or (type(value) in (int, float, str, bool) and value == a)
-                   for a in allowed):
+        if not any(
+            value is a or (type(value) in (int, float, str, bool) and value == a) for a in allowed
+        ):
             raise ValueError(f'{op}: {name} has no meaning for convention="opencv", got {value!r}')
 
 
@@ -180,9 +181,7 @@ def _smooth(
 
     def filtered(pixels: NDArray[Any], outside: float, to: NDArray[Any]) -> NDArray[Any]:
         kernels = [(half, False) for half in taps]
-        core.separable_filter(
-            pixels, 1.0, kernels, [], [], False, 1.0, borders, outside, False, to
-        )
+        core.separable_filter(pixels, 1.0, kernels, [], [], False, 1.0, borders, outside, False, to)
         return to
 
     if mask is not None:

@@ -89,7 +89,7 @@ def canny(
     border has none. 64-bit integers, which the peer refuses, are divided by the largest value, too.
 
     "opencv" (2D, uint8): ``cv2.Canny(image, low_threshold, high_threshold)`` with an aperture of 3.
-    Nothing is smoothed (`sigma` stays at its default or 0) and nothing masked; use `gaussian` first.
+    Nothing is smoothed (`sigma` stays at its default or 0) and nothing masked; use `gaussian`.
 
     "itk" (any rank): a voxel is an edge where the second derivative along the gradient changes sign
     while it does not rise, as in `zero_crossings`; derivatives are central differences, beyond the
@@ -97,7 +97,7 @@ def canny(
     is smoothed already (``sigma=0`` and ``variance=0``) both give the same edges but for roundings.
     Arithmetic is float32, for 32- and 64-bit integers and float64 it is float64.
 
-    NaN spreads as far as it is smoothed, and no edge is next to it. Empty images give empty results.
+    NaN spreads as far as it is smoothed, and no edge is next to it. Empty images have none.
 
     Time O(n * sigma). Extra memory in 2D: a quarter of a byte per pixel and 5 bytes per run of
     pixels above `low_threshold`; for "itk" 8 or 16 bytes per voxel, with a mask 12 or 24;
@@ -212,9 +212,7 @@ class CannyPlan:
             raise ValueError(f"{op}: convention must be skimage or opencv, got {convention!r}")
         self.shape, self.dtype = sizes, kind
         if convention == "opencv":
-            _canny.opencv_refuses(
-                op, kind, sigma=(sigma, (0, 1.0)), spacing=(spacing, (None,))
-            )
+            _canny.opencv_refuses(op, kind, sigma=(sigma, (0, 1.0)), spacing=(spacing, (None,)))
             self._levels = _canny.opencv_thresholds(op, low_threshold, high_threshold)
             self._plan = core.CannyPlan(*sizes, bool(l2_gradient))
         else:

@@ -36,10 +36,9 @@ struct CannySmoothing {
 std::unique_ptr<CannyPlan> canny_plan(std::int64_t rows, std::int64_t columns, bool float32,
                                       const CannySmoothing& smoothing);
 
-// By OpenCV's definition, of uint8 images, without a mask; `low` and `high` as cv2.Canny takes them.
-// squares: its L2gradient.
-std::unique_ptr<CannyPlan> canny_opencv_plan(std::int64_t rows, std::int64_t columns,
-                                             bool squares);
+// By OpenCV's definition, of uint8 images, without a mask; `low` and `high` as cv2.Canny takes
+// them. squares: its L2gradient.
+std::unique_ptr<CannyPlan> canny_opencv_plan(std::int64_t rows, std::int64_t columns, bool squares);
 
 // By ITK's definition, of a smoothed image (float32 or float64, no axis of one pixel, not empty):
 // out (bool) = edges whose gradient exceeds `low`, connected with one that exceeds `high`. `inside`

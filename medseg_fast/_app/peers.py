@@ -201,19 +201,3 @@ def split_touching(
     markers = np.zeros(image.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     return np.asarray(segmentation.watershed(-distance, markers, connectivity, mask=mask))
-
-
-def canny(
-    image: Array, *, spacing: tuple[float, ...], sigma: float = 1.0, low: float, high: float
-) -> Array:
-    """SimpleITK's, on the image that SciPy smooths as we do.
-
-    Its gradient is per voxel along every axis: the thresholds are right along the finest one.
-    """
-    sitk, ndimage = _module("SimpleITK"), _module("scipy.ndimage")
-    smooth = ndimage.gaussian_filter(
-        image.astype(np.float32), [sigma / size for size in spacing], mode="nearest"
-    )
-    low, high = (threshold * min(spacing) for threshold in (low, high))
-    edges = sitk.CannyEdgeDetection(sitk.GetImageFromArray(smooth), low, high, [0.0] * image.ndim)
-    return np.asarray(sitk.GetArrayFromImage(edges) > 0)

@@ -63,9 +63,7 @@ def canny_skimage(
     spacing: Sequence[float] = (1.0, 1.0),
 ) -> Mask:
     """`low` and `high` on the scale of the divided integers."""
-    smooth = smoothed(
-        _edges.as_float(image), [sigma / s for s in spacing], mode, cval, mask, cval
-    )
+    smooth = smoothed(_edges.as_float(image), [sigma / s for s in spacing], mode, cval, mask, cval)
     parts = [4 * _edges.gradient("sobel", smooth, [axis]) / spacing[axis] for axis in (0, 1)]
     m = np.hypot(*parts)
     inside = eroded(np.ones(image.shape, bool) if mask is None else mask, False)
@@ -94,8 +92,10 @@ def canny_opencv(image: NDArray[np.uint8], low: float, high: float, squares: boo
     def at(dy: int, dx: int) -> NDArray[np.int64]:
         return around[1 + dy : 1 + dy + rows, 1 + dx : 1 + dx + columns]
 
-    right = sum(w * (at(k, 1) - at(k, -1)) for k, w in ((-1, 1), (0, 2), (1, 1)))
-    down = sum(w * (at(1, k) - at(-1, k)) for k, w in ((-1, 1), (0, 2), (1, 1)))
+    right, down = np.zeros(image.shape, np.int64), np.zeros(image.shape, np.int64)
+    for k, weight in ((-1, 1), (0, 2), (1, 1)):
+        right += weight * (at(k, 1) - at(k, -1))
+        down += weight * (at(1, k) - at(-1, k))
     m = np.pad(right**2 + down**2 if squares else abs(right) + abs(down), 1)
     if squares:
         low, high = (t * t if t > 0 else t for t in (min(t, 32767) for t in (low, high)))

@@ -1,0 +1,172 @@
+// The arithmetic of scikit-image's Canny on rows: smoothing, gradient, suppression.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
+#include "pack.hpp"
+
+namespace msf::canny_rows {
+
+using Index = std::int64_t;
+
+// Two rows of sums along the columns; in[0] is `radius` rows before the first of them. Rows may be
+// accessed up to the next multiple of a pack.
+inline void smooth_columns(const double* const* in, const std::vector<double>& half, Index n,
+                           double* first, double* second) {
+  using P = Pack<double>;
+  const Index radius = static_cast<Index>(half.size()) - 1;
+  const double* const* const centre = in + radius;
+  for (Index j = 0; j < n; j += P::size) {
+    P sum = P::scaled(P::load(centre[0] + j), half[0]);
+    P next = P::scaled(P::load(centre[1] + j), half[0]);
+    P before = P::load(centre[-radius] + j), after = P::load(centre[radius + 1] + j);
+    for (Index t = radius; t > 0; --t) {
+      // What is before the first row at distance t is before the second at t + 1.
+      const P next_before = P::load(centre[1 - t] + j), sum_after = P::load(centre[t] + j);
+      sum.template add_pair<false>(before, sum_after, half[t]);
+      next.template add_pair<false>(next_before, after, half[t]);
+      before = next_before;
+      after = sum_after;
+    }
+    sum.store(first + j);
+    next.store(second + j);
+  }
+}
+
+inline void smooth_row(const double* centre, const std::vector<double>& half, Index n,
+                       double* out) {
+  using P = Pack<double>;
+  const Index radius = static_cast<Index>(half.size()) - 1;
+  for (Index j = 0; j < n; j += 2 * P::size) {
+    const double* const at = centre + j;
+    P sum = P::scaled(P::load(at), half[0]), next = P::scaled(P::load(at + P::size), half[0]);
+    for (Index t = radius; t > 0; --t) {
+      sum.template add_pair<false>(P::load(at - t), P::load(at + t), half[t]);
+      next.template add_pair<false>(P::load(at + P::size - t), P::load(at + P::size + t), half[t]);
+    }
+    sum.store(out + j);
+    next.store(out + j + P::size);
+  }
+}
+
+// row /= divisor, correctly rounded. Next to 1 the residual of a first guess, which is exact with a
+// fused multiplication and addition, corrects it (P. Markstein, "Computation of elementary
+// functions on the IBM RISC System/6000 processor", IBM J. Res. Dev. 34, 1990); its condition, a
+// guess one unit off at most, holds there. Numbers too small for an exact residual cannot be told
+// from 0 in the magnitude.
+template <class T>
+void divide(T* __restrict row, Index n, T divisor) {
+  if (divisor == 1) return;
+#ifdef __FMA__
+  if (std::is_same_v<T, double> && std::abs(divisor - 1) < 1e-14) {
+    const T inverse = 1 / divisor;
+    for (Index j = 0; j < n; ++j) {
+      const T guess = row[j] * inverse;
+      row[j] = std::fma(std::fma(-divisor, guess, row[j]), inverse, guess);
+    }
+    return;
+  }
+#endif
+  for (Index j = 0; j < n; ++j) row[j] /= divisor;
+}
+
+// The least T that is at least `value`; NaN stays NaN, which nothing reaches.
+template <class T>
+T at_least(double value) {
+  const T near = static_cast<T>(value);
+  return near < value ? std::nextafter(near, std::numeric_limits<T>::infinity()) : near;
+}
+
+inline bool has_infinity(const double* row, Index n) {
+  constexpr std::uint64_t exponent = 0x7ff0000000000000;
+  std::uint64_t found = 0;
+  for (Index j = 0; j < n; ++j)
+    found |= (std::bit_cast<std::uint64_t>(row[j]) & exponent) == exponent;
+  return found != 0;
+}
+
+// Sobel differences along both axes and their magnitude, from three smoothed rows. Weights 1, 2, 1
+// of differences that are rounded to T; the sum is float64.
+template <class T>
+void gradient(const T* __restrict up, const T* __restrict here, const T* __restrict down, Index n,
+              const T* per_step, T* __restrict rows, T* __restrict columns, T* __restrict m) {
+  const T per_row = per_step[0], per_column = per_step[1];
+  for (Index j = 0; j < n; ++j) {
+    const T left = down[j - 1] - up[j - 1], centre = down[j] - up[j],
+            right = down[j + 1] - up[j + 1];
+    const T above = up[j + 1] - up[j - 1], middle = here[j + 1] - here[j - 1],
+            below = down[j + 1] - down[j - 1];
+    const T dy = static_cast<T>(double{centre} * 2 + (double{left} + double{right})) * per_row;
+    const T dx = static_cast<T>(double{middle} * 2 + (double{above} + double{below})) * per_column;
+    rows[j] = dy;
+    columns[j] = dx;
+    m[j] = std::sqrt(dy * dy + dx * dx);
+  }
+}
+
+// Non-maximum suppression: are the magnitudes interpolated before and after a pixel along its
+// gradient both at most its own?
+template <class T>
+struct Suppression {
+  // In float64 lanes: the sums are.
+  static constexpr Index lanes = register_bytes / 8;
+  typedef T Value __attribute__((vector_size(lanes * sizeof(T))));
+  typedef double Wide __attribute__((vector_size(register_bytes)));
+  typedef std::int64_t WideMask __attribute__((vector_size(register_bytes)));
+
+  const T *up, *here, *down;  // magnitudes
+  const T *rows, *columns;    // gradient along the axes
+  T per_row, per_column;      // from the gradient to steps along the axes
+
+  static Value load(const T* from) {
+    Value value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+  }
+  static Wide wide(const Value& value) { return __builtin_convertvector(value, Wide); }
+
+  static unsigned bits(const WideMask& mask) {
+#if defined(__AVX512DQ__)
+    return _mm512_movepi64_mask(std::bit_cast<__m512i>(mask));
+#elif defined(__AVX__)
+    return _mm256_movemask_pd(std::bit_cast<__m256d>(mask));
+#elif defined(__SSE2__)
+    return _mm_movemask_pd(std::bit_cast<__m128d>(mask));
+#else
+    unsigned result = 0;
+    for (Index i = 0; i < lanes; ++i) result |= (mask[i] & 1) << i;
+    return result;
+#endif
+  }
+
+  // For the pixels [j, j + lanes), one bit each.
+  unsigned maxima(Index j) const {
+    const Value i_diff = load(rows + j) * per_row, j_diff = load(columns + j) * per_column;
+    const Value i_abs = i_diff < 0 ? -i_diff : i_diff, j_abs = j_diff < 0 ? -j_diff : j_diff;
+    // Whether both directions have the same sign, or either none.
+    const auto same = ((i_diff >= 0) & (j_diff >= 0)) | ((i_diff <= 0) & (j_diff <= 0));
+    const auto steep = (i_abs > j_abs) | (~same & (i_abs == j_abs));
+    const Value w = (steep ? j_abs : i_abs) / (steep ? i_abs : j_abs);
+    const Value corner_after = same ? load(down + j + 1) : load(up + j + 1);
+    const Value corner_before = same ? load(up + j - 1) : load(down + j - 1);
+    const Value row_up = load(up + j), row_down = load(down + j);
+    const Value side_after = steep ? (same ? row_down : row_up) : load(here + j + 1);
+    const Value side_before = steep ? (same ? row_up : row_down) : load(here + j - 1);
+    const Wide rest = 1.0 - wide(w), centre = wide(load(here + j));
+    const WideMask after = wide(corner_after * w) + wide(side_after) * rest <= centre;
+    const WideMask before = wide(corner_before * w) + wide(side_before) * rest <= centre;
+    return bits(after & before);
+  }
+};
+
+}  // namespace msf::canny_rows
