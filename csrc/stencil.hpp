@@ -70,7 +70,7 @@ template <class F>
 void for_blocks(const Box& box, Index live, Index item, bool whole_rows, F&& body) {
   if (box.planes * box.rows * box.columns == 0) return;
   const auto pieces = [](Index n, Index size) { return (n + size - 1) / size; };
-  constexpr Index row_bytes = 4096;         // of a row in the L1 cache
+  constexpr Index row_bytes = 16384;        // of a row in the L1 cache
   constexpr Index block_bytes = 200 << 10;  // of all live rows, in the L2 cache
   const Index cuts_x = whole_rows ? 1 : pieces(box.columns, row_bytes / item);
   const Index columns = pieces(box.columns, cuts_x);
