@@ -33,9 +33,10 @@ else:
 # queues, trees and unions. Vectors do nothing for these (AVX2 against baseline: 0.8 to 1.08 times
 # the speed), and compiling them three times took a third of the installation.
 SHARED = """
-    bindings boundaries components descents histogram_peaks hysteresis maxflow multiotsu parallel
-    reconstruction region region_growing seeded_region_growing threshold_explorer watershed
-    watershed_compact watershed_hierarchy watershed_immersion watershed_levels watershed_setup
+    bindings bindings_graph boundaries components descents histogram_peaks hysteresis maxflow
+    multiotsu parallel reconstruction region region_growing seeded_region_growing sparse_graph
+    threshold_explorer watershed watershed_compact watershed_flood watershed_hierarchy
+    watershed_immersion watershed_setup
 """.split()
 
 # No contraction and no fast-math: all builds must give the same bytes. -fno-trapping-math lets the
