@@ -21,6 +21,7 @@ from medseg_fast import _checks
 Part = tuple[Any, ...]
 
 _MOST_PLANES = 24  # deeper windows are cheaper in a pass of their own
+_MOST_CACHED = 1 << 15  # elements of a footprint
 _MOST_LENGTHS = 8  # distinct lengths of run kept per row; more are made of two overlapping ones
 
 
@@ -168,11 +169,22 @@ def _trimmed(op: str, footprint: NDArray[Any], ndim: int, binary: bool) -> Flat:
             f"{op}: footprint must have as many axes as image ({ndim}), got shape {footprint.shape}"
         )
     members = footprint.astype(np.bool_)
+    # A cache: trimming takes as long as the work on a small image.
+    cut = _cut if members.size <= _MOST_CACHED else _cut.__wrapped__
+    flat = cut(members.tobytes(), members.shape, binary)
+    if flat is NOTHING and not binary:
+        raise ValueError(f"{op}: footprint must not be all zero")
+    return flat
+
+
+@functools.lru_cache(maxsize=256)
+def _cut(data: bytes, shape: tuple[int, ...], binary: bool) -> Flat:
+    """The members of a footprint without the empty planes around them."""
+    members = np.frombuffer(data, np.bool_).reshape(shape)
     if not members.any():
-        if not binary:
-            raise ValueError(f"{op}: footprint must not be all zero")
         return NOTHING
-    low = [-(n // 2 if binary else (n - 1) // 2) for n in members.shape]
+    ndim = members.ndim
+    low = [-(n // 2 if binary else (n - 1) // 2) for n in shape]
     for axis in range(ndim):
         used = np.flatnonzero(members.any(tuple(k for k in range(ndim) if k != axis)))
         low[axis] += int(used[0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,14 @@ Footprint = ArrayLike | Sequence[tuple[ArrayLike, int]]
 
 def constant(op: str, dtype: np.dtype[Any], mode: str, cval: Any, minimum: bool) -> NDArray[Any]:
     """The value beyond the border where the mode is a constant, as an array of one element."""
+    value = _checks.number(op, "cval", cval)
+    if mode == "constant":  # 0.0 and -0.0 are one key
+        return _constant.__wrapped__(dtype, mode, value, minimum)
+    return _constant(dtype, mode, 0, minimum)
+
+
+@functools.lru_cache(maxsize=256)
+def _constant(dtype: np.dtype[Any], mode: str, value: float | int, minimum: bool) -> NDArray[Any]:
     if mode == "ignore":
         mode = "max" if minimum else "min"
     if dtype.kind == "f":
@@ -34,7 +44,6 @@ def constant(op: str, dtype: np.dtype[Any], mode: str, cval: Any, minimum: bool)
         least, most = 0, 1
     else:
         least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
-    value = _checks.number(op, "cval", cval)
     value = {"max": most, "min": least}.get(mode, value)
     if dtype.kind != "f":  # as if the result were cut to the dtype
         value = int(min(max(value, least), most))
@@ -87,17 +96,37 @@ class Run:
             stages += [(stage, plain, cval) for stage in passes[:-1]]
             stages.append((passes[-1], kind, cval))
         border = MODES[self.mode]
-        for (stage, kind, cval), target in zip(stages, targets(out, len(stages)), strict=True):
-            of = None if kind in (MINIMUM, MAXIMUM, RANGE) else base
-            core.extremes(image, stage.shape, stage.parts, border, cval, kind, of, target)
-            image = target
+        with targets(out, len(stages)) as written:
+            for (stage, kind, cval), target in zip(stages, written, strict=True):
+                of = None if kind in (MINIMUM, MAXIMUM, RANGE) else base
+                core.extremes(image, stage.shape, stage.parts, border, cval, kind, of, target)
+                image = target
         return out
 
 
-def targets(out: NDArray[Any], passes: int) -> list[NDArray[Any]]:
-    """Where each pass writes: `out` and a spare array in turn, the last one `out`."""
-    spare = np.empty(out.shape, out.dtype) if passes > 1 else out
-    return [spare if left % 2 else out for left in reversed(range(passes))]
+_MOST_KEPT = 4 << 20  # bytes
+_kept: list[NDArray[np.uint8]] = []  # one array at most
+
+
+@contextmanager
+def targets(out: NDArray[Any], passes: int) -> Iterator[list[NDArray[Any]]]:
+    """Where each pass writes: `out` and a spare array in turn, the last one `out`.
+
+    A small spare array is kept for the next call: fresh memory would take longer than a pass.
+    """
+    if passes < 2:
+        yield [out]
+        return
+    try:
+        memory = _kept.pop()  # nobody else's now
+    except IndexError:
+        memory = np.empty(0, np.uint8)
+    if not out.nbytes <= memory.nbytes <= max(_MOST_KEPT, out.nbytes):
+        memory = np.empty(out.nbytes, np.uint8)
+    spare = memory[: out.nbytes].view(out.dtype).reshape(out.shape)
+    yield [spare if left % 2 else out for left in reversed(range(passes))]
+    if memory.nbytes <= _MOST_KEPT:
+        _kept[:] = [memory]
 
 
 def mirrored(flats: list[Flat]) -> list[Flat]:

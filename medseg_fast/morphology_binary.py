@@ -48,13 +48,14 @@ def _binary(
         for flat in _footprint.merged(mirrored(flats) if any_ else flats)
         for stage in _binary_plan(flat, mask.shape)
     ]
-    for (stage, any_), target in zip(stages, targets(written, len(stages)), strict=True):
-        border = mode == "max" if any_ else mode != "min"
-        if stage is None:
-            target[...] = not any_
-        else:
-            core.binary_extremes(mask, stage.shape, stage.parts, any_, border, target)
-        mask = target
+    with targets(written, len(stages)) as outputs:
+        for (stage, any_), target in zip(stages, outputs, strict=True):
+            border = mode == "max" if any_ else mode != "min"
+            if stage is None:
+                target[...] = not any_
+            else:
+                core.binary_extremes(mask, stage.shape, stage.parts, any_, border, target)
+            mask = target
     return _checks.finish(result, written)
 
 

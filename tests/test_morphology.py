@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -380,3 +381,20 @@ def test_peak_memory(call, most):
     warm = call.format(image="small") if "out=" not in call else ""
     got = peak_bytes_per_pixel(call.format(image="image"), setup=setup, warm=warm, threads=2)
     assert most - 0.15 <= got <= most + 0.35  # blocks of up to 1 MB for each of two threads
+
+
+def test_spare_memory_is_not_shared_by_threads(rng):
+    """Two passes need an array between them, which calls hand on to each other."""
+    images = [rng.integers(0, 255, (60 + k, 300), np.uint8) for k in range(4)] * 25
+    square = np.ones((5, 5), np.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: ms.opening(image, square), images))
+    for image, opened in zip(images, found, strict=True):
+        assert_array_equal(opened, ms.dilation(ms.erosion(image, square), square))
+
+
+def test_cval_of_minus_zero():
+    image = np.array([1.0, 2.0, 3.0])
+    for cval in (0.0, -0.0):
+        eroded = ms.erosion(image, mode="constant", cval=cval)
+        assert np.signbit(eroded[0]) == np.signbit(cval)
