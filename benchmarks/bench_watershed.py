@@ -170,7 +170,6 @@ CASES = [
     _case("MNI152 crop", np.float32, 6, 3),
     _case("MNI152 halved", np.float32, 6, 3),
     _case("MNI152", np.float32, 6, 3),
-    _case("MNI152 doubled", np.float32, 6, None),
     _case("MNI152", np.float32, 26, 3, 3),
     _case("MNI152 crop", np.float32, 6, 3, line=True),
     _case("MNI152", np.float32, 6, 3, line=True),

@@ -19,49 +19,35 @@ void hand_on(Flooding& f, const Index* entering, const Index* by, std::int64_t c
   });
 }
 
-// Footprints whose cells are known when compiling.
+// singles, rows: of the footprint's only block, known when compiling; -1 for any footprint.
 template <class Index, int singles, int rows>
-std::int64_t claim_known(Flooding& f, const Index* leaving, std::int64_t leaves, Index* entering,
-                         Index* by) {
-  const Footprint::Block& block = f.footprint.blocks()[0];
-  Word* const free = f.free.words();
-  const Word* const edge = f.edge.words();
+std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index* entering,
+                   Index* by) {
   std::int64_t count = 0;
   for (std::int64_t i = 0; i < leaves; ++i) {
     const std::int64_t v = leaving[i];
-    Word found = block.gather<singles, rows>(free, v);
-    if (edge[v >> 6] >> (v & 63) & 1) [[unlikely]]
-      found &= f.footprint.inside(0, v);
-
-    for (; found; found &= found - 1) {
-      const std::int64_t w = v + block.offsets[std::countr_zero(found)];
-      free[w >> 6] &= ~(Word{1} << (w & 63));
+    const auto take = [&](std::int64_t w) {
+      f.free.clear(w);
       entering[count] = static_cast<Index>(w);
       by[count++] = static_cast<Index>(v);
+      return true;
+    };
+    if constexpr (singles >= 0) {
+      const Footprint::Block& block = f.footprint.blocks()[0];
+      Word found = block.gather<singles, rows>(f.free.words(), v);
+      if (f.edge[v]) [[unlikely]]
+        found &= f.footprint.inside(0, v);
+      for (; found; found &= found - 1) take(v + block.offsets[std::countr_zero(found)]);
+    } else {
+      f.footprint.each_set(f.free.words(), v, f.edge[v], take);
     }
   }
   hand_on(f, entering, by, count);
   return count;
 }
 
-template <class Index>
-std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index* entering,
-                   Index* by) {
-  std::int64_t count = 0;
-  for (std::int64_t i = 0; i < leaves; ++i) {
-    const std::int64_t v = leaving[i];
-    f.footprint.each_set(f.free.words(), v, f.edge[v], [&](std::int64_t w) {
-      f.free.clear(w);
-      entering[count] = static_cast<Index>(w);
-      by[count++] = static_cast<Index>(v);
-      return true;
-    });
-  }
-  hand_on(f, entering, by, count);
-  return count;
-}
-
-// With lines; singles, rows: see claim_known, -1 for any footprint.
+// The same with lines. Those let in are labelled at once: a voxel that becomes line loses its
+// label.
 template <class Index, int singles, int rows>
 std::int64_t claim_with_lines(Flooding& f, const Index* leaving, std::int64_t leaves,
                               Index* entering, Index*) {
@@ -113,7 +99,8 @@ std::int64_t claim_with_lines(Flooding& f, const Index* leaving, std::int64_t le
 
 template <class Index>
 Step<Index>::Step(Flooding& flooding)
-    : flooding_(flooding), claim_(flooding.lines ? claim_with_lines<Index, -1, -1> : claim<Index>) {
+    : flooding_(flooding),
+      claim_(flooding.lines ? claim_with_lines<Index, -1, -1> : claim<Index, -1, -1>) {
   const Footprint& footprint = flooding.footprint;
   const std::int64_t room = most * footprint.count();
   entering_.reset(new Index[room]);
@@ -123,8 +110,8 @@ Step<Index>::Step(Flooding& flooding)
     const Footprint::Block& block = footprint.blocks()[0];
     const auto use = [&]<int singles, int rows>() {
       if (block.singles == singles && block.rows == rows)
-        claim_ = flooding.lines ? claim_with_lines<Index, singles, rows>
-                                : claim_known<Index, singles, rows>;
+        claim_ =
+            flooding.lines ? claim_with_lines<Index, singles, rows> : claim<Index, singles, rows>;
     };
     use.template operator()<2, 1>();  // 4, 6 and 26 neighbours
     use.template operator()<4, 1>();
