@@ -8,9 +8,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
+#include <type_traits>
 #include <vector>
 
 namespace msf {
@@ -71,15 +73,11 @@ class GridBlocks {
   // Copies a row of nodes, from row() on, to where they lie side by side, and back.
   template <class T>
   void load_row(const T* nodes, T* row) const {
-    each_run([&](std::int64_t x, std::int64_t at, auto run) {
-      std::memcpy(row + x, nodes + at, sizeof(T) * run());
-    });
+    copy_runs(nodes, block * sizeof(T), row, sizeof(T) << bits_[2], sizeof(T) << bits_[2]);
   }
   template <class T>
   void store_row(const T* row, T* nodes) const {
-    each_run([&](std::int64_t x, std::int64_t at, auto run) {
-      std::memcpy(nodes + at, row + x, sizeof(T) * run());
-    });
+    copy_runs(row, sizeof(T) << bits_[2], nodes, block * sizeof(T), sizeof(T) << bits_[2]);
   }
 
   // Layers: the grid cut across its first axis longer than one, a block thick. Layer i has the
@@ -99,18 +97,28 @@ class GridBlocks {
  private:
   std::int64_t mask(int axis) const { return (1 << bits_[axis]) - 1; }
 
-  template <class F>
-  void each_run(F&& f) const {  // f(first pixel of the row, its node, pixels) with a constant
-    const auto runs = [&]<int bits>(std::integral_constant<int, bits>) {
-      constexpr std::integral_constant<std::int64_t, std::int64_t{1} << bits> run{};
-      for (std::int64_t b = 0; b < blocks_[2]; ++b) f(b << bits, b * block, run);
+  // Copies the runs of a row, one per block, from and to places so many bytes apart. Short runs as
+  // constants: a call of memcpy takes longer than they do. Compiled once for all types.
+  [[gnu::noinline]] void copy_runs(const void* from, std::size_t from_step, void* to,
+                                   std::size_t to_step, std::size_t run) const {
+    auto* source = static_cast<const char*>(from);
+    auto* target = static_cast<char*>(to);
+    const auto runs = [&](auto bytes) {
+      for (std::int64_t b = 0; b < blocks_[2]; ++b, source += from_step, target += to_step)
+        std::memcpy(target, source, bytes);
     };
-    if (bits_[2] == 2)
-      runs(std::integral_constant<int, 2>{});
-    else if (bits_[2] == 3)
-      runs(std::integral_constant<int, 3>{});
-    else
-      runs(std::integral_constant<int, 6>{});
+    switch (run) {
+      case 4:
+        return runs(std::integral_constant<std::size_t, 4>{});
+      case 8:
+        return runs(std::integral_constant<std::size_t, 8>{});
+      case 16:
+        return runs(std::integral_constant<std::size_t, 16>{});
+      case 32:
+        return runs(std::integral_constant<std::size_t, 32>{});
+      default:
+        return runs(run);
+    }
   }
 
   std::int32_t step(const GridOffset& offset, int place) const {

@@ -173,7 +173,7 @@ class GridGraphOf final : public GridGraph {
                                              : Cap{0};
     return static_cast<Sum>(std::min(s, t)) + static_cast<Sum>(passes);
   }
-  void add_at(Node v, Cap s, Cap t) {
+  [[gnu::noinline]] void add_at(Node v, Cap s, Cap t) {
     const Cap e = state_.excess[v];
     flow_ += direct(e, s, t);
     if (search_)
@@ -227,7 +227,7 @@ class GridGraphOf final : public GridGraph {
         for (const Sum flow : flows) total += flow;
       }
     } collect{flows, flow_};
-    GridMarks<Cap, Mask>(state_).run();
+    GridMarks<Mask>(GridSidesOf<Cap, Mask>(state_)).run();
     int level = 0;
     while (level < depth_ && 1 << level < 4 * num_threads() && num_threads() > 1) ++level;
     parallel_tasks(1 << level, [&](std::int64_t i) { search_part(level, i, flows); });

@@ -85,7 +85,7 @@ class GridSearch {
   bool idle() const { return next_ == active_.size() && later_.empty(); }
 
   // Puts the nodes that are marked for it in the queue.
-  void start() {
+  [[gnu::noinline]] void start() {
     const Node end = begin_ + size_;
     for (Node v = begin_; v < end; v += 8) {  // blocks are of 64
       std::uint64_t eight;
@@ -97,7 +97,7 @@ class GridSearch {
   }
 
   // Puts the nodes on both sides of the border before `layer` in the queue.
-  void join(std::int64_t layer) {
+  [[gnu::noinline]] void join(std::int64_t layer) {
     const std::int64_t n = blocks_.layer_nodes();
     for (int across = 0; across < 2; ++across) {
       Mask crossing = 0;
@@ -113,7 +113,7 @@ class GridSearch {
   }
 
   // Augments until no path is left. May throw between two paths.
-  void run() {
+  [[gnu::noinline]] void run() {
     Ticker tick(1 << 6);  // a path may be long
     while (!idle()) {
       if (next_ == active_.size()) {
@@ -125,17 +125,14 @@ class GridSearch {
         tick();
         const Node v = active_[next_++];
         s_.tree[v] &= static_cast<std::uint8_t>(~tree_queued);
-        if (side(v) == tree_source)
-          grow<tree_source>(v);
-        else if (side(v) == tree_sink)
-          grow<tree_sink>(v);
+        if (side(v) != 0) grow(v, side(v));
       }
     }
   }
 
   // Changes the excess of a node of grown trees; settle() must follow. Kohli and Torr (2007),
   // "Dynamic graph cuts for efficient inference in Markov random fields", PAMI 29(12).
-  void change(Node v, Cap excess) {
+  [[gnu::noinline]] void change(Node v, Cap excess) {
     s_.excess[v] = excess;
     const std::uint8_t old = side(v);
     if (excess == 0) {
@@ -144,8 +141,7 @@ class GridSearch {
     }
     const std::uint8_t now = excess > 0 ? tree_source : tree_sink;
     if (old != now) {
-      if (old == tree_source) leave<tree_source>(v);
-      if (old == tree_sink) leave<tree_sink>(v);
+      if (old != 0) leave(v, old);
       s_.tree[v] = static_cast<std::uint8_t>(now | (s_.tree[v] & tree_queued));
       activate(v);
     }
@@ -153,10 +149,10 @@ class GridSearch {
     s_.distance[v] = 0;
     s_.stamp[v] = time_;
   }
-  void settle() {
+  [[gnu::noinline]] void settle() {
     ++time_;
-    adopt<tree_source>();
-    adopt<tree_sink>();
+    adopt(tree_source);
+    adopt(tree_sink);
   }
 
  private:
@@ -192,10 +188,9 @@ class GridSearch {
     later_.push_back(v);
   }
 
-  template <std::uint8_t tree>
-  void grow(Node v) {
-    constexpr bool source = tree == tree_source;
-    const auto& arcs = source ? s_.out : s_.in;
+  void grow(Node v, const std::uint8_t tree) {
+    const bool source = tree == tree_source;
+    const Mask* const arcs = source ? s_.out : s_.in;
     for (Mask m = arcs[v]; m;) {
       const int d = std::countr_zero(m);
       const Node w = blocks_.neighbour(v, d);
@@ -203,20 +198,19 @@ class GridSearch {
       if (!inside(w)) continue;
       const std::uint8_t there = s_.tree[w];
       if ((there & tree_side) == 0) {
-        attach<tree>(w, d ^ 1, v);
+        attach(tree, w, d ^ 1, v);
         activate(w);
       } else if ((there & tree_side) != tree) {
         source ? augment(v, d, w) : augment(w, d ^ 1, v);
         if (side(v) != tree) return;
         m = arcs[v] & static_cast<Mask>(~Mask{0} << d);  // this arc may have capacity left
       } else if (s_.stamp[w] <= s_.stamp[v] && s_.distance[w] > s_.distance[v] + 1) {
-        attach<tree>(w, d ^ 1, v);  // a shorter way to a root
+        attach(tree, w, d ^ 1, v);  // a shorter way to a root
       }
     }
   }
 
-  template <std::uint8_t tree>
-  void attach(Node w, int to_parent, Node parent) {
+  void attach(std::uint8_t tree, Node w, int to_parent, Node parent) {
     s_.tree[w] = static_cast<std::uint8_t>(tree | (s_.tree[w] & tree_queued) | to_parent);
     s_.distance[w] = s_.distance[parent] + 1;
     s_.stamp[w] = s_.stamp[parent];
@@ -272,28 +266,26 @@ class GridSearch {
     if (!((s_.excess[x] += f) < 0)) disown(x, tree_sink);
     // The nearest to the root first: the others then find it connected.
     for (auto& orphans : orphans_) std::reverse(orphans.begin(), orphans.end());
-    adopt<tree_source>();
-    adopt<tree_sink>();
+    adopt(tree_source);
+    adopt(tree_sink);
   }
 
   void disown(Node v, std::uint8_t tree) {
     set_code(v, tree_orphan);
     orphans_[tree == tree_sink].push_back(v);
   }
-  template <std::uint8_t tree>
-  void disown_children(Node v) {
+  void disown_children(Node v, const std::uint8_t tree) {
     each(v, tree == tree_source ? s_.out[v] : s_.in[v], [&](int d, Node c) {
       if ((s_.tree[c] & ~tree_queued) == (tree | (d ^ 1))) disown(c, tree);
     });
   }
 
   // Tells the rest of the tree that v is no longer in it: what has capacity to v could grow there.
-  template <std::uint8_t tree>
-  void leave(Node v) {
+  [[gnu::noinline]] void leave(Node v, const std::uint8_t tree) {
     each(v, tree == tree_source ? s_.in[v] : s_.out[v], [&](int, Node u) {
       if (side(u) == tree) activate(u);
     });
-    disown_children<tree>(v);
+    disown_children(v, tree);
   }
 
   static constexpr std::uint32_t unconnected = ~std::uint32_t{0};
@@ -322,9 +314,8 @@ class GridSearch {
     return steps;
   }
 
-  template <std::uint8_t tree>
-  void adopt() {
-    constexpr bool source = tree == tree_source;
+  [[gnu::noinline]] void adopt(const std::uint8_t tree) {
+    const bool source = tree == tree_source;
     auto& orphans = orphans_[!source];
     for (std::size_t i = 0; i < orphans.size(); ++i) {
       const Node x = orphans[i];
@@ -343,7 +334,7 @@ class GridSearch {
         s_.distance[x] = least + 1;
         continue;
       }
-      leave<tree>(x);
+      leave(x, tree);
       s_.tree[x] &= tree_queued;
     }
     orphans.clear();

@@ -8,7 +8,9 @@ namespace {
 
 template <class Cap>
 std::unique_ptr<GridGraph> make(const GridBlocks& blocks) {
-  if (blocks.directions() <= 8) return std::make_unique<GridGraphOf<Cap, std::uint8_t>>(blocks);
+  // 64 bits are rare: a mask of more bits than needed costs them less than a build of their own.
+  if constexpr (sizeof(Cap) == 4)
+    if (blocks.directions() <= 8) return std::make_unique<GridGraphOf<Cap, std::uint8_t>>(blocks);
   return std::make_unique<GridGraphOf<Cap, std::uint32_t>>(blocks);
 }
 

@@ -134,10 +134,11 @@ def contrast_weights(
     image: NDArray[Any], offset: tuple[int, ...], strength: float, sigma: float
 ) -> NDArray[np.float64]:
     """From each pixel to pixel + offset, 0 where that is outside; channels of `image` last."""
-    weights = np.zeros(image.shape[:-1])
-    for pixel in np.ndindex(weights.shape):
+    shape: tuple[int, ...] = image.shape[:-1]
+    weights = np.zeros(shape)
+    for pixel in np.ndindex(shape):
         other = tuple(p + o for p, o in zip(pixel, offset, strict=True))
-        if all(0 <= p < n for p, n in zip(other, weights.shape, strict=True)):
+        if all(0 <= p < n for p, n in zip(other, shape, strict=True)):
             d = image[pixel].astype(float) - image[other].astype(float)
             weights[pixel] = strength * np.exp(-(d @ d) / (2 * sigma**2))
     return weights
