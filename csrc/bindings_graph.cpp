@@ -62,6 +62,20 @@ void bind_graphs(py::module_& m) {
 
   m.def("contrast_weights", &contrast_weights, NoGil());
   m.def("squared_differences", &squared_differences, NoGil());
+  m.def("region_edges",
+        [](const Array& image, const Array& labels, const std::vector<std::array<int, 3>>& offsets,
+           const std::vector<double>& strengths, double sharpness) {
+          RegionEdges edges;
+          {
+            const ReleaseGil nogil;
+            edges = region_edges(image, labels, offsets, strengths, sharpness);
+          }
+          const auto array = [](const auto& v) {
+            return py::array_t<typename std::decay_t<decltype(v)>::value_type>(
+                static_cast<py::ssize_t>(v.size()), v.data());
+          };
+          return py::make_tuple(array(edges.i), array(edges.j), array(edges.weight));
+        });
   m.def("table_costs", &table_costs, NoGil());
   m.def(
       "mixture_costs",

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "load_values.hpp"
@@ -90,7 +91,79 @@ class Pairs {
   std::int64_t channels_, length_;
 };
 
+// Sums by pair of labels, in the order pairs come: open addressing, at most half full.
+class SumsByPair {
+ public:
+  explicit SumsByPair(RegionEdges& edges) : edges_(edges), slots_(1 << 10, none) {}
+
+  void add(std::int64_t i, std::int64_t j, double weight) {
+    if (i > j) std::swap(i, j);
+    if (last_ != none && edges_.i[last_] == i && edges_.j[last_] == j) {  // along a boundary
+      edges_.weight[last_] += weight;
+      return;
+    }
+    if (2 * edges_.i.size() >= slots_.size()) grow();
+    std::int64_t& slot = slots_[place(i, j)];
+    if (slot == none) {
+      slot = static_cast<std::int64_t>(edges_.i.size());
+      edges_.i.push_back(i);
+      edges_.j.push_back(j);
+      edges_.weight.push_back(0);
+    }
+    last_ = slot;
+    edges_.weight[slot] += weight;
+  }
+
+ private:
+  static constexpr std::int64_t none = -1;
+
+  std::size_t place(std::int64_t i, std::int64_t j) const {
+    const auto key = static_cast<std::uint64_t>(i) << 32 | static_cast<std::uint64_t>(j);
+    std::size_t at = (key * 0x9E3779B97F4A7C15u) >> 20 & (slots_.size() - 1);
+    while (slots_[at] != none && (edges_.i[slots_[at]] != i || edges_.j[slots_[at]] != j))
+      at = (at + 1) & (slots_.size() - 1);
+    return at;
+  }
+  void grow() {
+    slots_.assign(2 * slots_.size(), none);
+    for (std::size_t e = 0; e < edges_.i.size(); ++e)
+      slots_[place(edges_.i[e], edges_.j[e])] = static_cast<std::int64_t>(e);
+  }
+
+  RegionEdges& edges_;
+  std::vector<std::int64_t> slots_;
+  std::int64_t last_ = none;
+};
+
 }  // namespace
+
+RegionEdges region_edges(const Array& image, const Array& labels,
+                         const std::vector<std::array<int, 3>>& offsets,
+                         const std::vector<double>& strengths, double sharpness) {
+  RegionEdges edges;
+  SumsByPair sums(edges);
+  const auto scale = static_cast<float>(-sharpness);
+  const auto* const label = labels.as<std::int32_t>();
+  for (std::size_t k = 0; k < offsets.size(); ++k) {
+    const Pairs pairs(image, offsets[k]);
+    const std::int64_t length = pairs.length();
+    const std::int64_t shift =
+        (offsets[k][0] * image.shape[1] + offsets[k][1]) * length + offsets[k][2];
+    auto scratch = pairs.scratch();
+    for (std::int64_t row = 0; row < pairs.rows(); ++row) {
+      poll();
+      std::int64_t first = 0, last = 0;
+      if (!pairs.row(row, scratch, first, last)) continue;
+      for (std::int64_t x = first; x < last; ++x) {
+        const std::int64_t p = row * length + x;
+        if (label[p] != label[p + shift])
+          sums.add(label[p], label[p + shift],
+                   strengths[k] * exp_of_negative(scratch.squares[x] * scale));
+      }
+    }
+  }
+  return edges;
+}
 
 void contrast_weights(const Array& image, const std::array<int, 3>& offset, double strength,
                       double sharpness, const MutableArray& out) {

@@ -72,6 +72,7 @@ from medseg_fast.region import (
     isolated_connected,
     neighborhood_connected,
 )
+from medseg_fast.region_cut import graph_cut_regions
 from medseg_fast.region_growing import region_growing, seeded_region_growing
 from medseg_fast.second_difference import laplace, zero_crossings
 from medseg_fast.seeded_cut import GraphCutSession, graph_cut
@@ -140,6 +141,7 @@ __all__ = [
     "get_num_threads",
     "grab_cut",
     "graph_cut",
+    "graph_cut_regions",
     "h_maxima",
     "h_minima",
     "icm",

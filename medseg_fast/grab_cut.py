@@ -17,7 +17,8 @@ from medseg_fast._cut_costs import (
     not_negative,
 )
 from medseg_fast._dispatch import operation
-from medseg_fast.grid_graph import GridGraph, grid_offsets
+from medseg_fast._grid_arguments import grid_offsets
+from medseg_fast.grid_graph import GridGraph
 
 _NO_PART = 255
 

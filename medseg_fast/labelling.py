@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from medseg_fast import _checks, _grid_arguments
 from medseg_fast._cpu import core
 from medseg_fast._dispatch import operation
-from medseg_fast.grid_graph import GridGraph, grid_offsets
+from medseg_fast._grid_arguments import grid_offsets
+from medseg_fast.grid_graph import GridGraph
 
 Labels = NDArray[np.int32]
 
@@ -339,7 +340,8 @@ class _Field:
 
     def start(self, labels: Any) -> Labels:
         if labels is None:
-            return self.unary.argmin(-1).astype(np.int32).reshape(self.shape)
+            cheapest: Labels = self.unary.argmin(-1).astype(np.int32)
+            return cheapest.reshape(self.shape)
         given = np.asarray(labels)
         if given.dtype.kind not in "iu":
             raise TypeError(f"{self.op}: labels must be integers, got {given.dtype}")

@@ -121,10 +121,10 @@ class _Base:
     ) -> None:
         """Add an edge for each entry of the arrays."""
         op = f"{type(self).__name__}.add_edges"
-        ends = [self._named(op, name, value) for name, value in (("i", i), ("j", j))]
+        first, second = self._named(op, "i", i), self._named(op, "j", j)
         forth = self._capacities(op, "capacity", capacity)
         back = self._capacities(op, "rev_capacity", rev_capacity)
-        self._connect(*ends, forth, back)
+        self._connect(first, second, forth, back)
 
     def _connect(self, i: Array, j: Array, forth: Array, back: Array) -> None:
         i, j, forth, back = (a.ravel() for a in np.broadcast_arrays(i, j, forth, back))
@@ -222,9 +222,8 @@ class _Base:
         ids = self._named(op, "nodeids", nodeids)
         source = self._capacities(op, "sourcecaps", sourcecaps, signed=True)
         sink = self._capacities(op, "sinkcaps", sinkcaps, signed=True)
-        self._terminals.append(
-            (ids.ravel(), *(np.broadcast_to(a, ids.shape).ravel() for a in (source, sink)))
-        )
+        source, sink = (np.broadcast_to(a, ids.shape) for a in (source, sink))
+        self._terminals.append((ids.ravel(), source.ravel(), sink.ravel()))
 
     def _named(self, op: str, name: str, value: Any) -> Array:
         ids = np.asarray(value)
@@ -271,8 +270,8 @@ class _Base:
             self._single.clear()
         if self._single_terminals:
             nodes, *caps = zip(*self._single_terminals, strict=True)
-            values = [np.array(v).astype(self._dtype) for v in caps]
-            self._terminals.append((np.array(nodes, np.int64), *values))
+            source, sink = (np.array(v).astype(self._dtype) for v in caps)
+            self._terminals.append((np.array(nodes, np.int64), source, sink))
             self._single_terminals.clear()
 
     def _grid(self) -> GridGraph | None:
@@ -352,7 +351,7 @@ class _Base:
         ids = self._named(f"{type(self).__name__}.get_grid_segments", "nodeids", nodeids)
         if self._segments is None:
             return np.zeros(ids.shape, np.bool_)
-        return self._segments[ids]  # type: ignore[no-any-return]
+        return self._segments[ids]
 
     def get_node_count(self) -> int:
         """Return how many nodes there are, source and sink not counted."""

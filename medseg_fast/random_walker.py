@@ -169,6 +169,7 @@ class _Seeds:
     `message`: why there is nothing to solve. `isolated`: unlabelled pixels without a way to a seed.
     """
 
+    solved: NDArray[np.int32]  # what the kernel makes of them
     message: str | None = None
     isolated: NDArray[np.bool_] | None = None
 

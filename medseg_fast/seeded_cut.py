@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from medseg_fast import _checks
 from medseg_fast._cut_costs import CutImage, add_boundary, contrast_scale, metric, region_costs
 from medseg_fast._dispatch import operation
-from medseg_fast.grid_graph import GridGraph, grid_offsets
+from medseg_fast._grid_arguments import grid_offsets
+from medseg_fast.grid_graph import GridGraph
 
 Region = Literal["histogram", "gmm"] | Callable[..., Any] | None
 

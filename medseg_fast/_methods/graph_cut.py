@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import medseg_fast as ms
+from medseg_fast import io
 from medseg_fast._methods._method import CONNECTIVITY, Array, Method, Option, markers_at
 
 _G = "graph cut"
@@ -57,7 +58,7 @@ def _known(
                 tuple(slice(max(0, i - r), i + r + 1) for i, r in zip(voxel, reach, strict=True))
             ] = True
         if seeds is not None:
-            labels = ms.io.read(seeds).array
+            labels = io.read(seeds).array
             if labels.shape != image.shape:
                 raise ValueError(
                     f"--seeds: labels must have the image's shape {image.shape}, got {labels.shape}"
