@@ -30,6 +30,11 @@ def _same_energy(unary, pairwise):
     return same
 
 
+def _same_cut(ours, theirs):
+    assert ours[0] == theirs[0]
+    np.testing.assert_array_equal(ours[1], theirs[1])
+
+
 def _labels_case(name, pairwise, dtype):
     import medseg_fast as ms
 
@@ -100,6 +105,50 @@ def _strokes():
     return Case("GraphCutSession.mask", title, build, differs=differs, target=10)
 
 
+def _regions():
+    """Seeds alone, the hard case; basins are made before, as for a preview."""
+
+    def build():
+        import medseg_fast as ms
+
+        image, foreground, background = _head_seeds()
+        basins = ms.watershed(ms.morphological_gradient(image, 3))
+        seeds = {"foreground_seeds": foreground, "background_seeds": background, "region": None}
+        return image, {
+            "medseg_fast": lambda: ms.graph_cut_regions(image, regions=basins, band=2, **seeds),
+            "medseg_fast, all voxels": lambda: ms.graph_cut(image, **seeds),
+        }
+
+    differs = {"medseg_fast, all voxels": "the exact cut"}
+    title = "MNI152 1.1 M, seeds alone, band of 2"
+    return Case("graph_cut_regions", title, build, differs=differs)
+
+
+def _port():
+    """A program written for PyMaxflow, with either import."""
+
+    def build():
+        from medseg_fast import pymaxflow
+
+        image = photograph("512x512", np.float64)
+        source, sink = (((image - c) ** 2 / 3).astype(np.int64) for c in (60, 170))
+        weights = (200 / (1 + np.abs(np.gradient(image)[0]))).astype(np.int64)
+
+        def program(maxflow):
+            graph = maxflow.Graph[int](image.size, 2 * image.size)
+            nodes = graph.add_grid_nodes(image.shape)
+            graph.add_grid_edges(nodes, weights, symmetric=True)
+            graph.add_grid_tedges(nodes, source, sink)
+            return graph.maxflow(), graph.get_grid_segments(nodes)
+
+        calls = {"medseg_fast": lambda: program(pymaxflow)}
+        if maxflow := _installed("maxflow"):
+            calls["PyMaxflow"] = lambda: program(maxflow)
+        return image, calls
+
+    return Case("pymaxflow", "photograph 512^2, 4-connected", build, same=_same_cut, target=2.5)
+
+
 def _grab_cut():
     def build():
         import cv2
@@ -159,11 +208,7 @@ def _sparse():
             calls["PyMaxflow"] = theirs
         return image, calls
 
-    def same(ours, theirs):
-        assert ours[0] == theirs[0]
-        np.testing.assert_array_equal(ours[1], theirs[1])
-
-    return Case("Graph", "photograph 512^2 as edges", build, same=same, target=1)
+    return Case("Graph", "photograph 512^2 as edges", build, same=_same_cut, target=1)
 
 
 CASES = [
@@ -174,6 +219,8 @@ CASES = [
     _strokes(),
     _grab_cut(),
     _sparse(),
+    _port(),
+    _regions(),
 ]
 
 

@@ -40,6 +40,7 @@ class _GridEdges(NamedTuple):
     offset: tuple[int, ...]
     forth: Array
     back: Array
+    most: float  # the largest forth and the largest back together
 
 
 class _Base:
@@ -160,7 +161,7 @@ class _Base:
         """
         op = f"{type(self).__name__}.add_grid_edges"
         ids = self._named(op, "nodeids", nodeids)
-        given = self._numbers(op, "weights", weights)
+        given = self._capacities(op, "weights", weights)
         capacities = np.broadcast_to(given, ids.shape)
         if structure is None:
             factors = vonNeumann_structure(ids.ndim, bool(symmetric))
@@ -176,8 +177,10 @@ class _Base:
         for index in np.argwhere(factors):
             offset = tuple(int(k) - n // 2 for k, n in zip(index, factors.shape, strict=True))
             if any(offset):
-                scaled = capacities * factors[tuple(index)]
-                forth = self._capacities(op, "weights", scaled)
+                factor = factors[tuple(index)].item()
+                forth = capacities
+                if factor != 1:
+                    forth = self._capacities(op, "weights times structure", capacities * factor)
                 back = forth if symmetric else np.zeros((), self._dtype)
                 self._add_offset(ids, offset, forth, back, around, whole=whole)
 
@@ -195,7 +198,8 @@ class _Base:
         whole: bool,
     ) -> None:
         if whole and max(map(abs, offset)) == 1:
-            self._edges.append(_GridEdges(offset, forth, back))
+            most = _largest(forth)
+            self._edges.append(_GridEdges(offset, forth, back, 2 * most if back.ndim else most))
             pairs = zip(ids.shape, offset, strict=True)
             self._arcs += 2 * math.prod(max(0, n - abs(o)) for n, o in pairs)
             return
@@ -279,7 +283,7 @@ class _Base:
         edges = [e for e in self._edges if isinstance(e, _GridEdges)]
         if self._shape is None or len(edges) < len(self._edges):
             return None
-        most = sum(2 * _largest(e.forth, e.back) for e in edges)
+        most = sum(2 * e.most for e in edges)
         most += sum(_largest(*t[1:]) for t in self._terminals)
         narrow = self._dtype.kind == "i" and most < _NARROW
         connectivity = max((sum(map(abs, e.offset)) for e in edges), default=1)
@@ -289,20 +293,26 @@ class _Base:
         """The graph with all that was recorded; another one if this could not hold it."""
         if isinstance(graph, GridGraph) and not self._fits(graph):
             graph = _sparse(graph, self._dtype)
-        if graph.dtype == np.int32 and self._edges + self._terminals:
-            more = sum(2 * _largest(*e[-2:]) for e in self._edges)
+        if graph.dtype == np.int32 and (graph._terminal_bound or any(graph._edge_bounds)):  # type: ignore[union-attr]
+            more = sum(2 * e.most for e in self._edges if isinstance(e, _GridEdges))
             more += sum(_largest(*t[1:]) for t in self._terminals)
             if graph._terminal_bound + sum(graph._edge_bounds) + more >= _NARROW:  # type: ignore[union-attr]
                 graph = _widened(graph)  # type: ignore[arg-type]
         if isinstance(graph, SparseGraph) and graph.n_nodes < self._nodes:
             graph.add_nodes(self._nodes - graph.n_nodes)
-        while self._edges:
-            e = self._edges.pop()
+        op = type(self).__name__
+        cast: dict[int, Array] = {}  # offsets often share their weights
+        for e in self._edges:
             if isinstance(graph, GridGraph):
                 assert isinstance(e, _GridEdges)
-                graph.add_edges(e.offset, *(a.astype(graph.dtype, copy=False) for a in e[1:]))
+                for a in (e.forth, e.back):
+                    if id(a) not in cast:
+                        cast[id(a)] = _grid_arguments.cast(a, graph.dtype)
+                pair = cast[id(e.forth)], cast[id(e.back)]
+                graph._put_edges(op, graph._direction(op, e.offset), *pair, e.most)
             else:
                 graph.add_edge(*(e if isinstance(e, _Edges) else self._spelt_out(e)))
+        self._edges.clear()
         if self._terminals:
             nodes, source, sink = self._summed_terminals()
             at = None if nodes is None else nodes

@@ -40,9 +40,9 @@ def graph_cut_regions(
 ) -> NDArray[np.bool_]:
     """Segment like `graph_cut`, region by region first, then pixel by pixel in a band.
 
-    A graph of regions is a hundredth of a graph of voxels: with regions made once for an image this
-    answers within a fraction of the time and memory, for a preview or for a volume whose grid graph
-    does not fit.
+    A graph of regions is a hundredth of a graph of voxels. It pays where the cut of all voxels is
+    hard (without a model of intensities, in noise) or its graph does not fit into memory, and with
+    regions that are made once for an image; where `graph_cut` is easy it takes as long as that.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def graph_cut_regions(
         raise ValueError(f"{op}: sigma must be positive and finite, got {sigma!r}")
     out = _checks.output(op, out, given.shape, np.bool_)
     labels = _labels(op, given, regions)
-    costs = region_costs(op, given, region, *seeds, image)
+    costs = region_costs(op, given, region, seeds[0], seeds[1], image)
     lengths = metric(tuple(offsets), given.spacing)
     cut = _Cut(given, offsets, [strength * length for length in lengths], float(sigma))
     mask, torn = cut.regions(labels, costs, seeds)
