@@ -50,6 +50,17 @@ def _labels_case(name, pairwise, dtype):
         if maxflow := _installed("maxflow"):
             rival = {"alpha_expansion": "aexpansion_grid", "alpha_beta_swap": "abswap_grid"}[name]
             calls["PyMaxflow"] = lambda: getattr(maxflow.fastmin, rival)(unary, costs)
+        if bkgco := _installed("bkgco"):
+
+            def theirs():
+                graph = bkgco.GCO.grid(image.shape, 8, dtype=unary.dtype)
+                graph.set_data_cost(unary)
+                graph.set_smooth_cost(costs)
+                graph.set_labeling(unary.argmin(-1).astype(np.int32).ravel())
+                graph.expansion() if name == "alpha_expansion" else graph.swap()
+                return graph.get_labeling().reshape(image.shape)
+
+            calls["bkgco"] = theirs
         return image, calls
 
     title = f"photograph 512^2, 8 labels, {pairwise}, {np.dtype(dtype)}"
