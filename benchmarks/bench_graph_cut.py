@@ -50,7 +50,7 @@ def _labels_case(name, pairwise, dtype):
         if maxflow := _installed("maxflow"):
             rival = {"alpha_expansion": "aexpansion_grid", "alpha_beta_swap": "abswap_grid"}[name]
             calls["PyMaxflow"] = lambda: getattr(maxflow.fastmin, rival)(unary, costs)
-        if bkgco := _installed("bkgco"):
+        if unary.dtype.kind == "i" and (bkgco := _installed("bkgco")):  # floats: it does not end
 
             def theirs():
                 graph = bkgco.GCO.grid(image.shape, 8, dtype=unary.dtype)
