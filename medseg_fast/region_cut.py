@@ -71,7 +71,7 @@ def graph_cut_regions(
     Notes
     -----
     Time: O(n) for costs, and cuts of as many nodes as there are regions and pixels in the band.
-    Memory: 13 bytes per pixel, 64 per pair of neighbouring regions, about 250 per pixel of the
+    Memory: 28 bytes per pixel, 64 per pair of neighbouring regions, about 250 per pixel of the
     band.
 
     References

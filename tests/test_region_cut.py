@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from _memory import peak_bytes_per_pixel
 from numpy.testing import assert_array_equal
 from test_seeded_cut import weights_of
 
@@ -146,3 +147,17 @@ def test_bad_input(error, message, change):
     given = {"image": image, "foreground_seeds": image > 17, "background_seeds": image < 2}
     with pytest.raises(error, match=f"graph_cut_regions: .*{message}"):
         ms.graph_cut_regions(**{**given, **change})
+
+
+def test_peak_memory():
+    setup = """
+    image = np.random.default_rng(0).integers(0, 30, (70, 80, 90)).astype(np.uint8)
+    image[:30] += 90
+    foreground, background = np.zeros((2, *image.shape), bool)
+    foreground[:3] = background[-3:] = True
+    regions = np.arange(image.size, dtype=np.int32).reshape(image.shape) // 64
+    """
+    call = "ms.graph_cut_regions(image{0}, foreground{0}, background{0}, regions=regions, band=0)"
+    small = call.format("[::69]").replace("regions=regions", "regions=regions[::69]")
+    got = peak_bytes_per_pixel(call.format(""), setup=setup, warm=small)
+    assert got < 31
