@@ -17,6 +17,7 @@ from medseg_fast.grid_graph import GridGraph
 
 Offset = tuple[int, ...]
 Costs = NDArray[np.float32]
+_WIDEST = 1e15
 Region = str | Callable[..., Any] | None
 
 
@@ -39,8 +40,11 @@ class CutImage:
         self.channels = self.array.shape[-1]
         self.spacing = _checks.spacing(op, spacing, len(self.shape))
         self.volume = self.array.reshape((1,) * (3 - len(self.shape)) + self.array.shape)
-        if self.array.size and not math.isfinite(core.mean_and_deviation(self.array)[1]):
-            raise ValueError(f"{op}: image must be finite")
+        # Squared differences are float32.
+        if self.array.size and not core.mean_and_deviation(self.array)[1] < _WIDEST:
+            raise ValueError(
+                f"{op}: image must be finite, with a standard deviation below {_WIDEST:g}"
+            )
 
     def part(self, where: tuple[slice, ...]) -> CutImage:
         """A part of it, copied."""

@@ -209,6 +209,7 @@ def test_into_out(rng, layout):
     ("error", "message", "change"),
     [
         (ValueError, "image must be finite", {"image": np.full((4, 5), np.nan)}),
+        (ValueError, "deviation below 1e\\+15", {"image": np.eye(4, 5) * 1e200}),
         (ValueError, "one to three dimensions", {"image": np.zeros((2, 2, 2, 2))}),
         (TypeError, "image must be bool, integer or float", {"image": np.zeros((4, 5), complex)}),
         (ValueError, "foreground must have at least one", {"foreground_seeds": np.zeros((4, 5))}),
