@@ -60,9 +60,10 @@ class GridGraph:
     far as parts go. Trees and flow are reused after changes (Kohli and Torr 2007).
 
     Memory: a capacity for each directed edge, one for the terminals, and 11 bytes (17 with more
-    than 8 neighbours or 64-bit capacities) for the trees: 39 bytes per voxel for a 6-connected int32 or float32 volume,
-    31 per pixel for a 4-connected image. To that come the nodes that fill up blocks of 4 x 4 x 4
-    voxels or 8 x 8 pixels at the border, and 4 to 8 bytes for each node that waits in the queue.
+    than 8 neighbours or 64-bit capacities) for the trees: 39 bytes per voxel for a 6-connected
+    int32 or float32 volume, 31 per pixel for a 4-connected image. To that come the nodes that fill
+    up blocks of 4 x 4 x 4 voxels or 8 x 8 pixels at the border, and 4 to 8 bytes for each node that
+    waits in the queue.
     Incremental breadth-first search (Goldberg et al. 2011), tried in the same memory layout, took
     1.5 to 10 times as long on hard instances.
 
