@@ -73,7 +73,7 @@ def test_contrast_of_every_dtype_and_layout(rng, dtype, layout):
 
 
 def test_contrast_far_beyond_sigma_is_zero_or_precise():
-    for difference in (0.0, 1e-3, 0.1, 1, 5, 9, 13.1, 13.3, 100, 1e6, 1e30):
+    for difference in (0.0, 1e-3, 0.1, 1, 5, 9, 13.1, 13.3, 100, 1e6, 1e15):
         image = _cut_costs.CutImage("test", np.array([0.0, difference]), None, None)
         got = np.empty((1, 1, 2), np.float32)
         core.contrast_weights(image.volume, [0, 0, 1], 2.0, 0.5, got)
