@@ -13,6 +13,13 @@ from medseg_fast.components import (
 )
 from medseg_fast.cross_difference import roberts, roberts_neg_diag, roberts_pos_diag
 from medseg_fast.distance import distance_transform_edt, expand_labels, signed_distance
+from medseg_fast.edge_detection import (
+    BoundaryScore,
+    EdgeResult,
+    boundary_f1,
+    detect_edges,
+    multiscale_morphological_gradient,
+)
 from medseg_fast.edges import (
     farid,
     farid_h,
@@ -100,11 +107,13 @@ from medseg_fast.watershed_hierarchy import (
 from medseg_fast.watershed_immersion import watershed_immersion
 
 __all__ = [
+    "BoundaryScore",
     "CannyPlan",
     "Graph",
     "GraphCutSession",
     "GraphFloat",
     "GraphInt",
+    "EdgeResult",
     "GridGraph",
     "LeakWarning",
     "ThresholdExplorer",
@@ -118,11 +127,13 @@ __all__ = [
     "binary_erosion",
     "binary_opening",
     "black_tophat",
+    "boundary_f1",
     "canny",
     "clear_border",
     "closing",
     "confidence_connected",
     "connected_threshold",
+    "detect_edges",
     "difference_of_gaussians",
     "dilation",
     "distance_transform_edt",
@@ -156,6 +167,7 @@ __all__ = [
     "markers_from_minima",
     "maxflow_grid",
     "morphological_gradient",
+    "multiscale_morphological_gradient",
     "neighborhood_connected",
     "num_threads",
     "opening",

@@ -202,7 +202,8 @@ def _run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], *, fresh:
 
     def to_torch(value: Any) -> Any:
         if isinstance(value, tuple):
-            return tuple(map(to_torch, value))
+            parts = map(to_torch, value)
+            return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
         if not isinstance(value, (np.ndarray, np.generic)) and not fresh:
             return value  # a number or an object of ours
         for tensor, array in seen:

@@ -48,6 +48,9 @@ def _by_name(dtype: Any) -> dict[str, Any]:
         "low_sigma": 1,
         "h": 10,
         "new_value": 1,
+        "pred": labels > 0,
+        "truth": image > 100,
+        "tolerance_mm": 1.5,
         "labels": labels,
         "markers": labels,
         "label_image": labels,
@@ -81,6 +84,8 @@ def example(name: str, dtype: Any = np.uint8) -> tuple[list[Any], dict[str, Any]
     given = {**_by_name(dtype), **copy.deepcopy(_OWN.get(name, {}))}
     args, kwargs = [], {}
     for parameter in inspect.signature(OPERATIONS[name].body).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
         if parameter.default is parameter.empty or parameter.name == "image":
             if parameter.name not in given:
                 raise LookupError(f"tests/_examples.py: no value for {name}'s {parameter.name}")
