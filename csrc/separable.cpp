@@ -318,18 +318,50 @@ class Tiled {
     poll();
     const Axis<T>& axis = plan_.axes[last_];
     const Index step = plan_.step, n = (end(last_) - begin(last_)) * step;
+    T* const out = out_ + position + begin(last_) * step;
+    if (in.size() == 1 && plan_.passes[last_].size() == 1 && !plan_.filter.magnitude && step == 1)
+      return finish_inside(in[0], out);
     for (std::size_t s = 0; s < in.size(); ++s) {
       extend(in[s], outside(plan_.streams[last_][s]));
       const T* const centre = row_.data() + axis.radius * step;
-      for (const Pass& pass : plan_.passes[last_]) {
-        if (pass.from != s) continue;
-        const Kernel<T>& kernel = pass.derive ? *axis.derive : axis.smooth;
-        T* const to = term_[pass.to].data();
-        kernel.odd ? filter_row<true>(centre, kernel, n, step, to)
-                   : filter_row<false>(centre, kernel, n, step, to);
-      }
+      for (const Pass& pass : plan_.passes[last_])
+        if (pass.from == s) filter_last(pass, centre, n, term_[pass.to].data());
     }
-    combine(n, out_ + position + begin(last_) * step);
+    combine(n, out);
+  }
+
+  void filter_last(const Pass& pass, const T* centre, Index n, T* to) const {
+    const Axis<T>& axis = plan_.axes[last_];
+    const Kernel<T>& kernel = pass.derive ? *axis.derive : axis.smooth;
+    kernel.odd ? filter_row<true>(centre, kernel, n, plan_.step, to)
+               : filter_row<false>(centre, kernel, n, plan_.step, to);
+  }
+
+  // A single term: pixels out of the border's reach are read and written where they are.
+  void finish_inside(const T* in, T* out) {
+    const Pass& pass = plan_.passes[last_][0];
+    const Axis<T>& axis = plan_.axes[last_];
+    const Index from = begin(last_), to = end(last_), r = axis.radius, low = first(last_);
+    const Index left = std::clamp(r, from, to), right = std::clamp(axis.extent - r, left, to);
+    constexpr Index block = 2 * Pack<T>::size;
+    const Index whole = (right - left) / block * block;
+    const auto piece = [&](Index begin, Index end, const T* centre) {
+      filter_last(pass, centre, end - begin, term_[0].data());
+      std::copy_n(term_[0].data(), end - begin, out + begin - from);
+    };
+    const auto border = [&](Index begin, Index end) {
+      if (begin == end) return;
+      const T fill = outside(plan_.streams[last_][0]);
+      for (Index e = begin; e < end + 2 * r; ++e) {
+        const Index at = axis.source[e];
+        row_[e - begin] = at < 0 ? fill : in[at - low];
+      }
+      piece(begin, end, row_.data() + r);
+    };
+    border(from, left);
+    filter_last(pass, in + left - low, whole, out + left - from);
+    if (left + whole < right) piece(left + whole, right, in + left + whole - low);
+    border(right, to);
   }
 
   // A row of the last axis with its border.

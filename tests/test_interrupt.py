@@ -34,6 +34,8 @@ CALLS = {
     "alpha expansion": "ms.alpha_expansion(costs, ms.potts(3, 60))",
     "icm": "ms.icm(costs, ms.potts(3, 60))",
     "random walker": "ms.random_walker(noise, markers)",
+    "canny": "ms.canny(noise.reshape(-1, 400))",
+    "canny of a volume": "ms.canny(noise)",
 }
 
 # The delay of each call: the best of three, because other processes may keep the CPUs.
