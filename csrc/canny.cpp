@@ -81,10 +81,9 @@ class Plan final : public CannyPlan {
     std::byte* next;
     Index size = 0;
     Index ring_pitch, row_pitch;
-    double *image, *weight, *raw[2], *raw_weight[2], *extended, *smooth, *outside, *outside_weight;
+    double *image, *weight, *raw[2], *raw_weight[2], *extended, *outside, *outside_weight;
     T *s[4], *rows[2], *columns[2], *m[3], *bleed;
     const double** near;
-    std::uint8_t* inside;
 
     template <class U>
     void take(U*& row, Index n) {
@@ -105,13 +104,12 @@ class Plan final : public CannyPlan {
       take(image, live * ring_pitch);
       take(weight, live * ring_pitch);
       take(near, live);
-      for (auto** row : {&raw[0], &raw[1], &raw_weight[0], &raw_weight[1], &extended, &smooth,
-                         &outside, &outside_weight})
+      for (auto** row :
+           {&raw[0], &raw[1], &raw_weight[0], &raw_weight[1], &extended, &outside, &outside_weight})
         take(*row, ring_pitch + 2 * plan.across_ + 16);
       for (auto** row : {&s[0], &s[1], &s[2], &s[3], &rows[0], &rows[1], &columns[0], &columns[1],
                          &m[0], &m[1], &m[2], &bleed})
         take(*row, row_pitch);
-      take(inside, ring_pitch);
     }
   };
 
@@ -245,10 +243,7 @@ class Plan final : public CannyPlan {
     void smooth_down(const double* ring, double* const* raw) {
       for (Index i = 0; i < live(); ++i)
         a_.near[i] = ring + (smoothed_ + i) % live() * a_.ring_pitch;
-      smooth_columns(a_.near, p_.s_.down, high_ - low_, raw[0], raw[1]);
-      if (!std::is_same_v<T, double>)
-        for (const Index i : {0, 1})
-          for (Index j = 0; j < high_ - low_; ++j) raw[i][j] = static_cast<T>(raw[i][j]);
+      smooth_columns<T>(a_.near, p_.s_.down, high_ - low_, raw[0], raw[1]);
     }
 
     void smooth_across(Index y, Index i) {
@@ -294,12 +289,7 @@ class Plan final : public CannyPlan {
         for (Index e = end; e < n + 2 * r; ++e) border(e);
         centre = a_.extended + r;
       }
-      if constexpr (std::is_same_v<T, double>) {
-        smooth_row(centre, p_.s_.across, n, row + from_);
-      } else {
-        smooth_row(centre, p_.s_.across, n, a_.smooth);
-        for (Index j = 0; j < n; ++j) row[from_ + j] = static_cast<T>(a_.smooth[j]);
-      }
+      smooth_row(centre, p_.s_.across, n, row + from_);
     }
 
     // Sobel differences and magnitudes of row y for the columns [x0 - 1, x1 + 1) in the image.

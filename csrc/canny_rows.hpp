@@ -19,11 +19,34 @@ namespace msf::canny_rows {
 
 using Index = std::int64_t;
 
-// Two rows of sums along the columns; in[0] is `radius` rows before the first of them. Rows may be
-// accessed up to the next multiple of a pack.
-inline void smooth_columns(const double* const* in, const std::vector<double>& half, Index n,
-                           double* first, double* second) {
-  using P = Pack<double>;
+using Doubles = Pack<double>;
+template <class T>
+using Lanes __attribute__((vector_size(register_bytes / 8 * sizeof(T)))) = T;
+
+// The sums rounded to T.
+template <class T>
+void store(const Doubles& sums, T* to) {
+  constexpr Index size = register_bytes / 8;
+  for (Index i = 0; i < Doubles::count; ++i) {
+    const auto rounded = __builtin_convertvector(sums.part[i], Lanes<T>);
+    std::memcpy(to + i * size, &rounded, sizeof rounded);
+  }
+}
+
+// Rounded to T and kept in float64.
+template <class T>
+void round_to(Doubles& sums) {
+  if constexpr (!std::is_same_v<T, double>)
+    for (Doubles::Vector& part : sums.part)
+      part = __builtin_convertvector(__builtin_convertvector(part, Lanes<T>), Doubles::Vector);
+}
+
+// Two rows of sums along the columns, rounded to T; in[0] is `radius` rows before the first of
+// them. Rows may be accessed up to the next multiple of a pack.
+template <class T>
+void smooth_columns(const double* const* in, const std::vector<double>& half, Index n,
+                    double* first, double* second) {
+  using P = Doubles;
   const Index radius = static_cast<Index>(half.size()) - 1;
   const double* const* const centre = in + radius;
   for (Index j = 0; j < n; j += P::size) {
@@ -38,14 +61,17 @@ inline void smooth_columns(const double* const* in, const std::vector<double>& h
       before = next_before;
       after = sum_after;
     }
+    round_to<T>(sum);
+    round_to<T>(next);
     sum.store(first + j);
     next.store(second + j);
   }
 }
 
-inline void smooth_row(const double* centre, const std::vector<double>& half, Index n,
-                       double* out) {
-  using P = Pack<double>;
+// Sums along a row, up to the next multiple of two packs.
+template <class T>
+void smooth_row(const double* centre, const std::vector<double>& half, Index n, T* out) {
+  using P = Doubles;
   const Index radius = static_cast<Index>(half.size()) - 1;
   for (Index j = 0; j < n; j += 2 * P::size) {
     const double* const at = centre + j;
@@ -54,8 +80,8 @@ inline void smooth_row(const double* centre, const std::vector<double>& half, In
       sum.template add_pair<false>(P::load(at - t), P::load(at + t), half[t]);
       next.template add_pair<false>(P::load(at + P::size - t), P::load(at + P::size + t), half[t]);
     }
-    sum.store(out + j);
-    next.store(out + j + P::size);
+    store(sum, out + j);
+    store(next, out + j + P::size);
   }
 }
 
