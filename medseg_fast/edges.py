@@ -107,7 +107,8 @@ def sobel(
     the peer smooths along it, too; ours means the axis counted from the last.
 
     {nan}
-    {cost}
+    {cost} With `out` a call allocates no more than these rows: a stream of
+    frames needs no plan.
 
     References
     ----------

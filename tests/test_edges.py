@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from _memory import peak_bytes_per_pixel
@@ -357,3 +359,14 @@ def test_peak_memory(call, dtype, most):
     warm = call.format(image="small").replace(", out=out", "")
     got = peak_bytes_per_pixel(call.format(image="image"), setup=setup, warm=warm, threads=2)
     assert most - 0.15 <= got <= most + 0.15
+
+
+def test_sobel_with_out_allocates_no_image(rng):
+    frame, out = rng.integers(0, 255, (500, 640), np.uint8), np.zeros((500, 640), np.float32)
+    ms.sobel(frame, out=out)
+    tracemalloc.start()
+    for _ in range(10):
+        ms.sobel(frame, out=out)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000
