@@ -14,7 +14,7 @@ class ScratchPool {
   ScratchPool(std::int64_t bytes, int pieces)
       : pitch_((bytes + 127) / 64 * 64),
         pieces_(pieces),
-        memory_(new std::byte[pitch_ * pieces + 64]),
+        memory_(new std::byte[pitch_ * pieces + 64]()),  // zeros: vectors run past the end of rows
         busy_(new std::atomic<bool>[pieces]()) {}
 
   // Holds a piece until it goes out of scope.
