@@ -109,11 +109,11 @@ from medseg_fast.watershed_immersion import watershed_immersion
 __all__ = [
     "BoundaryScore",
     "CannyPlan",
+    "EdgeResult",
     "Graph",
     "GraphCutSession",
     "GraphFloat",
     "GraphInt",
-    "EdgeResult",
     "GridGraph",
     "LeakWarning",
     "ThresholdExplorer",
