@@ -57,7 +57,7 @@ using Register = std::int32_t __attribute__((vector_size(register_bytes)));
 // v moved up by `step` lanes, with 0 below; for step >= per_register the highest lane everywhere.
 template <int step>
 Register moved_up(Register v) {
-  Register from;
+  Register from{};
   for (int i = 0; i < per_register; ++i)
     from[i] = step >= per_register ? 2 * per_register - 1 : i < step ? 0 : per_register + i - step;
   return __builtin_shuffle(Register{}, v, from);
