@@ -308,7 +308,7 @@ void Components::join_rows(const Neighbours& neighbours, const Pairs& pairs, std
     walk.for_each([&](std::int64_t other, const Neighbours::Neighbour& n) {
       if (other < from || other >= to || runs_.empty(other)) return;
       Known known{nullptr, none.data(), none.data()};
-      if (looked_at >> n.place & 1) known.touching = touching.data() + n.place * words;
+      if (looked_at && looked_at >> n.place & 1) known.touching = touching.data() + n.place * words;
       if (const std::uint64_t covers = n.covered_by & looked_at) {
         // Straight across, of two that cover each other the first is looked at.
         const std::uint64_t first = covers & ((std::uint64_t{1} << n.place) - 1);

@@ -131,11 +131,14 @@ void Region::know_all() {
             compare_row(row, &remaining_[place * grid_.words]);
           }
           leave_visited_out(place);
-          state_[place] |= known;
+          if (!eroded_) state_[place] |= known;
         }
       });
     });
   }
+  // Not before, as rows that are eroded look at the state of others.
+  if (eroded_)
+    grid_.walk(0, grid_.rows, [&](std::int64_t, std::int64_t place) { state_[place] |= known; });
 }
 
 // A row before erosion across rows, already eroded along itself.
