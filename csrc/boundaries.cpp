@@ -105,11 +105,9 @@ class Boundaries {
         mode_(mode),
         known_(background != nullptr),
         background_(background ? *background->as<U>() : U{0}),
+        sign_(sign_bit<U>(labels.dtype)),
         around_(labels),
-        out_(out) {
-    const bool is_signed = labels.dtype >= DType::int8 && labels.dtype <= DType::int64;
-    sign_ = is_signed ? static_cast<U>(U{1} << (8 * sizeof(U) - 1)) : U{0};
-  }
+        out_(out) {}
 
   void run() const {
     const std::int64_t grain = std::max<std::int64_t>(1, (1 << 16) / n_);
@@ -222,35 +220,19 @@ void subpixel(const Array& labels, U none, U sign, std::uint8_t* out) {
   });
 }
 
-template <class F>
-void with_label_type(const Array& labels, F&& f) {
-  switch (item_size(labels.dtype)) {
-    case 1:
-      return f(Type<std::uint8_t>{});
-    case 2:
-      return f(Type<std::uint16_t>{});
-    case 4:
-      return f(Type<std::uint32_t>{});
-    default:
-      return f(Type<std::uint64_t>{});
-  }
-}
-
 }  // namespace
 
 void find_boundaries(const Array& labels, int connectivity, BoundaryMode mode,
                      const Array* background, const MutableArray& boundaries) {
-  with_label_type(labels, [&]<class U>(Type<U>) {
+  visit_bits(labels.dtype, [&]<class U>(Type<U>) {
     Boundaries<U>(labels, connectivity, mode, background, boundaries.as<std::uint8_t>()).run();
   });
 }
 
 void find_subpixel_boundaries(const Array& labels, const Array& none,
                               const MutableArray& boundaries) {
-  const bool is_signed = labels.dtype >= DType::int8 && labels.dtype <= DType::int64;
-  with_label_type(labels, [&]<class U>(Type<U>) {
-    const U sign = is_signed ? static_cast<U>(U{1} << (8 * sizeof(U) - 1)) : U{0};
-    subpixel<U>(labels, *none.as<U>(), sign, boundaries.as<std::uint8_t>());
+  visit_bits(labels.dtype, [&]<class U>(Type<U>) {
+    subpixel<U>(labels, *none.as<U>(), sign_bit<U>(labels.dtype), boundaries.as<std::uint8_t>());
   });
 }
 

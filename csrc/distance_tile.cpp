@@ -5,8 +5,8 @@ namespace {
 
 template <class T>
 struct Simd {
-  using Vector [[gnu::vector_size(simd_bytes), gnu::may_alias]] = T;
-  static constexpr int count = tile_row_bytes / simd_bytes;  // vectors of a row
+  using Vector [[gnu::vector_size(register_bytes), gnu::may_alias]] = T;
+  static constexpr int count = tile_row_bytes / register_bytes;  // vectors of a row
 
   static Vector load(const T* row, int i) { return reinterpret_cast<const Vector*>(row)[i]; }
   static void store(T* row, int i, Vector v) { reinterpret_cast<Vector*>(row)[i] = v; }
@@ -18,7 +18,8 @@ struct Simd {
     Vector most = v[0];
     for (int i = 1; i < count; ++i) most = most < v[i] ? v[i] : most;
     T top = most[0];
-    for (int i = 1; i < simd_bytes / static_cast<int>(sizeof(T)); ++i) top = std::max(top, most[i]);
+    for (int i = 1; i < register_bytes / static_cast<int>(sizeof(T)); ++i)
+      top = std::max(top, most[i]);
     return top;
   }
 };

@@ -21,17 +21,10 @@
 #include <type_traits>
 #include <vector>
 
+#include "pack.hpp"
 #include "parallel.hpp"
 
 namespace msf {
-
-#if defined(__AVX512BW__)
-inline constexpr int simd_bytes = 64;
-#elif defined(__AVX2__)
-inline constexpr int simd_bytes = 32;
-#else
-inline constexpr int simd_bytes = 16;
-#endif
 
 inline constexpr int tile_row_bytes = 128;
 

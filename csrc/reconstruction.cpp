@@ -236,7 +236,8 @@ void reconstruction(const Array& seed, const Array& mask, bool dilation, const A
                     const MutableArray& out) {
   if (seed.size() == 0) return;
   const Frame frame(seed, steps);
-  const auto with = [&]<class U>(Reconstruction<U>&& work) {
+  visit_bits(seed.dtype, [&]<class U>(Type<U>) {
+    Reconstruction<U> work(frame);
     visit(seed.dtype, [&]<class T>(Type<T>) {
       if constexpr (std::is_same_v<OrderKey<T>, U> && !std::is_same_v<T, float16>) {
         if (out.dtype == DType::float64)
@@ -245,17 +246,7 @@ void reconstruction(const Array& seed, const Array& mask, bool dilation, const A
           reconstruct<T>(seed, mask, dilation, frame, work, out.as<T>());
       }
     });
-  };
-  switch (item_size(seed.dtype)) {
-    case 1:
-      return with(Reconstruction<std::uint8_t>(frame));
-    case 2:
-      return with(Reconstruction<std::uint16_t>(frame));
-    case 4:
-      return with(Reconstruction<std::uint32_t>(frame));
-    default:
-      return with(Reconstruction<std::uint64_t>(frame));
-  }
+  });
 }
 
 }  // namespace msf

@@ -78,17 +78,8 @@ void watershed(const Array& image, const std::optional<Array>& mask, const Steps
   Bitmap free(n, footprint.reach()), markers(n, footprint.reach());
   set_up(image, mask, labels, free, markers);
   Flooding flooding(image, footprint, free, markers, labels, lines);
-  const auto run = [&]<class Key>(Key) { flood(flooding, PixelKeys<Key>(image), n, wide); };
-  switch (item_size(image.dtype)) {
-    case 1:
-      return run(std::uint8_t{});
-    case 2:
-      return run(std::uint16_t{});
-    case 4:
-      return run(std::uint32_t{});
-    default:
-      return run(std::uint64_t{});
-  }
+  visit_bits(image.dtype,
+             [&]<class Key>(Type<Key>) { flood(flooding, PixelKeys<Key>(image), n, wide); });
 }
 
 }  // namespace msf

@@ -23,7 +23,8 @@ void set_up(const Array& image, const std::optional<Array>& mask, const MutableA
       free.words()[i] = nonzero_bits(bytes);
     });
   });
-  const auto with_labels = [&]<class T>(T* label) {
+  visit_bits(labels.dtype, [&]<class T>(Type<T>) {
+    T* const label = labels.as<T>();
     in_words([&](std::int64_t i, std::int64_t begin, std::int64_t end) {
       std::uint8_t bytes[word_bits] = {};
       for (std::int64_t v = begin; v < end; ++v) bytes[v - begin] = label[v] != 0;
@@ -33,17 +34,7 @@ void set_up(const Array& image, const std::optional<Array>& mask, const MutableA
       for (Word barred = marked & ~allowed; barred; barred &= barred - 1)
         label[begin + std::countr_zero(barred)] = 0;
     });
-  };
-  switch (item_size(labels.dtype)) {
-    case 1:
-      return with_labels(labels.as<std::uint8_t>());
-    case 2:
-      return with_labels(labels.as<std::uint16_t>());
-    case 4:
-      return with_labels(labels.as<std::uint32_t>());
-    default:
-      return with_labels(labels.as<std::uint64_t>());
-  }
+  });
 }
 
 }  // namespace msf

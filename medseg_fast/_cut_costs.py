@@ -21,6 +21,14 @@ _WIDEST = 1e15
 Region = str | Callable[..., Any] | None
 
 
+def cut_like(image: Any, *args: Any, channel_axis: int | None = None, **kw: Any) -> tuple[Any, Any]:
+    """Shape and dtype of a cut's mask: a pixel each, whatever the channels."""
+    shape = list(image.shape)
+    if channel_axis is not None:
+        del shape[channel_axis]
+    return tuple(shape), np.bool_
+
+
 class CutImage:
     """An image as the kernels want it: three axes and channels; checked to be finite."""
 
@@ -54,8 +62,33 @@ class CutImage:
         part.volume = part.array.reshape((1,) * (3 - len(part.shape)) + part.array.shape)
         return part
 
+    def mask(self, op: str, name: str, value: Any) -> NDArray[np.bool_]:
+        """A mask of its pixels, as given."""
+        mask = _checks.mask(op, value, name)
+        if mask.shape != self.shape:
+            raise ValueError(f"{op}: {name} must have shape {self.shape}, got {mask.shape}")
+        return mask
+
     def full(self, offset: Offset) -> list[int]:
         return [0] * (3 - len(offset)) + list(offset)
+
+
+def boundary_strength(op: str, value: Any) -> float:
+    """`lambda_` as given."""
+    strength = float(_checks.number(op, "lambda_", value))
+    if not 0 <= strength < math.inf:
+        raise ValueError(f"{op}: lambda_ must be finite and not negative, got {value!r}")
+    return strength
+
+
+def contrast_sigma(op: str, value: Any, image: CutImage, offsets: list[Offset]) -> float:
+    """`sigma` as given, or that of the image."""
+    if value is None:
+        return contrast_scale(image, offsets)
+    sigma = float(_checks.number(op, "sigma", value))
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"{op}: sigma must be positive and finite, got {value!r}")
+    return sigma
 
 
 def contrast_scale(image: CutImage, offsets: list[Offset]) -> float:

@@ -12,7 +12,9 @@ from medseg_fast import _checks, _mixture
 from medseg_fast._cut_costs import (
     CutImage,
     add_boundary,
-    contrast_scale,
+    boundary_strength,
+    contrast_sigma,
+    cut_like,
     inverse_distances,
     not_negative,
 )
@@ -23,14 +25,7 @@ from medseg_fast.grid_graph import GridGraph
 _NO_PART = 255
 
 
-def _result(image: Any, *args: Any, channel_axis: int | None = None, **kw: Any) -> tuple[Any, Any]:
-    shape = list(image.shape)
-    if channel_axis is not None:
-        del shape[channel_axis]
-    return tuple(shape), np.bool_
-
-
-@operation(result=_result)
+@operation(result=cut_like)
 def grab_cut(
     image: ArrayLike,
     box: Sequence[Sequence[int]] | None = None,
@@ -118,21 +113,16 @@ def grab_cut(
     known, inside = _known(op, given, box, foreground_seeds, background_seeds)
     iterations = _checks.integer(op, "n_iterations", n_iterations, 1)
     components = _checks.integer(op, "n_components", n_components, 1, _NO_PART)
-    strength = _checks.number(op, "lambda_", lambda_)
-    if not 0 <= strength < float("inf"):
-        raise ValueError(f"{op}: lambda_ must be finite and not negative, got {lambda_!r}")
+    strength = boundary_strength(op, lambda_)
     connectivity = _checks.connectivity(op, connectivity, len(given.shape))
     offsets = grid_offsets(len(given.shape), connectivity)
-    if sigma is None:
-        sigma = contrast_scale(given, offsets)
-    elif not 0 < _checks.number(op, "sigma", sigma) < float("inf"):
-        raise ValueError(f"{op}: sigma must be positive and finite, got {sigma!r}")
+    sigma = contrast_sigma(op, sigma, given, offsets)
     out = _checks.output(op, out, given.shape, np.bool_)
 
     strengths = [strength * d for d in inverse_distances(tuple(offsets), given.spacing)]
     where = _bounds(~known)
     graph = GridGraph(tuple(s.stop - s.start for s in where), connectivity, np.float32)
-    add_boundary(graph, given.part(where), strengths, float(sigma))
+    add_boundary(graph, given.part(where), strengths, sigma)
     cut = _Cut(graph, known[where], inside[where], 4 * sum(strengths) + 1)
     mask = inside.copy()
     parts = [_first_parts(given.array, region, components) for region in (mask, ~mask)]
@@ -154,13 +144,10 @@ def _known(
     op: str, image: CutImage, box: Any, foreground: Any, background: Any
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """What is known, and what is foreground to begin with."""
-    masks = []
-    for name, value in (("foreground_seeds", foreground), ("background_seeds", background)):
-        mask = np.zeros(image.shape, np.bool_) if value is None else _checks.mask(op, value, name)
-        if mask.shape != image.shape:
-            raise ValueError(f"{op}: {name} must have shape {image.shape}, got {mask.shape}")
-        masks.append(mask)
-    object_, rest = masks
+    object_, rest = (
+        np.zeros(image.shape, np.bool_) if value is None else image.mask(op, name, value)
+        for name, value in (("foreground_seeds", foreground), ("background_seeds", background))
+    )
     if (object_ & rest).any():
         raise ValueError(
             f"{op}: foreground_seeds and background_seeds must have no pixel in common"

@@ -14,13 +14,14 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from medseg_fast import _checks, _grid_arguments
 from medseg_fast._cpu import core
+from medseg_fast._flow_graph import FlowGraph
 from medseg_fast._grid_arguments import grid_offsets
 
 _NAME = "GridGraph"
 _FORMAT = "medseg_fast.GridGraph 1"
 
 
-class GridGraph:
+class GridGraph(FlowGraph):
     """A graph with a node for every pixel, edges between neighbours, a source and a sink.
 
     Neighbours are implied, so the graph is a few arrays. The maximum flow stays in it: after a
@@ -318,22 +319,6 @@ class GridGraph:
             f"in {ndim} dimensions, got {offset!r}"
         )
 
-    def maxflow(self) -> int | float:
-        """Find the maximum flow, and with it the minimum cut; return its value.
-
-        Returns
-        -------
-        flow : int or float
-            Capacity of the minimum cut. A sum of integers beyond 2**63 wraps.
-
-        Notes
-        -----
-        Stops within 0.2 s of Ctrl-C; called again it goes on from there.
-        """
-        self._core.maxflow()
-        integer, floating = self._core.flow()
-        return integer if self.dtype.kind == "i" else floating  # type: ignore[no-any-return]
-
     def segments(self, *, out: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
         """Return the minimum cut, after `maxflow`.
 
@@ -355,19 +340,10 @@ class GridGraph:
         self._core.segments(written)
         return _checks.finish(mask, written)
 
-    def copy(self) -> GridGraph:
-        """Return an independent copy, flow and search trees included."""
-        return self.__copy__()
-
     def __copy__(self) -> GridGraph:
-        other = object.__new__(GridGraph)
-        other.__dict__.update(self.__dict__)
-        other._core = self._core.copy()
+        other = super().__copy__()
         other._edge_bounds = list(self._edge_bounds)
         return other
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> GridGraph:
-        return self.__copy__()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the graph to a file: capacities that are left, and the flow.

@@ -11,18 +11,25 @@ from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks
 from medseg_fast._cpu import core
-from medseg_fast._cut_costs import CutImage, contrast_scale, metric, region_costs
+from medseg_fast._cut_costs import (
+    CutImage,
+    boundary_strength,
+    contrast_sigma,
+    cut_like,
+    metric,
+    region_costs,
+)
 from medseg_fast._dispatch import operation
 from medseg_fast._grid_arguments import grid_offsets
 from medseg_fast.boundaries import find_boundaries
 from medseg_fast.distance import distance_transform_edt
 from medseg_fast.morphology import morphological_gradient
-from medseg_fast.seeded_cut import Region, _result
+from medseg_fast.seeded_cut import Region
 from medseg_fast.sparse_graph import Graph
 from medseg_fast.watershed import watershed
 
 
-@operation(result=_result)
+@operation(result=cut_like)
 def graph_cut_regions(
     image: ArrayLike,
     foreground_seeds: ArrayLike,
@@ -98,9 +105,7 @@ def graph_cut_regions(
         ("foreground_seeds", foreground_seeds),
         ("background_seeds", background_seeds),
     ):
-        mask = _checks.mask(op, value, name)
-        if mask.shape != given.shape:
-            raise ValueError(f"{op}: {name} must have shape {given.shape}, got {mask.shape}")
+        mask = given.mask(op, name, value)
         if not mask.any():
             raise ValueError(f"{op}: {name} must have at least one seed")
         seeds.append(mask)
@@ -108,18 +113,13 @@ def graph_cut_regions(
         raise ValueError(
             f"{op}: foreground_seeds and background_seeds must have no pixel in common"
         )
-    strength = _checks.number(op, "lambda_", lambda_)
-    if not 0 <= strength < math.inf:
-        raise ValueError(f"{op}: lambda_ must be finite and not negative, got {lambda_!r}")
+    strength = boundary_strength(op, lambda_)
     width = _checks.number(op, "band", band)
     if width < 0:
         raise ValueError(f"{op}: band must not be negative, got {band!r}")
     connectivity = _checks.integer(op, "connectivity", connectivity, 1, len(given.shape))
     offsets = grid_offsets(len(given.shape), connectivity)
-    if sigma is None:
-        sigma = contrast_scale(given, offsets)
-    elif not 0 < _checks.number(op, "sigma", sigma) < math.inf:
-        raise ValueError(f"{op}: sigma must be positive and finite, got {sigma!r}")
+    sigma = contrast_sigma(op, sigma, given, offsets)
     out = _checks.output(op, out, given.shape, np.bool_)
     labels = _labels(op, given, regions)
     costs = region_costs(op, given, region, seeds[0], seeds[1], image)

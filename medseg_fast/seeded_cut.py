@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks
-from medseg_fast._cut_costs import CutImage, add_boundary, contrast_scale, metric, region_costs
+from medseg_fast._cut_costs import (
+    CutImage,
+    add_boundary,
+    boundary_strength,
+    contrast_sigma,
+    cut_like,
+    metric,
+    region_costs,
+)
 from medseg_fast._dispatch import operation
 from medseg_fast._grid_arguments import grid_offsets
 from medseg_fast.grid_graph import GridGraph
@@ -17,14 +25,7 @@ from medseg_fast.grid_graph import GridGraph
 Region = Literal["histogram", "gmm"] | Callable[..., Any] | None
 
 
-def _result(image: Any, *args: Any, channel_axis: int | None = None, **kw: Any) -> tuple[Any, Any]:
-    shape = list(image.shape)
-    if channel_axis is not None:
-        del shape[channel_axis]
-    return tuple(shape), np.bool_
-
-
-@operation(result=_result)
+@operation(result=cut_like)
 def graph_cut(
     image: ArrayLike,
     foreground_seeds: ArrayLike,
@@ -189,12 +190,10 @@ class GraphCutSession:
                 f'{_op}: region must be "histogram", "gmm", a function or None, got {region!r}'
             )
         self._region = region
-        strength = _checks.number(_op, "lambda_", lambda_)
-        if not 0 <= strength < float("inf"):
-            raise ValueError(f"{_op}: lambda_ must be finite and not negative, got {lambda_!r}")
+        strength = boundary_strength(_op, lambda_)
         connectivity = _checks.integer(_op, "connectivity", connectivity, 1, len(self.shape))
         offsets = grid_offsets(len(self.shape), connectivity)
-        self.sigma = _positive(_op, "sigma", sigma, lambda: contrast_scale(self._image, offsets))
+        self.sigma = contrast_sigma(_op, sigma, self._image, offsets)
         lengths = metric(tuple(offsets), self._image.spacing)
         self._graph = GridGraph(self.shape, connectivity, np.float32)
         strengths = [strength * length for length in lengths]
@@ -237,12 +236,7 @@ class GraphCutSession:
             self._set(mask, _NONE)
 
     def _mask(self, op: str, name: str, value: Any) -> NDArray[np.bool_] | None:
-        if value is None:
-            return None
-        mask = _checks.mask(op, value, name)
-        if mask.shape != self.shape:
-            raise ValueError(f"{op}: {name} must have shape {self.shape}, got {mask.shape}")
-        return mask
+        return None if value is None else self._image.mask(op, name, value)
 
     def _set(self, mask: NDArray[np.bool_], state: int) -> None:
         at = np.flatnonzero(mask)
@@ -295,12 +289,3 @@ class GraphCutSession:
             self.update_region()
         self._graph.maxflow()
         return self._graph.segments(out=out)
-
-
-def _positive(op: str, name: str, value: Any, default: Callable[[], float]) -> float:
-    if value is None:
-        return default()
-    number = float(_checks.number(op, name, value))
-    if not 0 < number < float("inf"):
-        raise ValueError(f"{op}: {name} must be positive and finite, got {value!r}")
-    return number

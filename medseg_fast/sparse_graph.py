@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from medseg_fast import _checks, _grid_arguments
 from medseg_fast._cpu import core
+from medseg_fast._flow_graph import FlowGraph
 
 _NAME = "Graph"
 
 
-class Graph:
+class Graph(FlowGraph):
     """A graph of numbered nodes with edges between any two of them, a source and a sink.
 
     For images `GridGraph` is several times faster and smaller; this is for what is no grid. The
@@ -256,22 +257,6 @@ class Graph:
             raise ValueError(f"{op}: capacities must sum up to numbers of {self.dtype}") from None
         self._terminal_bound = self._largest_terminal()
 
-    def maxflow(self) -> int | float:
-        """Find the maximum flow, and with it the minimum cut; return its value.
-
-        Returns
-        -------
-        flow : int or float
-            Capacity of the minimum cut. A sum of integers beyond 2**63 wraps.
-
-        Notes
-        -----
-        Stops within 0.2 s of Ctrl-C; called again it goes on from there.
-        """
-        self._core.maxflow()
-        integer, floating = self._core.flow()
-        return integer if self.dtype.kind == "i" else floating  # type: ignore[no-any-return]
-
     def segments(self, *, out: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
         """Return the minimum cut, after `maxflow`.
 
@@ -290,19 +275,6 @@ class Graph:
         written = _checks.scratch(mask)
         self._core.segments(written)
         return _checks.finish(mask, written)
-
-    def copy(self) -> Graph:
-        """Return an independent copy, flow and search trees included."""
-        return self.__copy__()
-
-    def __copy__(self) -> Graph:
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other._core = self._core.copy()
-        return other
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
-        return self.__copy__()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is left of capacities and the flow; search trees grow again from it."""
