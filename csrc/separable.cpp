@@ -15,10 +15,14 @@
 // lines at a time share their loads. Along the last axis loads are unaligned instead. If the last
 // axis is short and not filtered (colours), it is taken as part of its row, whose neighbours are
 // then that many elements apart.
+//
+// The Gaussian of threshold_local is the same filter in float64, whose rows become thresholds or a
+// mask while they are in the cache. For float32 images SciPy rounds between the axes, so it does.
 #include "separable.hpp"
 
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <optional>
 
 #include "pack.hpp"
@@ -204,16 +208,23 @@ struct Tile {
   Index begin[2], end[2], low, high;
 };
 
+// Where rows of the result go: to their place in an array, or to a function with their position.
+template <class T>
+struct Rows {
+  T* out;
+  std::function<void(const T*, Index position, Index n)> store;
+};
+
 template <class T>
 class Tiled {
  public:
-  Tiled(const Plan<T>& plan, const Source<T>& source, const Tile& tile, T* out)
+  Tiled(const Plan<T>& plan, const Source<T>& source, const Tile& tile, const Rows<T>& result)
       : plan_(plan),
         source_(source),
         tile_(tile),
         last_(plan.ndim() - 1),
         cval_(static_cast<T>(plan.filter.cval)),
-        out_(out) {
+        result_(result) {
     Index longest = 0;
     for (int k = 0; k < last_; ++k) {
       step_.push_back(block_step(plan, k, slice(k)));
@@ -224,6 +235,7 @@ class Tiled {
     strip_.resize((longest + 1) * lanes<T>);
     const Index width = (end(last_) - begin(last_) + 2 * plan.axes[last_].radius) * plan.step;
     row_.resize(width + lanes<T>);
+    if (result.store) level_.resize(row_.size());
     for (std::size_t s = 0; s < plan.streams.back().size(); ++s) term_.emplace_back(row_.size());
   }
 
@@ -311,14 +323,24 @@ class Tiled {
     const Index packs = (width + Pack<T>::size - 1) / Pack<T>::size;
     kernel.odd ? filter_lines<true>(in, kernel, lines, packs, out, pitch(k))
                : filter_lines<false>(in, kernel, lines, packs, out, pitch(k));
+    if (!plan_.filter.round) return;
+    for (Index i = 0; i < lines; ++i, out += pitch(k))
+      for (Index j = 0; j < width; ++j) out[j] = static_cast<float>(out[j]);
   }
 
   // The last axis of one row, and the result from its terms.
   void finish(const std::vector<const T*>& in, Index position) {
     poll();
+    const Index n = (end(last_) - begin(last_)) * plan_.step;
+    const Index at = position + begin(last_) * plan_.step;
+    if (!result_.store) return finish(in, n, result_.out + at);
+    finish(in, n, level_.data());
+    result_.store(level_.data(), at, n);
+  }
+
+  void finish(const std::vector<const T*>& in, Index n, T* out) {
     const Axis<T>& axis = plan_.axes[last_];
-    const Index step = plan_.step, n = (end(last_) - begin(last_)) * step;
-    T* const out = out_ + position + begin(last_) * step;
+    const Index step = plan_.step;
     if (in.size() == 1 && plan_.passes[last_].size() == 1 && !plan_.filter.magnitude && step == 1)
       return finish_inside(in[0], out);
     for (std::size_t s = 0; s < in.size(); ++s) {
@@ -404,15 +426,15 @@ class Tiled {
   const Tile& tile_;
   const int last_;
   const T cval_;
-  T* const out_;
+  const Rows<T>& result_;
   std::vector<Index> step_;            // positions of a block, by axis
   std::vector<std::vector<T>> block_;  // by axis: stream, position, slice
-  std::vector<T> strip_, row_;
+  std::vector<T> strip_, row_, level_;
   std::vector<std::vector<T>> term_;
 };
 
 template <class T>
-void run(const Array& image, double scale, const Separable& filter, const MutableArray& out) {
+void run(const Array& image, double scale, const Separable& filter, const Rows<T>& result) {
   const Plan<T> plan(image, filter);
   if (plan.empty()) return;
   const Source<T> source(image, scale);
@@ -439,7 +461,7 @@ void run(const Array& image, double scale, const Separable& filter, const Mutabl
         tile.low = std::min(tile.low, at);
         tile.high = std::max(tile.high, at + 1);
       }
-    Tiled<T>(plan, source, tile, out.as<T>()).run();
+    Tiled<T>(plan, source, tile, result).run();
   });
 }
 
@@ -447,13 +469,26 @@ void run(const Array& image, double scale, const Separable& filter, const Mutabl
 
 void long_filter(const Array& image, double scale, const Separable& filter,
                  const MutableArray& out) {
-  out.dtype == DType::float32 ? run<float>(image, scale, filter, out)
-                              : run<double>(image, scale, filter, out);
+  out.dtype == DType::float32 ? run<float>(image, scale, filter, {out.as<float>(), {}})
+                              : run<double>(image, scale, filter, {out.as<double>(), {}});
 }
 
 void separable_filter(const Array& image, double scale, const Separable& filter,
                       const MutableArray& out) {
   if (!short_gradient(image, scale, filter, out)) long_filter(image, scale, filter, out);
+}
+
+void local_gaussian(const Array& image, const std::vector<std::vector<double>>& half_weights,
+                    BorderMode border, double cval, double offset, const MutableArray& out) {
+  Separable filter;
+  for (const auto& half : half_weights) filter.smooth.push_back({half});
+  filter.border.assign(half_weights.size(), border);
+  filter.cval = cval;
+  filter.round = image.dtype == DType::float16 || image.dtype == DType::float32;
+  const local::Result result(image, offset, out);
+  run<double>(image, 1, filter, {nullptr, [&](const double* level, Index position, Index n) {
+                                   result.store(level, position, n);
+                                 }});
 }
 
 }  // namespace msf

@@ -126,7 +126,7 @@ def threshold_local(
     ----------
     .. [1] S. Perreault, P. Hebert, "Median filtering in constant time", IEEE Transactions on Image
        Processing 16(9), 2007, for "median". The others: see csrc/local_mean.cpp and
-       csrc/local_gaussian.cpp.
+       csrc/separable.cpp.
 
     Examples
     --------

@@ -27,6 +27,7 @@ struct Separable {
   bool surround = true;
   // Odd kernels skip the pixel itself; else it counts, times 0, so its NaN or infinity spreads.
   bool skip_centre = true;
+  bool round = false;  // values in float64 are rounded to float32 between the axes
 };
 
 // out (float32 or float64, the image's shape) = the filtered image; pixels are first multiplied by
