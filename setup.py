@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import platform
 import shutil
 import subprocess
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
+import pybind11
+from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
@@ -19,7 +20,6 @@ from setuptools.command.sdist import sdist
 ROOT = Path(__file__).parent
 BUILD_INFO = Path("medseg_fast", "_build_info.py")
 SOURCES = {path.stem: str(path.relative_to(ROOT)) for path in sorted((ROOT / "csrc").glob("*.cpp"))}
-PRECOMPILED = os.path.join("csrc", "precompiled.hpp")
 HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob("**/*.hpp"))
 
 # The same sources, one module per instruction set; medseg_fast/_cpu.py picks one at import.
@@ -33,15 +33,19 @@ else:
 # queues, trees and unions. Vectors do nothing for these (AVX2 against baseline: 0.8 to 1.08 times
 # the speed), and compiling them three times took a third of the installation.
 SHARED = """
-    bindings bindings_graph boundaries components descents histogram_peaks hysteresis maxflow
-    multiotsu parallel reconstruction region region_growing seeded_region_growing sparse_graph
-    threshold_explorer watershed watershed_compact watershed_flood watershed_hierarchy
-    watershed_immersion watershed_setup
+    boundaries components descents histogram_peaks hysteresis maxflow
+    minima multiotsu parallel reconstruction region region_growing region_pixels
+    seeded_region_growing sparse_graph threshold_explorer watershed watershed_compact
+    watershed_flood watershed_hierarchy watershed_immersion watershed_setup
 """.split()
+
+# Compiled once as well, with pybind11 precompiled and little optimisation: they only call kernels.
+BINDINGS = [name for name in SOURCES if name.startswith("bindings")]
 
 # No contraction and no fast-math: all builds must give the same bytes. -fno-trapping-math lets the
 # compiler turn comparisons into masks; it changes no value.
-FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+FLAGS = ["-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+FLAGS += ["-isystem", pybind11.get_include()]  # its warnings are not ours
 FLAGS += ["-Wall", "-Wextra", "-MMD", "-pthread"]
 
 
@@ -59,40 +63,55 @@ def needs_recompile(obj: str, src: str) -> bool:
 
 
 class BuildExt(build_ext):
-    """Compiles each build in a folder of its own, and what the builds share in one more."""
+    """Compiles the sources of all builds, and those they share, in one queue for all CPUs."""
 
     def build_extensions(self):
-        shared = extension("baseline", SHARED)
-        folder = self.precompile(shared, "shared")
-        objects = self.compiler.compile(
-            shared.sources,
-            output_dir=folder,
-            include_dirs=shared.include_dirs,
-            extra_postargs=shared.extra_compile_args,
-        )
+        bindings, shared = extension("baseline", BINDINGS, "-O1"), extension("baseline", SHARED)
+        builds = {"bindings": bindings, "shared": shared}
+        builds |= {ext.name: ext for ext in self.extensions}
+        folders = {name: os.path.join(self.build_temp, name) for name in builds}
+        with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))) as pool:
+            list(pool.map(self.precompile, builds.values(), folders.values()))
+            # Long compilations first, so that none is left alone at the end.
+            jobs = [(source, name) for name, ext in builds.items() for source in ext.sources]
+            jobs.sort(key=lambda job: os.path.getsize(job[0]), reverse=True)
+            done = list(
+                pool.map(lambda j: (j[1], self.compile(j[0], builds[j[1]], folders[j[1]])), jobs)
+            )
+        objects = {name: [obj for owner, obj in done if owner == name] for name in builds}
         for ext in self.extensions:
-            # Linked last: a build's own copy of an inline function comes before the baseline's.
-            ext.extra_objects = objects
+            # The shared ones last: a build's own copy of an inline function comes before theirs.
+            ext.extra_objects = objects[ext.name] + objects["shared"] + objects["bindings"]
+            ext.sources, ext.depends = [], ext.extra_objects
         super().build_extensions()
 
-    def build_extension(self, ext):
-        command = copy.copy(self)
-        command.build_temp = self.precompile(ext, ext.name)
-        build_ext.build_extension(command, ext)
+    def precompile(self, ext, folder):
+        """Compiles what the sources of a build all include, into the folder of their objects.
 
-    def precompile(self, ext, name):
-        """Folder for a build's objects; it holds the standard headers, compiled with its flags.
-
-        They take half of the time of a small source. A compiler that finds them unfit, or has
-        another name for such files, reads the header itself.
+        It takes half of the time of a small source. A compiler that finds it unfit, or has another
+        name for such files, reads the header itself.
         """
-        folder = os.path.join(self.build_temp, name)
-        header = shutil.copy2(PRECOMPILED, self.mkpath(folder) or folder)
+        bindings = any(Path(source).stem in BINDINGS for source in ext.sources)
+        name = "precompiled_bindings.hpp" if bindings else "precompiled.hpp"
+        header = shutil.copy2(os.path.join("csrc", name), self.mkpath(folder) or folder)
         if needs_recompile(header + ".gch", header):
             compiler = [*self.compiler.compiler_so_cxx, *ext.extra_compile_args]
-            self.spawn([*compiler, "-x", "c++-header", header, "-o", header + ".gch"])
+            folders = [f"-I{path}" for path in [*ext.include_dirs, *self.compiler.include_dirs]]
+            self.spawn([*compiler, *folders, "-x", "c++-header", header, "-o", header + ".gch"])
         ext.extra_compile_args += ["-include", header]
-        return folder
+
+    def compile(self, source, ext, folder):
+        """Compiles a source unless its object is up to date; returns the object."""
+        (obj,) = self.compiler.object_filenames([source], output_dir=folder)
+        if needs_recompile(obj, source):
+            self.compiler.compile(
+                [source],
+                output_dir=folder,
+                macros=ext.define_macros,
+                include_dirs=ext.include_dirs,
+                extra_postargs=ext.extra_compile_args,
+            )
+        return obj
 
 
 def commit() -> str:
@@ -122,27 +141,24 @@ class Sdist(sdist):
         (Path(base_dir) / BUILD_INFO).write_text(f"COMMIT = {commit()!r}\n")
 
 
-def extension(isa: str, names: Iterable[str]) -> Pybind11Extension:
+def extension(isa: str, names: Iterable[str], optimise: str = "-O3") -> Pybind11Extension:
     """The build of the sources with these names for one instruction set."""
     extra = os.environ.get("MEDSEG_FAST_CXXFLAGS", "").split()  # tests/sanitize.sh
-    # Long compilations first, so that none is left alone at the end.
-    sources = sorted((SOURCES[name] for name in names), key=os.path.getsize, reverse=True)
     return Pybind11Extension(
         f"medseg_fast._core_{isa}",
-        sources,
+        [SOURCES[name] for name in names],
         include_dirs=["csrc"],
         depends=[*HEADERS, "setup.py"],
         cxx_std=20,
         define_macros=[("MSF_ISA", isa)],
-        extra_compile_args=[*FLAGS, *ISA_FLAGS[isa], *extra],
+        extra_compile_args=[optimise, *FLAGS, *ISA_FLAGS[isa], *extra],
         extra_link_args=["-pthread", *(extra or ["-Wl,-s"])],  # a sanitizer wants symbols
     )
 
 
 # Developers: one is quicker.
 wanted = os.environ.get("MEDSEG_FAST_BUILD_ISA", ",".join(ISA_FLAGS)).split(",")
-ParallelCompile("MAX_JOBS", default=os.cpu_count() or 1, needs_recompile=needs_recompile).install()
 setup(
-    ext_modules=[extension(isa, SOURCES.keys() - SHARED) for isa in wanted],
+    ext_modules=[extension(isa, SOURCES.keys() - SHARED - set(BINDINGS)) for isa in wanted],
     cmdclass={"build_ext": BuildExt, "build_py": BuildPy, "sdist": Sdist},
 )
