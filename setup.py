@@ -45,6 +45,8 @@ BINDINGS = [name for name in SOURCES if name.startswith("bindings")]
 # No contraction and no fast-math: all builds must give the same bytes. -fno-trapping-math lets the
 # compiler turn comparisons into masks; it changes no value.
 FLAGS = ["-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+# Larger functions inlined, as -O3 does, double the time to compile and save none at run time.
+FLAGS += ["--param=max-inline-insns-single=70"]
 FLAGS += ["-isystem", pybind11.get_include()]  # its warnings are not ours
 FLAGS += ["-Wall", "-Wextra", "-MMD", "-pthread"]
 
