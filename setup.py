@@ -33,9 +33,9 @@ else:
 # queues, trees and unions. Vectors do nothing for these (AVX2 against baseline: 0.8 to 1.08 times
 # the speed), and compiling them three times took a third of the installation.
 SHARED = """
-    boundaries components descents histogram_peaks hysteresis maxflow
-    minima multiotsu parallel reconstruction region region_growing region_pixels
-    seeded_region_growing sparse_graph threshold_explorer watershed watershed_compact
+    boundaries components descents fast_marching geodesic histogram_peaks hysteresis live_wire
+    maxflow minima minimum_cost multiotsu parallel reconstruction region region_growing
+    region_pixels seeded_region_growing sparse_graph threshold_explorer watershed watershed_compact
     watershed_flood watershed_hierarchy watershed_immersion watershed_setup
 """.split()
 

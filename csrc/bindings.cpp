@@ -1,5 +1,5 @@
-// With bindings_graph.cpp the only file that knows Python: hands arrays to kernels as views and
-// releases the GIL around them.
+// With bindings_graph.cpp and bindings_paths.cpp the only file that knows Python: hands arrays to
+// kernels as views and releases the GIL around them.
 #include "bindings.hpp"
 
 #ifdef __linux__
@@ -402,4 +402,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_minima(m);
   bind_watershed_hierarchy(m);
   msf::bind_graphs(m);
+  msf::bind_paths(m);
 }

@@ -34,6 +34,7 @@ from medseg_fast.edges import (
     sobel_h,
     sobel_v,
 )
+from medseg_fast.fast_marching import fast_marching
 from medseg_fast.flooding import flood, flood_fill
 from medseg_fast.gaussian import (
     difference_of_gaussians,
@@ -41,6 +42,7 @@ from medseg_fast.gaussian import (
     gaussian_gradient_magnitude,
     gaussian_laplace,
 )
+from medseg_fast.geodesic import geodesic_distance, geodesic_segmentation
 from medseg_fast.grab_cut import grab_cut
 from medseg_fast.graph_cut import maxflow_grid, verify_cut
 from medseg_fast.grid_graph import GridGraph
@@ -53,7 +55,15 @@ from medseg_fast.labelling import (
     potts,
     truncated_linear,
 )
+from medseg_fast.live_wire import LiveWire
 from medseg_fast.minima import local_maxima, local_minima
+from medseg_fast.minimum_cost import (
+    MCP,
+    MCP_Geometric,
+    minimum_cost_path,
+    minimum_costs,
+    route_through_array,
+)
 from medseg_fast.morphology import (
     black_tophat,
     closing,
@@ -107,6 +117,7 @@ from medseg_fast.watershed_hierarchy import (
 from medseg_fast.watershed_immersion import watershed_immersion
 
 __all__ = [
+    "MCP",
     "BoundaryScore",
     "CannyPlan",
     "EdgeResult",
@@ -116,6 +127,8 @@ __all__ = [
     "GraphInt",
     "GridGraph",
     "LeakWarning",
+    "LiveWire",
+    "MCP_Geometric",
     "ThresholdExplorer",
     "WatershedHierarchy",
     "__version__",
@@ -142,6 +155,7 @@ __all__ = [
     "farid",
     "farid_h",
     "farid_v",
+    "fast_marching",
     "fill_holes",
     "find_boundaries",
     "flood",
@@ -149,6 +163,8 @@ __all__ = [
     "gaussian",
     "gaussian_gradient_magnitude",
     "gaussian_laplace",
+    "geodesic_distance",
+    "geodesic_segmentation",
     "get_num_threads",
     "grab_cut",
     "graph_cut",
@@ -166,6 +182,8 @@ __all__ = [
     "mark_boundaries",
     "markers_from_minima",
     "maxflow_grid",
+    "minimum_cost_path",
+    "minimum_costs",
     "morphological_gradient",
     "multiscale_morphological_gradient",
     "neighborhood_connected",
@@ -183,6 +201,7 @@ __all__ = [
     "roberts",
     "roberts_neg_diag",
     "roberts_pos_diag",
+    "route_through_array",
     "scharr",
     "scharr_h",
     "scharr_v",

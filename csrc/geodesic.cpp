@@ -1,0 +1,55 @@
+// Geodesic distances: the length of the shortest path over the image seen as a landscape, whose
+// steps are straight in space and intensity (Toivanen 1996; Criminisi, Sharp and Blake 2008).
+//
+// Deviation: not a number of raster scans, which approximate it, but Dijkstra's search, which is
+// exact on the graph of the pixels.
+#include <cmath>
+
+#include "cost_search.hpp"
+#include "kernels/cost_search.hpp"
+
+namespace msf {
+namespace {
+
+template <class T, bool with_labels>
+struct Landscape {
+  using Value = T;
+  static constexpr bool labelled = with_labels;
+  static constexpr T outside = std::numeric_limits<T>::infinity();
+  double intensity;
+  std::vector<double> squares;  // of the steps in space
+
+  double start(double) const { return 0; }
+  double step(double from, double to, std::int64_t, std::int64_t, std::int16_t k) const {
+    const double rise = intensity * (to - from);
+    return std::sqrt(squares[k] + rise * rise);
+  }
+  bool passable(T) const { return true; }  // steps to NaN cost NaN
+};
+
+template <class T, bool labelled>
+std::unique_ptr<CostSearch> search(const Array& image, const Offsets& offsets,
+                                   std::vector<double> squares, double intensity) {
+  using Model = Landscape<T, labelled>;
+  auto search =
+      std::make_unique<GridSearch<Model>>(image, offsets, Model{intensity, std::move(squares)});
+  search->load(image);
+  return search;
+}
+
+}  // namespace
+
+std::unique_ptr<CostSearch> search_geodesic(const Array& image, const Offsets& offsets,
+                                            const std::vector<double>& lengths, double spatial,
+                                            double intensity, bool labelled) {
+  std::vector<double> squares;
+  for (const double length : lengths) squares.push_back((spatial * length) * (spatial * length));
+  const bool exact_as_float = item_size(image.dtype) <= 2 || image.dtype == DType::float32;
+  const auto make = [&]<class T>(Type<T>) {
+    return labelled ? search<T, true>(image, offsets, squares, intensity)
+                    : search<T, false>(image, offsets, squares, intensity);
+  };
+  return exact_as_float ? make(Type<float>{}) : make(Type<double>{});
+}
+
+}  // namespace msf
