@@ -66,7 +66,8 @@ void bind_paths(py::module_& m) {
               std::int64_t pixels, double cost, double seconds) {
              return s.call([&](CostSearch& c) {
                if (ends) c.aim(*ends, count);
-               return std::make_pair(c.run({pixels, cost, seconds}), c.finished());
+               const std::int64_t settled = c.run({pixels, cost, seconds});
+               return std::make_pair(settled, c.finished());
              });
            })
       .def("cost",

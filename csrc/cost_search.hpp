@@ -131,9 +131,10 @@ class GridSearch final : public CostSearch {
       ++settled;
       if (wanted_ >= 0) {
         found_ += std::binary_search(ends_.begin(), ends_.end(), pending_);
-        if (found_ == wanted_) break;
+        if (found_ == wanted_) return settled;
       }
     }
+    if (pending_ >= 0) relax(std::exchange(pending_, -1));
     return settled;
   }
 

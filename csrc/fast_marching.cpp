@@ -11,6 +11,7 @@
 // second order makes a pixel earlier than the one that reached it, it is next.
 #include "kernels/fast_marching.hpp"
 
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -24,10 +25,8 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-// The margin is a barrier that is never settled.
-struct Node {
-  double time, slowness;  // seconds per mm; negative: settled
-  bool settled() const { return std::signbit(slowness); }
+struct Trial {
+  double time, slowness;  // seconds per mm; infinite: a barrier
 };
 
 struct Axis {
@@ -44,16 +43,26 @@ template <int order>
 class March {
  public:
   March(const Array& speed, const std::vector<double>& spacing)
-      : grid_(speed, reach(speed.ndim)), nodes_(grid_.size()) {
+      : grid_(speed, reach(speed.ndim)), settled_(grid_.size()), trials_(grid_.size()) {
     for (int a = 0; a < speed.ndim; ++a) {
       if (speed.shape[a] == 1) continue;
       std::vector<std::int64_t> offset(speed.ndim, 0);
       offset[a] = 1;
       axes_.push_back({grid_.step(offset), 1 / (spacing[a] * spacing[a])});
     }
-    terms_.resize(axes_.size());
+    // The lines of cache that the neighbours' neighbours are in: the last axis runs along them.
+    lines_.push_back(0);
+    for (std::size_t a = 0; a + 1 < axes_.size(); ++a) {
+      const std::int64_t s = axes_[a].stride;
+      lines_.insert(lines_.end(), {s, -s, 2 * s, -2 * s});
+      for (std::size_t b = 0; b < a; ++b) {
+        const std::int64_t t = axes_[b].stride;
+        lines_.insert(lines_.end(), {s + t, s - t, -s + t, -s - t});
+      }
+    }
     parallel_for(grid_.size(), 1 << 16, [&](std::int64_t begin, std::int64_t end) {
-      std::fill(nodes_.get() + begin, nodes_.get() + end, Node{infinity, infinity});
+      std::fill(settled_.get() + begin, settled_.get() + end, infinity);
+      std::fill(trials_.get() + begin, trials_.get() + end, Trial{infinity, infinity});
     });
   }
 
@@ -65,7 +74,7 @@ class March {
         for (std::int64_t i = 0; i < n; ++i) {
           const auto value = static_cast<double>(speed.as<T>()[flat + i]);
           if (!(value >= 0)) bad = flat + i;
-          nodes_.get()[v + i].slowness = value == 0 ? infinity : 1 / value;
+          trials_.get()[v + i].slowness = value == 0 ? infinity : 1 / value;
         }
         poll();
       });
@@ -75,30 +84,28 @@ class March {
 
   void start(std::int64_t pixel, double time) {
     const std::int64_t v = grid_.inside(pixel);
-    if (time < nodes_.get()[v].time) {
-      nodes_.get()[v].time = time;
+    if (time < trials_.get()[v].time) {
+      trials_.get()[v] = {time, infinity};  // neighbours do not change it
       queue_.push(time, v);
     }
   }
 
   void run(double latest) {
-    Node* const nodes = nodes_.get();
+    const Trial* const trials = trials_.get();
+    double* const settled = settled_.get();
     Ticker tick(1 << 9);
     for (;;) {
       tick();
       const auto* const item = queue_.top([&](std::int64_t v) {
-        __builtin_prefetch(nodes + v);
-        for (std::size_t a = 0; a + 1 < axes_.size(); ++a) {
-          __builtin_prefetch(nodes + v - axes_[a].stride);
-          __builtin_prefetch(nodes + v + axes_[a].stride);
-        }
+        for (const std::int64_t line : lines_) __builtin_prefetch(settled + v + line);
+        __builtin_prefetch(trials + v);
       });
       if (item == nullptr || item->key > latest) return;
       const std::int64_t v = item->value;
-      const bool live = !nodes[v].settled() && nodes[v].time == item->key;
+      const double time = item->key;
       queue_.pop();
-      if (!live) continue;
-      nodes[v].slowness = -nodes[v].slowness;
+      if (settled[v] < infinity || trials[v].time != time) continue;
+      settled[v] = time;
       for (const Axis& axis : axes_) {
         update(v - axis.stride);
         update(v + axis.stride);
@@ -109,9 +116,7 @@ class March {
   template <class T>
   void copy(T* to) {
     grid_.rows([&](std::int64_t flat, std::int64_t v, std::int64_t n) {
-      const Node* const row = nodes_.get() + v;
-      for (std::int64_t i = 0; i < n; ++i)
-        to[flat + i] = static_cast<T>(row[i].settled() ? row[i].time : infinity);
+      for (std::int64_t i = 0; i < n; ++i) to[flat + i] = static_cast<T>(settled_.get()[v + i]);
       poll();
     });
   }
@@ -129,55 +134,57 @@ class March {
   }
 
   // The time of the settled neighbour upwind along an axis, and what it adds to the equation.
-  Term term(const Node* at, const Axis& axis) const {
-    const Node &before = at[-axis.stride], &after = at[axis.stride];
-    const double t0 = before.settled() ? before.time : infinity;
-    const double t1 = after.settled() ? after.time : infinity;
-    const double time = std::min(t0, t1);
+  static Term term(const double* at, const Axis& axis) {
+    const double before = at[-axis.stride], after = at[axis.stride];
+    const double time = std::min(before, after);
     if constexpr (order == 2) {
-      const Node& second = at[t0 <= t1 ? -2 * axis.stride : 2 * axis.stride];
-      if (time < infinity && second.settled() && second.time <= time)
-        return {time, 2.25 * axis.per_square, time + (time - second.time) / 3};
+      const double second = at[before <= after ? -2 * axis.stride : 2 * axis.stride];
+      if (second <= time && time < infinity)
+        return {time, 2.25 * axis.per_square, time + (time - second) / 3};
     }
     return {time, axis.per_square, time};
   }
 
   void update(std::int64_t v) {
-    Node& node = nodes_.get()[v];
-    if (node.settled() || node.slowness == infinity) return;
+    Trial& trial = trials_.get()[v];
+    const double* const at = settled_.get() + v;
+    if (*at < infinity || trial.slowness == infinity) return;
+    std::array<Term, max_dims> terms;
     std::size_t n = 0;
     for (const Axis& axis : axes_) {
-      const Term found = term(&node, axis);
-      if (!(found.time < node.time)) continue;
+      const Term found = term(at, axis);
+      if (!(found.time < trial.time)) continue;
       std::size_t i = n++;
-      for (; i > 0 && terms_[i - 1].time > found.time; --i) terms_[i] = terms_[i - 1];
-      terms_[i] = found;
+      for (; i > 0 && terms[i - 1].time > found.time; --i) terms[i] = terms[i - 1];
+      terms[i] = found;
     }
-    // weight * T^2 - 2 * sum * T + squares = slowness^2, seen from the first origin: differences
-    // of times are small where times are large.
-    const double rhs = node.slowness * node.slowness, base = n ? terms_[0].origin : 0;
-    double weight = 0, sum = 0, squares = 0, time = infinity;
-    for (std::size_t i = 0; i < n && terms_[i].time < time; ++i) {
-      const double origin = terms_[i].origin - base;
-      weight += terms_[i].weight;
-      sum += terms_[i].weight * origin;
-      squares += terms_[i].weight * origin * origin;
-      const double discriminant = sum * sum - weight * (squares - rhs);
-      if (discriminant < 0) break;
-      const double root = base + (sum + std::sqrt(discriminant)) / weight;
-      if (root < terms_[i].time) break;
-      time = root;
+    if (n == 0) return;
+    // weight * T^2 - 2 * sum * T + squares = slowness^2, T from the first origin on: differences of
+    // times are small where times are large. Roots are compared without being computed.
+    const double rhs = trial.slowness * trial.slowness, base = terms[0].origin;
+    double weight = terms[0].weight, sum = 0, discriminant = weight * rhs, squares = 0;
+    for (std::size_t i = 1; i < n; ++i) {
+      const double time = terms[i].time - base, origin = terms[i].origin - base;
+      const bool rising = weight * time > sum;  // past the least value, between the roots
+      if (rising && !((weight * time - 2 * sum) * time + squares < rhs)) break;
+      const double w = weight + terms[i].weight, s = sum + terms[i].weight * origin;
+      const double q = squares + terms[i].weight * origin * origin;
+      const double d = s * s - w * (q - rhs), above = w * time - s;
+      if (d < 0 || (above > 0 && d < above * above)) break;
+      weight = w, sum = s, squares = q, discriminant = d;
     }
-    if (time < node.time) {
-      node.time = time;
+    const double time = base + (sum + std::sqrt(discriminant)) / weight;
+    if (time < trial.time) {
+      trial.time = time;
       queue_.push(time, v);
     }
   }
 
   PaddedGrid grid_;
-  Scratch<Node> nodes_;
+  Scratch<double> settled_;  // times; infinity: not settled, or margin
+  Scratch<Trial> trials_;
   std::vector<Axis> axes_;
-  std::vector<Term> terms_;
+  std::vector<std::int64_t> lines_;
   FrontQueue<std::int64_t> queue_;
 };
 

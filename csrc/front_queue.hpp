@@ -100,9 +100,10 @@ class FrontQueue {
       moving_.swap(bucket);
       for (const Item& item : moving_) store(item);
       moving_.clear();
+      if (moving_.capacity() > 2 * many) std::vector<Item>().swap(moving_);
       return;
     }
-    near_.swap(bucket);  // near_ is empty; the vectors keep their memory
+    near_.swap(bucket);  // near_ is empty; small vectors keep their memory
     std::make_heap(near_.begin(), near_.end(), std::greater<>());
     near_level_ = level;
     near_end_ = static_cast<std::int64_t>(reference_ | below(level)) + 1;

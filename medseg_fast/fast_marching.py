@@ -48,7 +48,7 @@ def fast_marching(
         Of the upwind differences. With 1 the result is that of SimpleITK's ``FastMarching``.
     start_times : float or sequence of float, optional
         When the front starts, at all seeds or at each of them (those of a mask in raster order). A
-        seed that the front reaches before has that time.
+        seed keeps its time, also where a front from another one passes earlier.
     stopping_value : float, optional
         The front stops at the first pixel of a later time.
     out : ndarray of float32 or float64, optional
@@ -71,7 +71,7 @@ def fast_marching(
     -----
     Times are float64 inside. Around a single seed, where the front is more curved than pixels can
     tell, both orders are of the first: for a distance to a point give the times of the pixels
-    around it. Time O(n log n) at most, in one thread. Memory: 16 bytes per pixel beside the result,
+    around it. Time O(n log n) at most, in one thread. Memory: 24 bytes per pixel beside the result,
     and 16 for each pixel that waits at the front.
 
     References
