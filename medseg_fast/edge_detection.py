@@ -16,6 +16,7 @@ from medseg_fast._dispatch import operation
 from medseg_fast.canny import canny
 from medseg_fast.distance import distance_transform_edt
 from medseg_fast.gaussian import gaussian, gaussian_laplace
+from medseg_fast.live_wire import WEIGHTS, LiveWire, edge_costs
 from medseg_fast.morphology import erosion, morphological_gradient
 from medseg_fast.second_difference import zero_crossings
 from medseg_fast.threshold_histogram import threshold_otsu
@@ -135,6 +136,27 @@ def _watershed(
     return strength, labels == 0, _smooth(image, 0.0, spacing)
 
 
+@edge_method("live_wire")
+def _live_wire(
+    image: Array,
+    spacing: Sequence[float],
+    *,
+    points: Sequence[Sequence[int]] = (),
+    closed: bool = False,
+    sigma: float = 1.5,
+) -> tuple[Array, NDArray[np.bool_], Array]:
+    if len(points) < 2:
+        raise ValueError(f"detect_edges: points must be two at least, got {len(points)}")
+    wire = LiveWire(image, spacing=spacing, sigma=sigma)
+    for point in points:
+        wire.seed(point)
+    edges = np.zeros(image.shape, np.bool_)
+    edges[tuple((wire.close() if closed else wire.contour()).T)] = True
+    smooth = _smooth(image, sigma, spacing)
+    costs, _ = edge_costs(image, spacing, sigma)
+    return (1 - costs / np.float32(sum(WEIGHTS[:2]))).astype(smooth.dtype), edges, smooth
+
+
 @operation(result=None)
 def detect_edges(
     image: ArrayLike,
@@ -160,6 +182,9 @@ def detect_edges(
         ``threshold=``.
         "watershed": the watershed lines of that gradient, from its minima deeper than ``h=`` (by
         default a tenth of its range).
+        "live_wire": the paths of `LiveWire` through ``points=``, indices on the edge in their
+        order, and back to the first if ``closed=True``, ``sigma=1.5``; strength is 1 on a clear
+        edge and 0 where there is none.
         A threshold of None is Otsu's of the strength.
     spacing : sequence of float, optional
         Voxel size in mm along each axis; sigma is in mm, then. 1 by default.

@@ -29,7 +29,7 @@ WEIGHTS: Weights = (0.43, 0.14, 0.43)
 
 
 def edge_costs(
-    op: str, image: Array, spacing: Sequence[float], sigma: float, weights: Weights
+    image: Array, spacing: Sequence[float], sigma: float, weights: Weights = WEIGHTS
 ) -> tuple[NDArray[np.float32], Array]:
     """Cost of a pixel by zero crossings and gradient magnitude, 0 on a clear edge; the gradient."""
     smooth = gaussian(image, sigma, spacing=spacing, preserve_range=True)
@@ -142,7 +142,7 @@ class LiveWire:
         wide = float(_checks.number(_NAME, "sigma", sigma))
         if not 0 <= wide < math.inf:
             raise ValueError(f"{_NAME}: sigma must be finite and not negative, got {sigma!r}")
-        costs, gradient = edge_costs(_NAME, array, sizes, wide, (parts[0], parts[1], parts[2]))
+        costs, gradient = edge_costs(array, sizes, wide, (parts[0], parts[1], parts[2]))
         offsets = _grid_paths.steps(array.ndim, array.ndim)
         if array.ndim == 2:
             search = core.search_live_wire(

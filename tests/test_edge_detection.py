@@ -22,7 +22,10 @@ def disc(shape=(60, 70), radius=18):
 def test_every_method_finds_a_disc(rng, method):
     inside = disc()
     image = (100 * inside + rng.normal(20, 3, inside.shape)).astype(np.float32)
-    found = ms.detect_edges(image, method)
+    options = {}
+    if method == "live_wire":  # on the boundary, clockwise
+        options = {"points": [(12, 35), (30, 52), (48, 35), (30, 17)], "closed": True}
+    found = ms.detect_edges(image, method, **options)
     assert type(found) is ms.EdgeResult
     assert found.strength.shape == found.edges.shape == image.shape
     assert found.strength.dtype == found.direction.dtype == np.float32
@@ -41,14 +44,15 @@ def test_every_method_finds_a_disc(rng, method):
 @pytest.mark.parametrize("method", sorted(EDGE_METHODS))
 def test_every_method_in_3d_any_dtype_and_of_nothing(rng, method):
     inside = disc((12, 20, 20), 6)
+    options = {"points": [(6, 4, 10), (6, 16, 10)]} if method == "live_wire" else {}
     for dtype in ("bool", "uint8", "int16", "float64"):
-        found = ms.detect_edges(inside.astype(dtype), method, spacing=(2, 1, 1))
+        found = ms.detect_edges(inside.astype(dtype), method, spacing=(2, 1, 1), **options)
         assert found.edges.shape == inside.shape
         assert found.edges.any()
         assert found.strength.dtype == found.direction.dtype == np.float64
         length = np.sqrt((found.direction**2).sum(axis=0))
         assert ((abs(length - 1) < 1e-6) | (length == 0)).all()
-    for shape in ((0, 5), (4, 4)):
+    for shape in ((0, 5), (4, 4)) if method != "live_wire" else ():
         assert not ms.detect_edges(np.zeros(shape), method).edges.any()
 
 
@@ -61,6 +65,11 @@ def test_methods_are_their_functions():
     gradient = ms.multiscale_morphological_gradient(image, 2)
     assert_array_equal(found.strength, gradient)
     assert_array_equal(found.edges, gradient > 10)
+    found = ms.detect_edges(image, "live_wire", points=[(12, 35), (48, 35)], sigma=1)
+    wire = ms.LiveWire(image, sigma=1)
+    wire.seed((12, 35))
+    assert_array_equal(np.argwhere(found.edges), np.unique(wire.path((48, 35)), axis=0))
+    assert found.strength.max() > 0.9
     ramp = np.arange(40.0) * 3
     assert_allclose(ms.detect_edges(ramp, "canny", spacing=(0.5,)).strength[12:-12], 6)
 
@@ -119,6 +128,12 @@ def test_torch(rng):
         (ValueError, "truth must have shape", lambda i: ms.boundary_f1(i, i[1:], 1)),
         (ValueError, "tolerance_mm must not", lambda i: ms.boundary_f1(i, i, -1)),
         (ValueError, "pred must not contain NaN", lambda i: ms.boundary_f1(i * np.nan, i, 1)),
+        (ValueError, "points must be two", lambda i: ms.detect_edges(i, "live_wire")),
+        (
+            ValueError,
+            "point must lie",
+            lambda i: ms.detect_edges(i, "live_wire", points=[(9, 9)] * 2),
+        ),
         (ValueError, "spacing must be 2", lambda i: ms.detect_edges(i, spacing=(1,))),
     ],
 )

@@ -34,6 +34,12 @@ CALLS = {
     "alpha expansion": "ms.alpha_expansion(costs, ms.potts(3, 60))",
     "icm": "ms.icm(costs, ms.potts(3, 60))",
     "random walker": "ms.random_walker(noise, markers)",
+    "route": "ms.route_through_array(image[:4] + 1, (0, 0, 0), (3, 399, 399))",
+    "minimum costs": "ms.minimum_costs(noise[:4], (0, 0, 0), geometric=False)",
+    "live wire": "expand(wire)",
+    "fast marching": "ms.fast_marching(image[:9] + 1, (0, 0, 0))",
+    "geodesic distance": "ms.geodesic_distance(image[:4], (0, 0, 0))",
+    "geodesic segmentation": "ms.geodesic_segmentation(noise, markers)",
     "canny": "ms.canny(noise.reshape(-1, 400))",
     "canny of a volume": "ms.canny(noise)",
 }
@@ -54,7 +60,14 @@ SCRIPT = """
     graph.add_edge(nodes[0], nodes[0] ^ 1 + nodes[1] % 2, nodes[1] % 9)
     graph.add_terminal(noise.ravel()[: 10**5], noise.ravel()[-(10**5) :])
     rule = lambda value, mean, std, seed_value: True
+    wire = ms.LiveWire.from_costs(image[:4] + 1)
     ms.set_num_threads(1)
+
+    def expand(wire):
+        while wire.anchors:
+            wire.undo()
+        wire.seed((0, 0, 0))
+        wire.expand()
 
     def delay(call):
         sent = []

@@ -35,7 +35,7 @@ def test_costs_equal_the_twin(rng, spacing, weights):
     image[:, :4] += 2
     wire = ms.LiveWire(image, spacing=spacing, sigma=1, weights=weights)
     wire.seed((2, 3))
-    local, gradient = live_wire.edge_costs("test", image, spacing, 1.0, weights)
+    local, gradient = live_wire.edge_costs(image, spacing, 1.0, weights)
     expected = reference.live_wire.least_cost(local, gradient, (2, 3), spacing, weights[2])
     got = np.array([wire.cost(index) for index in np.ndindex(*image.shape)])
     # Angles are float32 in the kernel's table.
@@ -50,7 +50,7 @@ def test_costs_equal_the_twin(rng, spacing, weights):
 
 def test_local_costs_are_low_on_edges_only():
     image, inside = disc()
-    costs, _ = live_wire.edge_costs("test", image, (1, 1), 1.5, live_wire.WEIGHTS)
+    costs, _ = live_wire.edge_costs(image, (1, 1), 1.5, live_wire.WEIGHTS)
     edge = ms.find_boundaries(inside)
     assert costs.min() >= 0
     assert costs[~ms.binary_dilation(edge, np.ones((9, 9)))].min() > 0.5
