@@ -66,7 +66,8 @@ def flat(indices: Sequence[Point], shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Flat indices."""
     if not indices:
         return np.zeros(0, np.int64)
-    return np.ravel_multi_index(tuple(np.array(indices, np.int64).T), shape).astype(np.int64)
+    coordinates = tuple(np.array(indices, np.int64).T)
+    return np.asarray(np.ravel_multi_index(coordinates, shape), np.int64)
 
 
 def seeds(op: str, name: str, value: Any, array: Array) -> NDArray[np.int64]:
@@ -82,4 +83,4 @@ def seeds(op: str, name: str, value: Any, array: Array) -> NDArray[np.int64]:
             raise ValueError(f"{op}: {name} must hold at least one seed")
         return found.astype(np.int64)
     indices = _region.seeds(op, name, value, array)
-    return np.ravel_multi_index(tuple(indices.T), array.shape).astype(np.int64)
+    return np.asarray(np.ravel_multi_index(tuple(indices.T), array.shape), np.int64)

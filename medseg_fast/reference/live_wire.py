@@ -32,7 +32,7 @@ def step_cost(
     """Mortensen and Barrett's cost of a step, times its length."""
     move = [(t - h) * s for h, t, s in zip(here, there, spacing, strict=True)]
     length = math.hypot(*move)
-    edges = [_edge(gradient[:, r, c]) for r, c in (here, there)]
+    edges = [_edge(gradient[:, r, c].tolist()) for r, c in (here, there)]
     along = [0.0 if e is None else (e[0] * move[0] + e[1] * move[1]) / length for e in edges]
     if along[0] < 0:  # the link has the direction of the edge it leaves
         along = [-a for a in along]
