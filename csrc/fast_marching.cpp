@@ -125,7 +125,7 @@ class March {
   static Offsets reach(int ndim) {
     Offsets offsets(ndim, std::vector<std::int64_t>(ndim, 0));
     for (int a = 0; a < ndim; ++a) offsets[a][a] = 1;
-    if constexpr (order == 2)  // a margin of two
+    if (order == 2)  // a margin of two, where the axis has room for such a step
       for (int a = 0; a < ndim; ++a) {
         offsets.push_back(offsets[a]);
         offsets.back()[a] = 2;
@@ -137,10 +137,9 @@ class March {
   static Term term(const double* at, const Axis& axis) {
     const double before = at[-axis.stride], after = at[axis.stride];
     const double time = std::min(before, after);
-    if constexpr (order == 2) {
+    if (order == 2 && time < infinity) {
       const double second = at[before <= after ? -2 * axis.stride : 2 * axis.stride];
-      if (second <= time && time < infinity)
-        return {time, 2.25 * axis.per_square, time + (time - second) / 3};
+      if (second <= time) return {time, 2.25 * axis.per_square, time + (time - second) / 3};
     }
     return {time, axis.per_square, time};
   }

@@ -98,7 +98,7 @@ def geodesic_distance(
     -----
     Exact on the graph of the pixels, where raster scans [1]_ [2]_ approximate. Time O(n log n) at
     most, in one thread; with `max_distance` only for the pixels within. Memory: 18 bytes per pixel
-    (26 if the image has integers of more than 16 bits or float64) beside the result, and 16 for
+    (26 if the image has integers of more than 16 bits or float64) beside the result, and 24 for
     each pixel that waits at the front.
 
     References
@@ -180,8 +180,8 @@ def geodesic_segmentation(
     Notes
     -----
     All labels in one pass. Time O(n log n) at most, in one thread. Memory: 20 bytes per pixel (28
-    if the image has integers of more than 16 bits or float64) beside the results, and 28 for each
-    pixel that waits at the front or is a marker.
+    if the image has integers of more than 16 bits or float64) beside the results, 24 for each pixel
+    that waits at the front and up to 80 for each marker.
 
     References
     ----------

@@ -97,9 +97,8 @@ class LiveWire:
 
     Building takes some filters over the image; a full search O(n log n) at most, in one thread;
     `path` after that time in proportion to the path; `seed` to what was searched before. Memory: 19
-    bytes per pixel, and 16 for each pixel that waits at the front; while building, six images of
-    float32 (float64 for integer images and float64). Several threads may use one object, one after
-    the other.
+    bytes per pixel, and 24 for each pixel that waits at the front; while building 34 (58 for
+    integer images and float64). Several threads may use one object, one after the other.
 
     References
     ----------

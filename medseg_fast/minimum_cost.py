@@ -87,7 +87,7 @@ def route_through_array(
     -----
     Time O(n log n) at most for the n pixels that cost no more than `end`, in one thread; the search
     stops there. Memory: 18 bytes per pixel (26 if the costs are integers of more than 16 bits or
-    float64), 16 for each pixel that waits at the front. scikit-image takes NaN for a cost and
+    float64), 24 for each pixel that waits at the front. scikit-image takes NaN for a cost and
     returns NaN costs; here NaN is a wall.
 
     References

@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from _memory import peak_bytes_per_pixel
 from conftest import DTYPES, LAYOUTS
 from numpy.testing import assert_allclose, assert_array_equal
 from test_threads import run_python
@@ -298,3 +299,12 @@ def seeded():
     wire = ms.LiveWire(np.eye(5))
     wire.seed((0, 0))
     return wire
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 34), ("uint8", 58)])
+def test_peak_memory(dtype, most):
+    setup = f"image = (200 * np.random.default_rng(0).random((2000, 2000))).astype(np.{dtype})"
+    call, warm = "ms.LiveWire(image)", "ms.LiveWire(image[:50])"
+    assert peak_bytes_per_pixel(call, setup=setup, warm=warm) < most + 0.5
+    call = "(wire.seed((9, 9)), wire.expand())"
+    assert peak_bytes_per_pixel(call, setup=f"{setup}; wire = ms.LiveWire(image)") < 1.5
