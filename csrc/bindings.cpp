@@ -403,4 +403,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_watershed_hierarchy(m);
   msf::bind_graphs(m);
   msf::bind_paths(m);
+  msf::bind_contours(m);
 }

@@ -23,6 +23,7 @@
 #include "kernels/minima.hpp"
 #include "kernels/mixture.hpp"
 #include "kernels/morphology.hpp"
+#include "kernels/morphological_snake.hpp"
 #include "kernels/moves.hpp"
 #include "kernels/multiotsu.hpp"
 #include "kernels/random_walker.hpp"

@@ -47,6 +47,7 @@ from medseg_fast.grab_cut import grab_cut
 from medseg_fast.graph_cut import maxflow_grid, verify_cut
 from medseg_fast.grid_graph import GridGraph
 from medseg_fast.hysteresis import apply_hysteresis_threshold
+from medseg_fast.initial_shapes import box_level_set, checkerboard_level_set, disk_level_set
 from medseg_fast.labelling import (
     alpha_beta_swap,
     alpha_expansion,
@@ -63,6 +64,10 @@ from medseg_fast.minimum_cost import (
     minimum_cost_path,
     minimum_costs,
     route_through_array,
+from medseg_fast.morphological_snakes import (
+    inverse_gaussian_gradient,
+    morphological_chan_vese,
+    morphological_geodesic_active_contour,
 )
 from medseg_fast.morphology import (
     black_tophat,
@@ -141,7 +146,9 @@ __all__ = [
     "binary_opening",
     "black_tophat",
     "boundary_f1",
+    "box_level_set",
     "canny",
+    "checkerboard_level_set",
     "clear_border",
     "closing",
     "confidence_connected",
@@ -149,6 +156,7 @@ __all__ = [
     "detect_edges",
     "difference_of_gaussians",
     "dilation",
+    "disk_level_set",
     "distance_transform_edt",
     "erosion",
     "expand_labels",
@@ -172,6 +180,7 @@ __all__ = [
     "h_maxima",
     "h_minima",
     "icm",
+    "inverse_gaussian_gradient",
     "isolated_connected",
     "label",
     "labelling_energy",
@@ -184,6 +193,8 @@ __all__ = [
     "maxflow_grid",
     "minimum_cost_path",
     "minimum_costs",
+    "morphological_chan_vese",
+    "morphological_geodesic_active_contour",
     "morphological_gradient",
     "multiscale_morphological_gradient",
     "neighborhood_connected",

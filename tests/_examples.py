@@ -71,6 +71,8 @@ def _by_name(dtype: Any) -> dict[str, Any]:
         "source": image,
         "sink": np.full_like(image, 110),
         "weights": 20,
+        "num_iter": 6,
+        "gimage": image,
         "unary": np.stack([image // 3, 50 - image // 9, 20 + image // 8], -1),
         "pairwise": 9 * (1 - np.eye(3, dtype=np.uint8)),
     }
