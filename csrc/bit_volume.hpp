@@ -58,6 +58,8 @@ class BitVolume {
   const BitShape& shape() const { return shape_; }
   Word* row(std::int64_t z, std::int64_t y) { return words_.data() + shape_.row(z, y); }
   const Word* row(std::int64_t z, std::int64_t y) const { return words_.data() + shape_.row(z, y); }
+  // The word at an offset that `BitShape::row` counts.
+  const Word* at(std::int64_t offset) const { return words_.data() + offset; }
   void swap(BitVolume& other) { words_.swap(other.words_); }
 
   // Bits of bytes that are 0 or not.

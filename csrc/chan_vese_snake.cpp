@@ -80,9 +80,9 @@ class FloatSums {
         const T* const v = image_ + start;
         const std::uint8_t* const u = bytes + start;
         inside_[leaf] =
-            sum_leaf<Real>(n, [=](std::int64_t i) { return u[i] ? Real(v[i]) : Real(0); });
+            sum_leaf_of<Real>(n, [=](std::int64_t i) { return u[i] ? Real(v[i]) : Real(0); });
         outside_[leaf] =
-            sum_leaf<Real>(n, [=](std::int64_t i) { return u[i] ? Real(0) : Real(v[i]); });
+            sum_leaf_of<Real>(n, [=](std::int64_t i) { return u[i] ? Real(0) : Real(v[i]); });
       }
     });
     return {tree_.total(inside_), tree_.total(outside_)};

@@ -6,8 +6,10 @@
 // arrays that Python allocated.
 #pragma once
 
+#include "kernels/active_contour.hpp"
 #include "kernels/boundaries.hpp"
 #include "kernels/canny.hpp"
+#include "kernels/chan_vese.hpp"
 #include "kernels/components.hpp"
 #include "kernels/contrast.hpp"
 #include "kernels/cost_search.hpp"
@@ -18,6 +20,7 @@
 #include "kernels/hysteresis.hpp"
 #include "kernels/label.hpp"
 #include "kernels/label_sizes.hpp"
+#include "kernels/level_set.hpp"
 #include "kernels/local_threshold.hpp"
 #include "kernels/maxflow.hpp"
 #include "kernels/minima.hpp"

@@ -3,8 +3,10 @@
 from medseg_fast._config import show_config
 from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
+from medseg_fast.active_contour import active_contour
 from medseg_fast.boundaries import find_boundaries, mark_boundaries
 from medseg_fast.canny import CannyPlan, canny
+from medseg_fast.chan_vese import chan_vese
 from medseg_fast.components import (
     clear_border,
     fill_holes,
@@ -57,6 +59,7 @@ from medseg_fast.labelling import (
     truncated_linear,
 )
 from medseg_fast.live_wire import LiveWire
+from medseg_fast.level_set import LevelSetResult, chan_vese_level_set, geodesic_active_contour
 from medseg_fast.minima import local_maxima, local_minima
 from medseg_fast.minimum_cost import (
     MCP,
@@ -134,9 +137,11 @@ __all__ = [
     "LeakWarning",
     "LiveWire",
     "MCP_Geometric",
+    "LevelSetResult",
     "ThresholdExplorer",
     "WatershedHierarchy",
     "__version__",
+    "active_contour",
     "alpha_beta_swap",
     "alpha_expansion",
     "apply_hysteresis_threshold",
@@ -148,6 +153,8 @@ __all__ = [
     "boundary_f1",
     "box_level_set",
     "canny",
+    "chan_vese",
+    "chan_vese_level_set",
     "checkerboard_level_set",
     "clear_border",
     "closing",
@@ -173,6 +180,7 @@ __all__ = [
     "gaussian_laplace",
     "geodesic_distance",
     "geodesic_segmentation",
+    "geodesic_active_contour",
     "get_num_threads",
     "grab_cut",
     "graph_cut",

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -204,6 +205,9 @@ def _run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], *, fresh:
         if isinstance(value, tuple):
             parts = map(to_torch, value)
             return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+        if is_dataclass(value) and not isinstance(value, type):
+            names = [field.name for field in fields(value)]
+            return replace(value, **{name: to_torch(getattr(value, name)) for name in names})
         if not isinstance(value, (np.ndarray, np.generic)) and not fresh:
             return value  # a number or an object of ours
         for tensor, array in seen:

@@ -1,8 +1,10 @@
 """Slow twins for tests: every operation in plain Python, as its definition says."""
 
 from medseg_fast.reference import (
+    active_contour,
     boundaries,
     canny,
+    chan_vese,
     components,
     distance,
     edge_detection,
@@ -13,6 +15,7 @@ from medseg_fast.reference import (
     graph_cut,
     labelling,
     live_wire,
+    level_set,
     minima,
     minimum_cost,
     morphological_snakes,
@@ -31,8 +34,10 @@ from medseg_fast.reference import (
 )
 
 __all__ = [
+    "active_contour",
     "boundaries",
     "canny",
+    "chan_vese",
     "components",
     "distance",
     "edge_detection",
@@ -43,6 +48,7 @@ __all__ = [
     "graph_cut",
     "labelling",
     "live_wire",
+    "level_set",
     "minima",
     "minimum_cost",
     "morphological_snakes",
