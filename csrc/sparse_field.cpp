@@ -4,20 +4,33 @@
 
 namespace msf {
 
+// The nearest inner neighbour along each axis gives (u - d) / h. Along an axis without one the
+// slope is taken from the nearest of them, as far as its own neighbours are of the inner layer;
+// without this a voxel beside an oblique surface, which sees one neighbour, would be a whole side
+// farther.
 float SparseField::distance(const Site& site, const BitVolume& from) const {
   const Word* const at = from.at(site.word);
-  const std::int64_t row = shape_.stride(), plane = shape_.plane_stride();
-  const Word held[3][2] = {{at[-plane], at[plane]}, {at[-row], at[row]}, {before(at), after(at)}};
+  const std::int64_t stride[2] = {shape_.plane_stride(), shape_.stride()};
+  const std::int64_t jump[3] = {shape_.rows * shape_.columns, shape_.columns, 1};
+  const auto holds = [&](const Word* word, int bit, int axis, int sign) -> bool {
+    if (axis < 2) return word[sign * stride[axis]] >> bit & 1;
+    return (sign < 0 ? before(word) : after(word)) >> bit & 1;
+  };
   const double side = is_inside(site) ? -1 : 1;
-  double d[3], h[3], weight[3];
-  int n = 0;
+  double d[3], h[3], weight[3], least = std::numeric_limits<double>::infinity();
+  int n = 0, base_axis = 0, base_sign = 0;
+  bool found[3];
   for (int axis = 0; axis < 3; ++axis) {
-    const bool back = held[axis][0] >> site.bit & 1, forth = held[axis][1] >> site.bit & 1;
-    if (!(back | forth)) continue;
     double nearest = std::numeric_limits<double>::infinity();
-    if (back) nearest = side * static_cast<double>(phi_[site.v + site.back[axis]]);
-    if (forth)
-      nearest = std::min(nearest, side * static_cast<double>(phi_[site.v + site.forth[axis]]));
+    int sign = 0;
+    for (const int by : {-1, 1}) {
+      if (!holds(at, site.bit, axis, by)) continue;
+      const double value = side * static_cast<double>(phi_[site.v + by * jump[axis]]);
+      if (value < nearest) nearest = value, sign = by;
+    }
+    found[axis] = sign != 0;
+    if (sign == 0) continue;
+    if (nearest < least) least = nearest, base_axis = axis, base_sign = sign;
     int to = n++;
     for (; to > 0 && d[to - 1] > nearest; --to)
       d[to] = d[to - 1], h[to] = h[to - 1], weight[to] = weight[to - 1];
@@ -25,8 +38,30 @@ float SparseField::distance(const Site& site, const BitVolume& from) const {
     h[to] = h_[axis];
     weight[to] = weight_[axis];
   }
-  // Sum of ((u - d) / h)^2 = 1 over the axes whose d is below u.
-  double u = d[0] + h[0], a = weight[0], b = a * d[0], c = b * d[0] - 1;
+  double rest = 1;  // of the squared slope
+  if (n < 3) {
+    const std::int64_t base = site.v + base_sign * jump[base_axis];
+    const Word* word = at;
+    int bit = site.bit;
+    if (base_axis < 2) {
+      word += base_sign * stride[base_axis];
+    } else {
+      word += bit + base_sign < 0 ? -1 : bit + base_sign >= word_bits ? 1 : 0;
+      bit = (bit + base_sign) & (word_bits - 1);
+    }
+    for (int axis = 0; axis < 3; ++axis) {
+      if (found[axis]) continue;
+      const bool back = holds(word, bit, axis, -1), forth = holds(word, bit, axis, 1);
+      if (!(back | forth)) continue;
+      const double high = phi_[forth ? base + jump[axis] : base];
+      const double low = phi_[back ? base - jump[axis] : base];
+      const double slope = (high - low) / ((back + forth) * h_[axis]);
+      rest -= slope * slope;
+    }
+    rest = std::max(rest, 1.0 / 3);
+  }
+  // Sum of ((u - d) / h)^2 = rest over the axes whose d is below u.
+  double u = d[0] + h[0] * std::sqrt(rest), a = weight[0], b = a * d[0], c = b * d[0] - rest;
   for (int i = 1; i < n && d[i] < u; ++i) {
     a += weight[i];
     b += weight[i] * d[i];

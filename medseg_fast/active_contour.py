@@ -17,7 +17,7 @@ _ENDS = {"periodic": 0, "fixed": 1, "free": 2}
 
 
 def _snake_like(image: Any, snake: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-    return tuple(snake.shape), _stencil.float_type(image.dtype)
+    return (len(snake), 2), _stencil.float_type(image.dtype)
 
 
 def _ends(op: str, condition: Any) -> tuple[int, int]:

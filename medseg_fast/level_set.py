@@ -175,10 +175,10 @@ def geodesic_active_contour(
     ITK smooths the gradient of g by a Gaussian first; ours differentiates g as it is. Time steps
     are as long as is stable: up to three times ITK's in 3D without curvature, about as long with.
 
-    Values in the band are distances to the surface of first order (a ball grows about 3 % slower
-    than its speed and shrinks about 10 % faster than its curvature says); beyond it they are the
-    exact distance between voxel centres less half of the smallest side. The surface cannot appear where there is
-    no band: a new region is never born.
+    Values in the band are distances to the surface of first order (a ball of 12 voxels grows 4 %
+    slower than its speed and shrinks 20 % faster than its curvature says; in ITK 3 % and 76 %);
+    beyond it they are the exact distance between voxel centres less half of the smallest side. The
+    surface cannot appear where there is no band: a new region is never born.
 
     Time O(surface) for each iteration, on all threads, and O(n) at the start and the end; the
     result is the same bytes on any number of threads. Extra memory: 1.5 bytes per voxel beside the

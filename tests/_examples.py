@@ -74,7 +74,7 @@ def _by_name(dtype: Any) -> dict[str, Any]:
         "num_iter": 6,
         "speed": 1 / (1 + image.astype(np.float32)),
         "init": labels > 0,
-        "snake": [(6, 5), (9, 11), (6, 17), (3, 11)],
+        "snake": np.array([(6, 5), (9, 11), (6, 17), (3, 11)]),
         "gimage": image,
         "unary": np.stack([image // 3, 50 - image // 9, 20 + image // 8], -1),
         "pairwise": 9 * (1 - np.eye(3, dtype=np.uint8)),

@@ -26,11 +26,11 @@ def scene(rng, shape, dtype):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_equals_skimage_bit_for_bit(rng, dtype):
     peer = pytest.importorskip("skimage.segmentation")
-    for shape in [(60, 70), (33, 40), (7, 9), (4, 130)]:
+    for shape in [(33, 40), (7, 9), (4, 130)]:
         image = scene(rng, shape, dtype)
         for init in [*INITS, rng.normal(0, 1, shape)]:
             for options in ({}, {"mu": 0.1, "lambda2": 2, "dt": 1, "tol": 1e-2}):
-                options = {"max_num_iter": 60, "init_level_set": init, **options}
+                options = {"max_num_iter": 30, "init_level_set": init, **options}
                 expected = peer.chan_vese(image, extended_output=True, **options)
                 mask, phi, energies = ms.chan_vese(image, extended_output=True, **options)
                 assert mask.dtype == bool

@@ -55,20 +55,32 @@ class SparseField:
 
     def distance(self, v: Voxel, layer: set[Voxel]) -> float:
         side = -1.0 if self.inside[v] else 1.0
-        nearest = []
+        nearest, rest = [], 1.0
+        missing = []
         for axis, h in enumerate(self.h):
             found = [self.step(v, axis, by) for by in (-1, 1)]
-            values = [side * self.value(w) for w in found if w != v and w in layer]
+            values = [(side * self.value(w), w) for w in found if w != v and w in layer]
             if values:
-                nearest.append((min(values), h))
-        nearest.sort()
+                nearest.append((*min(values, key=lambda pair: pair[0]), h))
+            else:
+                missing.append(axis)
+        nearest.sort(key=lambda triple: triple[0])
+        base = nearest[0][1]
+        for axis in missing:
+            ends = [self.step(base, axis, by) for by in (-1, 1)]
+            low, high = (w if w in layer else base for w in ends)
+            steps = (low != base) + (high != base)
+            if steps:
+                slope = (self.value(high) - self.value(low)) / (steps * self.h[axis])
+                rest -= slope**2
+        rest = max(rest, 1 / 3)
         u = math.inf
         for n in range(1, len(nearest) + 1):
             if nearest[n - 1][0] >= u:
                 break
-            a = sum(1 / h**2 for _, h in nearest[:n])
-            b = sum(d / h**2 for d, h in nearest[:n])
-            c = sum((d / h) ** 2 for d, h in nearest[:n]) - 1
+            a = sum(1 / h**2 for _, _, h in nearest[:n])
+            b = sum(d / h**2 for d, _, h in nearest[:n])
+            c = sum((d / h) ** 2 for d, _, h in nearest[:n]) - rest
             if b * b - a * c < 0:
                 break
             u = (b + math.sqrt(b * b - a * c)) / a
