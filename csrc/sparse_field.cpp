@@ -17,26 +17,20 @@ float SparseField::distance(const Site& site, const BitVolume& from) const {
     return (sign < 0 ? before(word) : after(word)) >> bit & 1;
   };
   const double side = is_inside(site) ? -1 : 1;
-  double d[3], h[3], weight[3], least = std::numeric_limits<double>::infinity();
-  int n = 0, base_axis = 0, base_sign = 0;
+  double d[3], least = std::numeric_limits<double>::infinity();
+  int n = 0, axes[3], base_axis = 0, base_sign = 0;
   bool found[3];
   for (int axis = 0; axis < 3; ++axis) {
-    double nearest = std::numeric_limits<double>::infinity();
-    int sign = 0;
-    for (const int by : {-1, 1}) {
-      if (!holds(at, site.bit, axis, by)) continue;
-      const double value = side * static_cast<double>(phi_[site.v + by * jump[axis]]);
-      if (value < nearest) nearest = value, sign = by;
-    }
-    found[axis] = sign != 0;
-    if (sign == 0) continue;
-    if (nearest < least) least = nearest, base_axis = axis, base_sign = sign;
-    int to = n++;
-    for (; to > 0 && d[to - 1] > nearest; --to)
-      d[to] = d[to - 1], h[to] = h[to - 1], weight[to] = weight[to - 1];
-    d[to] = nearest;
-    h[to] = h_[axis];
-    weight[to] = weight_[axis];
+    const bool back = holds(at, site.bit, axis, -1), forth = holds(at, site.bit, axis, 1);
+    found[axis] = back | forth;
+    if (!found[axis]) continue;
+    const double low = back ? side * phi_[site.v - jump[axis]] : 0;
+    const double high = forth ? side * phi_[site.v + jump[axis]] : 0;
+    const bool up = forth && (!back || high < low);
+    d[n] = up ? high : low;
+    axes[n] = axis;
+    if (d[n] < least) least = d[n], base_axis = axis, base_sign = up ? 1 : -1;
+    ++n;
   }
   double rest = 1;  // of the squared slope
   if (n < 3) {
@@ -46,8 +40,9 @@ float SparseField::distance(const Site& site, const BitVolume& from) const {
     if (base_axis < 2) {
       word += base_sign * stride[base_axis];
     } else {
-      word += bit + base_sign < 0 ? -1 : bit + base_sign >= word_bits ? 1 : 0;
-      bit = (bit + base_sign) & (word_bits - 1);
+      bit += base_sign;
+      word += bit < 0 ? -1 : bit >= word_bits ? 1 : 0;
+      bit &= word_bits - 1;
     }
     for (int axis = 0; axis < 3; ++axis) {
       if (found[axis]) continue;
@@ -55,17 +50,23 @@ float SparseField::distance(const Site& site, const BitVolume& from) const {
       if (!(back | forth)) continue;
       const double high = phi_[forth ? base + jump[axis] : base];
       const double low = phi_[back ? base - jump[axis] : base];
-      const double slope = (high - low) / ((back + forth) * h_[axis]);
-      rest -= slope * slope;
+      const double slope = (high - low) * (back & forth ? 0.5 : 1.0);
+      rest -= slope * slope * weight_[axis];
     }
     rest = std::max(rest, 1.0 / 3);
   }
+  if (n == 1) return static_cast<float>(side * (d[0] + h_[axes[0]] * std::sqrt(rest)));
+  if (n > 1 && d[1] < d[0]) std::swap(d[0], d[1]), std::swap(axes[0], axes[1]);
+  if (n > 2 && d[2] < d[1]) std::swap(d[1], d[2]), std::swap(axes[1], axes[2]);
+  if (n > 2 && d[1] < d[0]) std::swap(d[0], d[1]), std::swap(axes[0], axes[1]);
   // Sum of ((u - d) / h)^2 = rest over the axes whose d is below u.
-  double u = d[0] + h[0] * std::sqrt(rest), a = weight[0], b = a * d[0], c = b * d[0] - rest;
+  double u = d[0] + h_[axes[0]] * std::sqrt(rest);
+  double a = weight_[axes[0]], b = a * d[0], c = b * d[0] - rest;
   for (int i = 1; i < n && d[i] < u; ++i) {
-    a += weight[i];
-    b += weight[i] * d[i];
-    c += weight[i] * d[i] * d[i];
+    const double weight = weight_[axes[i]];
+    a += weight;
+    b += weight * d[i];
+    c += weight * d[i] * d[i];
     const double root = b * b - a * c;
     if (root < 0) break;
     u = (b + std::sqrt(root)) / a;

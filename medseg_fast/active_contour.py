@@ -17,7 +17,8 @@ _ENDS = {"periodic": 0, "fixed": 1, "free": 2}
 
 
 def _snake_like(image: Any, snake: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-    return (len(snake), 2), _stencil.float_type(image.dtype)
+    points = snake.shape[0] if hasattr(snake, "shape") else len(snake)
+    return (points, 2), _stencil.float_type(image.dtype)
 
 
 def _ends(op: str, condition: Any) -> tuple[int, int]:

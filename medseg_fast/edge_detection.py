@@ -13,10 +13,14 @@ from medseg_fast import _checks, _stencil
 from medseg_fast import cross_difference as _cross
 from medseg_fast import edges as _edges
 from medseg_fast._dispatch import operation
+from medseg_fast.boundaries import find_boundaries
 from medseg_fast.canny import canny
 from medseg_fast.distance import distance_transform_edt
 from medseg_fast.gaussian import gaussian, gaussian_laplace
+from medseg_fast.initial_shapes import disk_level_set
+from medseg_fast.level_set import LevelSetResult, chan_vese_level_set, geodesic_active_contour
 from medseg_fast.live_wire import WEIGHTS, LiveWire, edge_costs
+from medseg_fast.morphological_snakes import inverse_gaussian_gradient
 from medseg_fast.morphology import erosion, morphological_gradient
 from medseg_fast.second_difference import zero_crossings
 from medseg_fast.threshold_histogram import threshold_otsu
@@ -157,6 +161,62 @@ def _live_wire(
     return (1 - costs / np.float32(sum(WEIGHTS[:2]))).astype(smooth.dtype), edges, smooth
 
 
+def _contour(
+    image: Array,
+    spacing: Sequence[float],
+    sigma: float,
+    init: ArrayLike | None,
+    evolve: Callable[[Array, float, ArrayLike], LevelSetResult],
+) -> tuple[Array, NDArray[np.bool_], Array]:
+    """The outermost pixels of where ``evolve(smooth image, its range, start)`` comes to rest."""
+    smooth = _smooth(image, sigma, spacing)
+    height = float(np.ptp(smooth)) if smooth.size else 0.0
+    edges = np.zeros(image.shape, np.bool_)
+    if height > 0:
+        start = disk_level_set(image.shape, spacing=spacing) if init is None else init
+        mask = evolve(smooth, height, start).mask
+        edges = find_boundaries(mask, mode="inner") & mask
+    return _slope(smooth, spacing), edges, smooth
+
+
+@edge_method("chan_vese")
+def _chan_vese(
+    image: Array,
+    spacing: Sequence[float],
+    *,
+    sigma: float = 0.0,
+    init: ArrayLike | None = None,
+    **options: Any,
+) -> tuple[Array, NDArray[np.bool_], Array]:
+    def evolve(smooth: Array, height: float, start: ArrayLike) -> LevelSetResult:
+        return chan_vese_level_set(smooth, start, spacing=spacing, **options)
+
+    return _contour(image, spacing, sigma, init, evolve)
+
+
+@edge_method("geodesic_contour")
+def _geodesic_contour(
+    image: Array,
+    spacing: Sequence[float],
+    *,
+    sigma: float = 1.0,
+    alpha: float = 300.0,
+    init: ArrayLike | None = None,
+    **options: Any,
+) -> tuple[Array, NDArray[np.bool_], Array]:
+    def evolve(smooth: Array, height: float, start: ArrayLike) -> LevelSetResult:
+        speed = inverse_gaussian_gradient(image, alpha / height, sigma, spacing=spacing)
+        weights = {
+            "propagation_scaling": -0.3,
+            "curvature_scaling": 0.2,
+            "advection_scaling": 1.5,
+            **options,
+        }
+        return geodesic_active_contour(speed, start, spacing=spacing, **weights)
+
+    return _contour(image, spacing, sigma, init, evolve)
+
+
 @operation(result=None)
 def detect_edges(
     image: ArrayLike,
@@ -185,6 +245,13 @@ def detect_edges(
         "live_wire": the paths of `LiveWire` through ``points=``, indices on the edge in their
         order, and back to the first if ``closed=True``, ``sigma=1.5``; strength is 1 on a clear
         edge and 0 where there is none.
+        "chan_vese": the contour of `chan_vese_level_set` (``sigma=0`` and its options) from
+        ``init=``, by default a ball of 3/8 of the shortest side.
+        "geodesic_contour": that of `geodesic_active_contour`, which shrinks from ``init=`` to the
+        edges (its options, by default ``propagation_scaling=-0.3``, ``curvature_scaling=0.2``,
+        ``advection_scaling=1.5``) on the `inverse_gaussian_gradient` of ``sigma=1`` and
+        ``alpha=300`` over the image's range.
+        The last two take images of two and three dimensions without NaN.
         A threshold of None is Otsu's of the strength.
     spacing : sequence of float, optional
         Voxel size in mm along each axis; sigma is in mm, then. 1 by default.

@@ -4,12 +4,30 @@ An entry names the method, its options and how to call it; the command line, its
 and the benchmark are made from this list. To add a method, add an entry to its family's module.
 """
 
-from medseg_fast._methods import components, edges, graph_cut, paths, region, threshold, watershed
+from medseg_fast._methods import (
+    components,
+    contours,
+    edges,
+    graph_cut,
+    paths,
+    region,
+    threshold,
+    watershed,
+)
 from medseg_fast._methods._method import Method, Option
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for family in (threshold, region, watershed, graph_cut, paths, components, edges)
+    for family in (
+        threshold,
+        region,
+        watershed,
+        graph_cut,
+        paths,
+        contours,
+        components,
+        edges,
+    )
     for method in family.METHODS
 }
 
