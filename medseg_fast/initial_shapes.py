@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ def _shape(op: str, value: Sequence[int]) -> tuple[int, ...]:
     return extents
 
 
-def _along(values: NDArray[np.generic], axis: int, ndim: int) -> NDArray[np.generic]:
+def _along(values: NDArray[Any], axis: int, ndim: int) -> NDArray[Any]:
     """A vector laid along one of `ndim` axes."""
     return values.reshape([-1 if a == axis else 1 for a in range(ndim)])
 
@@ -100,7 +101,9 @@ def disk_level_set(
     else:
         reach = float(_checks.number(op, "radius", radius))
     level_set = np.zeros(extents, np.int8)
-    window, squares = [], []  # only the box around the ball is looked at
+    # Only the box around the ball is looked at.
+    window: list[slice] = []
+    squares: list[NDArray[Any]] = []
     for n, c, s in zip(extents, middle, sizes, strict=True):
         at = float(_checks.number(op, "center", c))
         bound = max(0.0, reach / s) if math.isfinite(reach) else float(n)
@@ -110,7 +113,8 @@ def disk_level_set(
         squares.append(((np.arange(first, last) - at) * s) ** 2)
     rest = [_along(s, axis, len(extents) - 1) for axis, s in enumerate(squares[1:])]
     for i, square in zip(range(extents[0])[window[0]], squares[0], strict=True):
-        level_set[(i, *window[1:])] = reach - np.sqrt(sum(rest, square)) > 0
+        at_plane: tuple[Any, ...] = (i, *window[1:])
+        level_set[at_plane] = reach - np.sqrt(sum(rest, square)) > 0
     return level_set
 
 

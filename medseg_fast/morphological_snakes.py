@@ -114,11 +114,16 @@ def _finite(op: str, value: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def _start(op: str, init: Any, shape: tuple[int, ...], out: Any) -> tuple[Any, NDArray[np.int8]]:
+def _start(
+    op: str, init: Any, shape: tuple[int, ...], out: Any
+) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     """The result array with the initial level set, 0 and 1, and the contiguous one to work on."""
     result = _checks.output(op, out, shape, np.int8)
     if isinstance(init, str):
-        shapes = {"checkerboard": checkerboard_level_set, "disk": disk_level_set}
+        shapes: dict[str, Callable[..., Any]] = {
+            "checkerboard": checkerboard_level_set,
+            "disk": disk_level_set,
+        }
         if init not in shapes:
             raise ValueError(
                 f"{op}: init_level_set must be 'checkerboard', 'disk' or an array, got {init!r}"
@@ -238,7 +243,8 @@ def morphological_chan_vese(
     if array.size:
         snake = core.chan_vese_snake(array, level_set, passes, *weights)
         _evolve(snake, level_set, count, iter_callback)
-    return _checks.finish(result, level_set)
+    _checks.finish(result, level_set)
+    return result
 
 
 @operation(result=_snake_like)
@@ -335,6 +341,8 @@ def morphological_geodesic_active_contour(
     open_ = np.asarray(array > limit / np.abs(force)) if force else None
     if array.dtype.kind != "f":
         array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
-    snake = core.geodesic_snake(array, open_, level_set, passes, (force > 0) - (force < 0))
+    sign = int(np.sign(force))
+    snake = core.geodesic_snake(array, open_, level_set, passes, sign)
     _evolve(snake, level_set, count, iter_callback)
-    return _checks.finish(result, level_set)
+    _checks.finish(result, level_set)
+    return result

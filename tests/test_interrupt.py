@@ -42,6 +42,11 @@ CALLS = {
     "geodesic segmentation": "ms.geodesic_segmentation(noise, markers)",
     "canny": "ms.canny(noise.reshape(-1, 400))",
     "canny of a volume": "ms.canny(noise)",
+    "morphological snake": "ms.morphological_chan_vese(noise, 50)",
+    "geodesic snake": "ms.morphological_geodesic_active_contour(image, 50, balloon=1)",
+    "level set": "ms.chan_vese_level_set(image, ms.disk_level_set(image.shape))",
+    "chan-vese": "ms.chan_vese(image[0], tol=1e-12)",
+    "snake": "ms.active_contour(image[0], nodes.T[:3000], convergence=-1)",
 }
 
 # The delay of each call: the best of three, because other processes may keep the CPUs.

@@ -85,7 +85,8 @@ def active_contour(
     coefficients = np.linalg.solve(along_columns, coefficients.T).T
     inverse = np.linalg.inv(_matrix(len(snake), alpha, beta, ends) + gamma * np.eye(len(snake)))
     scale = {"periodic": 1, "fixed": 0, "free": 2}
-    at, before = snake.astype(float), []
+    at = snake.astype(float)
+    before: list[Array] = []
     for iteration in range(max_num_iter):
         force = []
         for y, x in at:

@@ -22,7 +22,7 @@ def _shifted(u: Mask, offset: Offset) -> Mask:
 def _segments(ndim: int) -> list[list[Offset]]:
     """The flat pieces through the origin: 4 lines of 3 pixels, or 9 planes of 9 voxels."""
     cube = list(itertools.product((-1, 0, 1), repeat=ndim))
-    normals = {(1, 0), (0, 1), (1, 1), (1, -1)}
+    normals: set[Offset] = {(1, 0), (0, 1), (1, 1), (1, -1)}
     if ndim == 3:
         normals = {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
         normals |= {(1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1)}
@@ -33,14 +33,18 @@ def _segments(ndim: int) -> list[list[Offset]]:
 
 
 def inf_sup(u: Mask) -> Mask:
-    return np.all(
-        [np.any([_shifted(u, o) for o in piece], axis=0) for piece in _segments(u.ndim)], axis=0
+    return np.asarray(
+        np.all(
+            [np.any([_shifted(u, o) for o in piece], axis=0) for piece in _segments(u.ndim)], axis=0
+        )
     )
 
 
 def sup_inf(u: Mask) -> Mask:
-    return np.any(
-        [np.all([_shifted(u, o) for o in piece], axis=0) for piece in _segments(u.ndim)], axis=0
+    return np.asarray(
+        np.any(
+            [np.all([_shifted(u, o) for o in piece], axis=0) for piece in _segments(u.ndim)], axis=0
+        )
     )
 
 
