@@ -84,8 +84,6 @@ using NoGil = pybind11::call_guard<ReleaseGil>;
 
 void bind_graphs(pybind11::module_& m);
 void bind_paths(pybind11::module_& m);
-}
-
 void bind_contours(pybind11::module_& m);
 
 }  // namespace msf

@@ -58,8 +58,8 @@ from medseg_fast.labelling import (
     potts,
     truncated_linear,
 )
-from medseg_fast.live_wire import LiveWire
 from medseg_fast.level_set import LevelSetResult, chan_vese_level_set, geodesic_active_contour
+from medseg_fast.live_wire import LiveWire
 from medseg_fast.minima import local_maxima, local_minima
 from medseg_fast.minimum_cost import (
     MCP,
@@ -67,6 +67,7 @@ from medseg_fast.minimum_cost import (
     minimum_cost_path,
     minimum_costs,
     route_through_array,
+)
 from medseg_fast.morphological_snakes import (
     inverse_gaussian_gradient,
     morphological_chan_vese,
@@ -135,9 +136,9 @@ __all__ = [
     "GraphInt",
     "GridGraph",
     "LeakWarning",
+    "LevelSetResult",
     "LiveWire",
     "MCP_Geometric",
-    "LevelSetResult",
     "ThresholdExplorer",
     "WatershedHierarchy",
     "__version__",
@@ -178,9 +179,9 @@ __all__ = [
     "gaussian",
     "gaussian_gradient_magnitude",
     "gaussian_laplace",
+    "geodesic_active_contour",
     "geodesic_distance",
     "geodesic_segmentation",
-    "geodesic_active_contour",
     "get_num_threads",
     "grab_cut",
     "graph_cut",

@@ -50,7 +50,6 @@ def _by_name(dtype: Any) -> dict[str, Any]:
         "new_value": 1,
         "array": image,
         "costs": image,
-        "speed": image,
         "start": (6, 11),
         "starts": [(6, 11)],
         "end": (1, 1),
