@@ -33,11 +33,12 @@ else:
 # queues, trees and unions. Vectors do nothing for these (AVX2 against baseline: 0.8 to 1.08 times
 # the speed), and compiling them three times took a third of the installation.
 SHARED = """
-    active_contour boundaries components descents fast_marching geodesic histogram_peaks hysteresis
-    level_set live_wire maxflow minima minimum_cost multiotsu parallel reconstruction region
-    region_growing region_pixels seeded_region_growing snake_matrix sparse_field sparse_graph
-    spline threshold_explorer watershed watershed_compact watershed_flood watershed_hierarchy
-    watershed_immersion watershed_setup
+    active_contour boundaries components descents edge_flow_boundaries edge_flow_regions
+    fast_marching geodesic histogram_peaks hysteresis level_set live_wire maxflow minima
+    minimum_cost multiotsu parallel reconstruction region region_growing region_pixels
+    seeded_region_growing snake_matrix sparse_field sparse_graph spline threshold_explorer
+    watershed watershed_compact watershed_flood watershed_hierarchy watershed_immersion
+    watershed_setup
 """.split()
 
 # Compiled once as well, with pybind11 precompiled and little optimisation: they only call kernels.

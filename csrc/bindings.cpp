@@ -401,6 +401,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_boundaries(m);
   bind_minima(m);
   bind_watershed_hierarchy(m);
+  msf::bind_edge_flow(m);
   msf::bind_graphs(m);
   msf::bind_paths(m);
   msf::bind_contours(m);

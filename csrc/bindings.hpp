@@ -82,6 +82,7 @@ struct ReleaseGil {
 };
 using NoGil = pybind11::call_guard<ReleaseGil>;
 
+void bind_edge_flow(pybind11::module_& m);
 void bind_graphs(pybind11::module_& m);
 void bind_paths(pybind11::module_& m);
 void bind_contours(pybind11::module_& m);

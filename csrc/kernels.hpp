@@ -15,6 +15,8 @@
 #include "kernels/cost_search.hpp"
 #include "kernels/distance.hpp"
 #include "kernels/fast_marching.hpp"
+#include "kernels/edge_flow.hpp"
+#include "kernels/gabor.hpp"
 #include "kernels/histogram.hpp"
 #include "kernels/histogram_peaks.hpp"
 #include "kernels/hysteresis.hpp"
