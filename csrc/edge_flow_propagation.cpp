@@ -4,7 +4,8 @@
 // In each step every flow goes to the one of the 8 neighbours that it points to if the flow there
 // points the same way (their product is positive), and adds to what is there then; else it stays.
 // Where the flow of a pixel goes right and that of the next goes left, a boundary between the two
-// has the energy that arrived there, the sum of both; likewise down and up.
+// has the energy that arrived there, the sum of both (times the size of a pixel, for that is a sum
+// over mm); likewise down and up.
 //
 // All pixels step at once: a result reads the flows of the step before, in a fixed order, so that
 // neither threads nor tiles matter. A tile in whose surroundings nothing changed in the last step
@@ -43,6 +44,8 @@ class Field {
         columns_(flow.shape[2]),
         pitch_(columns_ + 2 * frame + tile_columns),
         size_((rows_ + 2 * frame + tile_rows) * pitch_),
+        pixel_height_(static_cast<float>(spacing[0])),
+        pixel_width_(static_cast<float>(spacing[1])),
         per_row_(static_cast<float>(1 / spacing[0])),
         per_column_(static_cast<float>(1 / spacing[1])),
         now_(2 * size_),
@@ -86,7 +89,8 @@ class Field {
         const float *const below = down + pitch_, *const right = down + size_;
         for (Index c = 0; c < columns_; ++c) {
           const float a = right[c], b = right[c + 1], u = down[c], v = below[c];
-          const float x = a > 0 && b < 0 ? a - b : 0, y = u > 0 && v < 0 ? u - v : 0;
+          const float x = a > 0 && b < 0 ? (a - b) * pixel_width_ : 0;
+          const float y = u > 0 && v < 0 ? (u - v) * pixel_height_ : 0;
           towards_right[r * columns_ + c] = x;
           towards_below[r * columns_ + c] = y;
           strength[r * columns_ + c] = std::sqrt(x * x + y * y);
@@ -193,7 +197,7 @@ class Field {
   }
 
   const Index rows_, columns_, pitch_, size_;
-  const float per_row_, per_column_;
+  const float pixel_height_, pixel_width_, per_row_, per_column_;
   std::vector<float> now_, next_;  // row parts, then column parts, each with its frame
   const Index down_, across_;      // tiles
 };

@@ -6,7 +6,8 @@
 // what it adds to the variance within regions (J. H. Ward, "Hierarchical grouping to optimize an
 // objective function", J. American Statistical Association 58 (1963) 236-244), less where little
 // of the boundary was found. First regions that are too small go to the neighbour of least cost,
-// the smallest region first; then the pair of least cost merges until few enough are left.
+// the smallest region first; then the pair of least cost merges until few enough are left. Of equal
+// sizes and costs those of lower numbers come first; a merged region has the lower of both.
 #include <cmath>
 #include <queue>
 #include <tuple>
@@ -132,9 +133,9 @@ class Regions {
     return n * m / (n + m) * difference * (share + closed_share);
   }
 
-  // The region with fewer neighbours goes into the other; returns that.
+  // The region with the higher number goes into the other; returns that.
   std::int32_t merge(std::int32_t a, std::int32_t b) {
-    if (std::pair(next_to_[a].size(), b) < std::pair(next_to_[b].size(), a)) std::swap(a, b);
+    if (b < a) std::swap(a, b);
     into_[b] = a;
     size_[a] += size_[b];
     for (Index k = 0; k < maps_; ++k) {

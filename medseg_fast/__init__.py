@@ -22,6 +22,7 @@ from medseg_fast.edge_detection import (
     detect_edges,
     multiscale_morphological_gradient,
 )
+from medseg_fast.edge_flow import EdgeFlow, edge_flow
 from medseg_fast.edges import (
     farid,
     farid_h,
@@ -38,6 +39,7 @@ from medseg_fast.edges import (
 )
 from medseg_fast.fast_marching import fast_marching
 from medseg_fast.flooding import flood, flood_fill
+from medseg_fast.gabor import gabor_bank
 from medseg_fast.gaussian import (
     difference_of_gaussians,
     gaussian,
@@ -129,6 +131,7 @@ __all__ = [
     "MCP",
     "BoundaryScore",
     "CannyPlan",
+    "EdgeFlow",
     "EdgeResult",
     "Graph",
     "GraphCutSession",
@@ -166,6 +169,7 @@ __all__ = [
     "dilation",
     "disk_level_set",
     "distance_transform_edt",
+    "edge_flow",
     "erosion",
     "expand_labels",
     "farid",
@@ -176,6 +180,7 @@ __all__ = [
     "find_boundaries",
     "flood",
     "flood_fill",
+    "gabor_bank",
     "gaussian",
     "gaussian_gradient_magnitude",
     "gaussian_laplace",

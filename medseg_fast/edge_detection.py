@@ -16,6 +16,7 @@ from medseg_fast._dispatch import operation
 from medseg_fast.boundaries import find_boundaries
 from medseg_fast.canny import canny
 from medseg_fast.distance import distance_transform_edt
+from medseg_fast.edge_flow import edge_flow
 from medseg_fast.gaussian import gaussian, gaussian_laplace
 from medseg_fast.initial_shapes import disk_level_set
 from medseg_fast.level_set import LevelSetResult, chan_vese_level_set, geodesic_active_contour
@@ -41,17 +42,38 @@ class EdgeResult(NamedTuple):
     """Unit vector of the steepest rise at each pixel, (ndim, \\*shape); 0 where there is none."""
 
 
-# ``find(image, spacing, **options) -> strength, edges, smoothed image``, by name. A further family
-# adds an entry.
+# ``find(image, spacing, **options) -> strength, edges, smoothed image``, by name.
 Find = Callable[..., tuple[Array, NDArray[np.bool_], Array]]
 EDGE_METHODS: dict[str, Find] = {}
+# The families of Umbaugh's survey, and the methods of each in the order of their registration.
+EDGE_FAMILIES: dict[str, list[str]] = {
+    "pixel attributes": [],
+    "deformable templates": [],
+    "mathematical morphology": [],
+    "cost functions": [],
+    "edge flow": [],
+}
+# The family of a method whose name has this word, where its registration names none.
+_FAMILY_WORDS = {
+    "contour": "deformable templates",
+    "snake": "deformable templates",
+    "chan": "deformable templates",
+    "level": "deformable templates",
+    "wire": "cost functions",
+    "path": "cost functions",
+    "marching": "cost functions",
+    "geodesic": "cost functions",
+}
 
 
-def edge_method(*names: str) -> Callable[[Find], Find]:
-    """Register a function as a method of `detect_edges`."""
+def edge_method(*names: str, family: str | None = None) -> Callable[[Find], Find]:
+    """Register a function as a method of `detect_edges`, in one of `EDGE_FAMILIES`."""
 
     def register(find: Find) -> Find:
         EDGE_METHODS.update(dict.fromkeys(names, find))
+        for name in names:
+            known = (f for word, f in _FAMILY_WORDS.items() if word in name)
+            EDGE_FAMILIES[family or next(known, "pixel attributes")].append(name)
         return find
 
     return register
@@ -121,7 +143,7 @@ def _zero_crossings(
     return strength, crossings & _above(strength, threshold), smooth
 
 
-@edge_method("morphological")
+@edge_method("morphological", family="mathematical morphology")
 def _morphological(
     image: Array, spacing: Sequence[float], *, scales: int = 3, threshold: float | None = None
 ) -> tuple[Array, NDArray[np.bool_], Array]:
@@ -129,7 +151,7 @@ def _morphological(
     return strength, _above(strength, threshold), _smooth(image, 0.0, spacing)
 
 
-@edge_method("watershed")
+@edge_method("watershed", family="mathematical morphology")
 def _watershed(
     image: Array, spacing: Sequence[float], *, scales: int = 3, h: float | None = None
 ) -> tuple[Array, NDArray[np.bool_], Array]:
@@ -217,6 +239,15 @@ def _geodesic_contour(
     return _contour(image, spacing, sigma, init, evolve)
 
 
+@edge_method("edge-flow", family="edge flow")
+def _edge_flow(
+    image: Array, spacing: Sequence[float], *, scale: float = 2.0, **options: Any
+) -> tuple[Array, NDArray[np.bool_], Array]:
+    found = edge_flow(image, scale, spacing=spacing, **options)
+    smooth = _smooth(image, scale, spacing)
+    return found.strength.astype(smooth.dtype, copy=False), found.edges, smooth
+
+
 @operation(result=None)
 def detect_edges(
     image: ArrayLike,
@@ -252,6 +283,8 @@ def detect_edges(
         ``advection_scaling=1.5``) on the `inverse_gaussian_gradient` of ``sigma=1`` and
         ``alpha=300`` over the image's range.
         The last two take images of two and three dimensions without NaN.
+        "edge-flow": where edge flow of ``scale=2`` meets around closed regions, and other options
+        of `edge_flow`; 2D.
         A threshold of None is Otsu's of the strength.
     spacing : sequence of float, optional
         Voxel size in mm along each axis; sigma is in mm, then. 1 by default.

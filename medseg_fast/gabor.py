@@ -15,6 +15,7 @@ from medseg_fast._dispatch import operation
 
 _PARTS_TO = 3e-3  # of a filter's norm: what its separable parts may leave out
 _REACH = 3  # standard deviations of the envelope
+_MOST_REACH = 2000  # pixels
 
 
 def _bank_like(image: Any, scales: int = 4, orientations: int = 6, **options: Any) -> Any:
@@ -106,12 +107,15 @@ def gabor_bank(
     least, most = (
         float(_checks.number(op, name, value)) for name, value in (("low", low), ("high", high))
     )
-    if not 0 < least <= most < math.inf:
+    if not (0 < least < most < math.inf or (0 < least == most < math.inf and frequencies == 1)):
         raise ValueError(f"{op}: low and high must be rising frequencies, got {low!r} and {high!r}")
     if mode == "constant" or mode == "grid-constant":
         raise ValueError(f"{op}: mode must not be constant")
-    (border,) = _stencil.modes(op, mode, 1)
     sizes = _checks.spacing(op, spacing, 2)
+    widest = envelope(frequencies - 1, frequencies, turns, least, most)[:2]
+    if _REACH * max(widest) / min(sizes) > _MOST_REACH:
+        raise ValueError(f"{op}: low must not need filters of over 4000 pixels, got {low!r}")
+    (border,) = _stencil.modes(op, mode, 1)
     result = _checks.output(op, out, (frequencies, turns, *array.shape), np.float32)
     written = _checks.scratch(result)
     if np.may_share_memory(array, written):
@@ -124,6 +128,21 @@ def gabor_bank(
             twin = written[scale, mirror] if turn < mirror < turns else None
             core.symmetric_filter(pixels, parts, border, written[scale, turn], twin)
     return _checks.finish(result, written)
+
+
+def envelope(
+    scale: int, scales: int, orientations: int, low: float, high: float
+) -> tuple[float, float, float]:
+    """Standard deviations of a filter along its wave and across it, and the wave's frequency."""
+    ratio = (high / low) ** (1 / (scales - 1)) if scales > 1 else 2.0
+    half = 2 * math.log(2)  # a Gaussian is half as high sqrt(half) standard deviations away
+    # Standard deviations in the frequency domain, along the wave and across it.
+    along = (ratio - 1) * high / ((ratio + 1) * math.sqrt(half))
+    across = math.tan(math.pi / (2 * max(orientations, 2))) * (high - half * along**2 / high)
+    across /= math.sqrt(half - half**2 * along**2 / high**2)
+    stretch = ratio**scale
+    sigma_along, sigma_across = (stretch / (2 * math.pi * s) for s in (along, across))
+    return sigma_along, sigma_across, high / stretch
 
 
 def kernel(
@@ -139,17 +158,7 @@ def kernel(
 
     Scale 0 is the highest frequency.
     """
-    ratio = (high / low) ** (1 / (scales - 1)) if scales > 1 else 2.0
-    ratio = max(ratio, 1.001)  # a bank of equal frequencies
-    half = 2 * math.log(2)  # a Gaussian is half as high sqrt(half) standard deviations away
-    # Standard deviations in the frequency domain, along the wave and across it.
-    along = (ratio - 1) * high / ((ratio + 1) * math.sqrt(half))
-    across = math.tan(math.pi / (2 * max(orientations, 2))) * (high - half * along**2 / high)
-    across /= math.sqrt(half - half**2 * along**2 / high**2)
-    stretch = ratio**scale
-    sigma_along, sigma_across = (stretch / (2 * math.pi * s) for s in (along, across))
-    frequency = high / stretch
-
+    sigma_along, sigma_across, frequency = envelope(scale, scales, orientations, low, high)
     angle = math.pi * turn / orientations
     cosine, sine = math.cos(angle), math.sin(angle)
     reach = math.hypot(sigma_along * sine, sigma_across * cosine) / spacing[0]
@@ -158,10 +167,10 @@ def kernel(
     y = np.arange(-radius[0], radius[0] + 1)[:, None] * spacing[0]
     x = np.arange(-radius[1], radius[1] + 1)[None, :] * spacing[1]
     forward, sideways = x * cosine + y * sine, y * cosine - x * sine
-    envelope = np.exp(-0.5 * ((forward / sigma_along) ** 2 + (sideways / sigma_across) ** 2))
-    envelope /= envelope.sum()
-    wave = envelope * np.exp(2j * math.pi * frequency * forward)
-    return np.asarray(wave - envelope * wave.real.sum())
+    window = np.exp(-0.5 * ((forward / sigma_along) ** 2 + (sideways / sigma_across) ** 2))
+    window /= window.sum()
+    wave = window * np.exp(2j * math.pi * frequency * forward)
+    return np.asarray(wave - window * wave.real.sum())
 
 
 def separable_parts(
@@ -189,4 +198,15 @@ def separable_parts(
             rest = rest - down[:, None] * across
             parts.append((down.tolist(), across.tolist()))
         found.append(parts)
+    # What is left out must not let a constant image through: a Gaussian takes it off again.
+    constant = sum(_total(down) * _total(across) for down, across in found[0])
+    bells = [np.exp(-0.5 * (np.arange(n + 1) * (_REACH / max(n, 1))) ** 2) for n in (rows, columns)]
+    down, across = (bell / _total(bell) for bell in bells)
+    found[0].append(((down * -constant).tolist(), across.tolist()))
     return found
+
+
+def _total(half: ArrayLike) -> float:
+    """Sum of the weights of an even filter, given from its centre on."""
+    weights = np.asarray(half)
+    return float(2 * weights.sum() - weights[0])

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import medseg_fast as ms
 from medseg_fast import reference
-from medseg_fast.edge_detection import EDGE_METHODS
+from medseg_fast.edge_detection import EDGE_FAMILIES, EDGE_METHODS
 
 twin = reference.edge_detection
 
@@ -41,12 +41,16 @@ def test_every_method_finds_a_disc(rng, method):
     assert (found.direction[:, truth] * offset).sum(axis=0).mean() > 0.9
 
 
+PLANAR = {"edge-flow"}  # methods of images, not of volumes
+
+
 @pytest.mark.parametrize("method", sorted(EDGE_METHODS))
 def test_every_method_in_3d_any_dtype_and_of_nothing(rng, method):
-    inside = disc((12, 20, 20), 6)
+    inside = disc((40, 50), 12) if method in PLANAR else disc((12, 20, 20), 6)
     options = {"points": [(6, 4, 10), (6, 16, 10)]} if method == "live_wire" else {}
+    spacing = (2, 1, 1)[: inside.ndim]
     for dtype in ("bool", "uint8", "int16", "float64"):
-        found = ms.detect_edges(inside.astype(dtype), method, spacing=(2, 1, 1), **options)
+        found = ms.detect_edges(inside.astype(dtype), method, spacing=spacing, **options)
         assert found.edges.shape == inside.shape
         assert found.edges.any()
         assert found.strength.dtype == found.direction.dtype == np.float64
@@ -54,6 +58,12 @@ def test_every_method_in_3d_any_dtype_and_of_nothing(rng, method):
         assert ((abs(length - 1) < 1e-6) | (length == 0)).all()
     for shape in ((0, 5), (4, 4)) if method != "live_wire" else ():
         assert not ms.detect_edges(np.zeros(shape), method).edges.any()
+
+
+def test_every_method_is_in_one_family():
+    assert sorted(sum(EDGE_FAMILIES.values(), [])) == sorted(EDGE_METHODS)
+    assert EDGE_FAMILIES["edge flow"] == ["edge-flow"]
+    assert EDGE_FAMILIES["mathematical morphology"] == ["morphological", "watershed"]
 
 
 def test_methods_are_their_functions():

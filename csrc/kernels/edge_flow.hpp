@@ -28,8 +28,8 @@ void edge_flow_vectors(const Array& maps, const FlowAttributes& attributes,
 
 // Carries the flow on until it stands or `most` steps were made (the return value says how many).
 // energy (2, rows, columns; float32): where two flows meet between a pixel and the next in its row
-// (first plane), in its column (second), what arrives there from both sides, else 0. strength
-// (rows, columns; float32): the root of the sum of both squares.
+// (first plane), in its column (second), what arrives there from both sides, per pixel times its
+// size, else 0. strength (rows, columns; float32): the root of the sum of both squares.
 std::int64_t meet_flows(const Array& flow, const std::array<double, 2>& spacing, std::int64_t most,
                         const MutableArray& energy, const MutableArray& strength);
 
