@@ -17,8 +17,9 @@ import click
 
 import medseg_fast as ms
 from medseg_fast import io
-from medseg_fast._app.command import Main, MethodCommand, progress
+from medseg_fast._app.command import Index, Main, MethodCommand, progress
 from medseg_fast._methods import METHODS
+from medseg_fast.edge_detection import EDGE_METHODS
 
 
 def _turn_on_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -37,6 +38,21 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdo
 _threads = click.option(
     "--threads", type=click.IntRange(1, 1024), help="Threads to use.  [default: all CPUs]"
 )
+_window = click.option(
+    "--window",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Intensities drawn black and white in the picture.",
+)
+_frame = click.option("--frame", type=int, metavar="N", help="Which frame of a sequence, from 0.")
+_channel = click.option(
+    "--channel",
+    type=int,
+    metavar="N",
+    help="Which channel, from 0.  [default: the luminance of a colour image]",
+)
+_force = click.option("--force", is_flag=True, help="Replace files that exist.")
 
 
 @click.group(
@@ -101,21 +117,10 @@ def cli() -> None:
     default=True,
     help="Write volumes and sizes: FILE with the ending .json.  [default: yes]",
 )
-@click.option(
-    "--window",
-    type=float,
-    nargs=2,
-    metavar="LOW HIGH",
-    help="Intensities drawn black and white in the picture.",
-)
-@click.option("--frame", type=int, metavar="N", help="Which frame of a sequence, from 0.")
-@click.option(
-    "--channel",
-    type=int,
-    metavar="N",
-    help="Which channel, from 0.  [default: the luminance of a colour image]",
-)
-@click.option("--force", is_flag=True, help="Replace files that exist.")
+@_window
+@_frame
+@_channel
+@_force
 @_threads
 @_json
 @_debug
@@ -163,6 +168,59 @@ def segment(
         channel=channel,
     )
     with progress(method, STEPS, as_json) as step, ms.num_threads(threads or ms.get_num_threads()):
+        report = run(job, step)
+    click.echo(json.dumps(report, indent=2) if as_json else summary(report))
+
+
+@cli.command()
+@click.argument("image", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE.png",
+    type=click.Path(path_type=Path),
+    help="Picture of all methods on one section; beside it a JSON file.",
+)
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    type=click.Choice(list(EDGE_METHODS)),
+    metavar="METHOD",
+    help="Only this method; may be repeated.  [default: all]",
+)
+@click.option(
+    "--sigma",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MM",
+    help="Smooth by this much, where a method smooths.  [default: each method's own]",
+)
+@click.option(
+    "--plane",
+    type=Index(),
+    help="A voxel of the section; of those through it the largest.  [default: the middle]",
+)
+@click.option(
+    "--images/--no-images",
+    default=False,
+    help="Write each method's strength (TIFF) and edges (PNG), too.  [default: no]",
+)
+@_window
+@_frame
+@_channel
+@_force
+@_threads
+@_json
+@_debug
+def edges(image: Path, output: Path, threads: int | None, as_json: bool, **options: Any) -> None:
+    """Find edges in one section of INPUT by every method of every family."""
+    from medseg_fast._app.edges import Job, methods, run, summary
+
+    job = Job(image, output, **options)
+    count = len(methods(job.methods))
+    with progress("edges", count, as_json) as step, ms.num_threads(threads or ms.get_num_threads()):
         report = run(job, step)
     click.echo(json.dumps(report, indent=2) if as_json else summary(report))
 

@@ -241,9 +241,14 @@ def _geodesic_contour(
 
 @edge_method("edge-flow", family="edge flow")
 def _edge_flow(
-    image: Array, spacing: Sequence[float], *, scale: float = 2.0, **options: Any
+    image: Array,
+    spacing: Sequence[float],
+    *,
+    scale: float = 2.0,
+    closed: bool = False,
+    **options: Any,
 ) -> tuple[Array, NDArray[np.bool_], Array]:
-    found = edge_flow(image, scale, spacing=spacing, **options)
+    found = edge_flow(image, scale, closed=closed, spacing=spacing, **options)
     smooth = _smooth(image, scale, spacing)
     return found.strength.astype(smooth.dtype, copy=False), found.edges, smooth
 
@@ -283,8 +288,8 @@ def detect_edges(
         ``advection_scaling=1.5``) on the `inverse_gaussian_gradient` of ``sigma=1`` and
         ``alpha=300`` over the image's range.
         The last two take images of two and three dimensions without NaN.
-        "edge-flow": where edge flow of ``scale=2`` meets around closed regions, and other options
-        of `edge_flow`; 2D.
+        "edge-flow": where edge flow of ``scale=2`` meets, with ``closed=True`` only around regions,
+        and other options of `edge_flow`; 2D.
         A threshold of None is Otsu's of the strength.
     spacing : sequence of float, optional
         Voxel size in mm along each axis; sigma is in mm, then. 1 by default.

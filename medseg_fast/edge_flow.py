@@ -35,7 +35,7 @@ class EdgeFlow(NamedTuple):
     """Where flows meet, what arrives there from both sides: about the height of the step; else 0.
     The boundary is between the pixel and the next one in its row or column."""
     edges: NDArray[np.bool_]
-    """Pixels whose next pixel in the row or column belongs to another region."""
+    """Pixels with a boundary between them and the next one in the row or column."""
     direction: NDArray[np.float32]
     """Unit vector of the flow, towards the nearest boundary, (2, rows, columns); 0 without flow."""
     labels: NDArray[np.int32]
@@ -72,6 +72,7 @@ def edge_flow(
     reach: float | None = None,
     min_size: int | None = None,
     n_regions: int | None = None,
+    closed: bool = True,
     spacing: Sequence[float] | None = None,
 ) -> EdgeFlow:
     """Find boundaries where edge flow meets, and the regions that they enclose.
@@ -108,6 +109,9 @@ def edge_flow(
         of radius 2 sigma.
     n_regions : int, optional
         Then the most similar neighbours are merged until so many regions are left.
+    closed : bool, optional
+        Whether `edges` are only the boundaries between the final regions; else all that were found
+        and joined, also what encloses nothing.
     spacing : sequence of float, optional
         Pixel size in mm along both axes; 1 by default.
 
@@ -116,7 +120,7 @@ def edge_flow(
     result : EdgeFlow
         ``strength`` (float32), where flows meet: what arrives there from both sides, for intensity
         about the height of the step (the boundary is between the pixel and the next one in its row
-        or column); ``edges`` (bool), the pixels before a boundary between two regions;
+        or column); ``edges`` (bool), the pixels before a boundary;
         ``direction`` (float32), unit vectors of the flow, shape ``(2, rows, columns)``; ``labels``
         (int32), the regions, numbered from 1 in raster order of their first pixels. Every pixel is
         in one.
@@ -147,8 +151,6 @@ def edge_flow(
     4. Boundaries are chosen by `low` and `high` (the paper has no threshold) and their gaps closed.
     5. What they enclose is merged by difference of means (texture too), size and share of found
        boundary.
-
-    What is open in the end encloses nothing and is no edge; ``strength > high`` shows that too.
 
     Where a filter reads NaN or infinity there is no flow. An image without any boundary is one
     region, an empty one none.
@@ -181,7 +183,7 @@ def edge_flow(
     [1284, 316]
     """
     op = "edge_flow"
-    array, channels = _channels(op, image, channel_axis)
+    array = _channels(op, image, channel_axis)
     shape = array.shape[1:]
     scale = float(_checks.number(op, "sigma", sigma))
     if not 0 < scale < math.inf:
@@ -214,12 +216,13 @@ def edge_flow(
         fewest = _checks.integer(op, "min_size", min_size, 0)
     wanted = 0 if n_regions is None else _checks.integer(op, "n_regions", n_regions, 1)
     core.link_boundaries(energy, *limits, gap / pixel, _ROUNDS, masks)
+    edges = masks != 0
     core.label_enclosed(masks, labels)
     core.merge_enclosed(maps.maps, maps.for_merging(), fewest, wanted, masks, labels)
-    return EdgeFlow(strength, masks != 0, flow, labels)
+    return EdgeFlow(strength, masks != 0 if closed else edges, flow, labels)
 
 
-def _channels(op: str, image: Any, channel_axis: Any) -> tuple[Array, int]:
+def _channels(op: str, image: Any, channel_axis: Any) -> Array:
     """The image as (channels, rows, columns)."""
     array = _stencil.image(op, image)
     if channel_axis is not None:
@@ -236,7 +239,7 @@ def _channels(op: str, image: Any, channel_axis: Any) -> tuple[Array, int]:
         raise ValueError(f"{op}: image must have at least one channel, got shape {array.shape}")
     if array[0].size > np.iinfo(np.int32).max:
         raise ValueError(f"{op}: image must have fewer than 2**31 pixels, got {array[0].size}")
-    return array, array.shape[0]
+    return array
 
 
 def _maps(

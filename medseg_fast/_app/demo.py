@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import medseg_fast as ms
 from medseg_fast import io
-from medseg_fast._app import explore, files, render
+from medseg_fast._app import edges, explore, files, render
 from medseg_fast._app.compare import Row, agreement, compare, faster, text_table
 from medseg_fast._app.measure import dice
 from medseg_fast._methods import METHODS, Option
@@ -218,6 +218,7 @@ above, for the methods that seek it.</p>
 threshold. ThresholdExplorer searches the scan once; then each region costs time in proportion to
 its size only.</p>
 {explore.section(scan)}
+{edges.section(scan)}
 <h3>Pictures</h3>
 <div class="cards">
 {cards}

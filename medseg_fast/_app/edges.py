@@ -1,0 +1,369 @@
+"""Every way to find edges on one section of a scan: for the demo's page and `medseg-fast edges`.
+
+What there is to show comes from the registry of `detect_edges`; a method that is added there
+appears here in its family.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+import medseg_fast as ms
+from medseg_fast import io
+from medseg_fast._app import files, render
+from medseg_fast._app.compare import interleaved
+from medseg_fast._app.segment import single
+from medseg_fast.edge_detection import EDGE_FAMILIES, EDGE_METHODS
+
+if TYPE_CHECKING:
+    from medseg_fast._app.demo import Scan
+
+Array = NDArray[Any]
+
+NEAR = 2.0  # mm: how far from the expert's outline an edge still finds it
+_PANEL = 300  # pixels of a panel's longer side
+_GAP = 8
+_FULL = 0.6  # of the strongest: drawn in the family's full colour
+_GROUND, _INK = (12, 14, 18), (196, 202, 212)
+_SAYS = {
+    "pixel attributes": "Differences of neighbouring pixels, thresholded or followed along "
+    "their maxima.",
+    "deformable templates": "A curve or front that moves until the image holds it.",
+    "mathematical morphology": "The highest minus the lowest value in growing boxes, and the "
+    "watershed lines of that.",
+    "cost functions": "The cheapest way along an outline, and what it costs to reach each pixel.",
+    "edge flow": "Each pixel tells on which side its nearest boundary is; where two disagree, "
+    "there it is.",
+}
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One section of a scan, turned for the eye."""
+
+    image: Array
+    spacing: tuple[float, float]
+    caption: str
+    section: render.Section
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one method found on a plane."""
+
+    method: str
+    family: str
+    options: dict[str, Any]
+    ms: float
+    strength: Array = field(repr=False)
+    edges: Array = field(repr=False)
+    outline: float | None = None  # share of the expert's outline within NEAR
+
+    @property
+    def share(self) -> float:
+        """Part of the pixels that are edges."""
+        return float(np.mean(self.edges)) if self.edges.size else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "family": self.family,
+            "options": self.options,
+            "ms": round(self.ms, 3),
+            "edge_pixels": int(np.count_nonzero(self.edges)),
+            "edge_share": round(self.share, 6),
+        }
+
+
+def plane_of(volume: io.Volume, planes: tuple[int, ...] | None = None) -> Plane:
+    """The section with the most pixels through a voxel, by default the middle of the volume."""
+    array = volume.array
+    through = planes or tuple(n // 2 for n in array.shape)
+    sections = render.sections_of(volume, through)
+    best = max(sections, key=lambda section: section.of(array).size)
+    rows, columns = best.axes
+    spacing = volume.spacing[rows], volume.spacing[columns]
+    return Plane(np.ascontiguousarray(best.of(array)), spacing, best.caption(), best)
+
+
+def methods(names: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Family and method of those named, else of all, by family."""
+    return [
+        (family, name)
+        for family, members in EDGE_FAMILIES.items()
+        for name in members
+        if name in (names or EDGE_METHODS)
+    ]
+
+
+def find(
+    plane: Plane,
+    names: Sequence[str] = (),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    truth: Array | None = None,
+    seconds: float = 0.0,
+    step: Callable[[str], None] = lambda name: None,
+) -> list[Found]:
+    """Run methods on a plane, all by default, each with its `options`."""
+    found = []
+    for family, name in methods(names):
+        step(name)
+        given = dict((options or {}).get(name, {}))
+
+        def call(name: str = name, given: dict[str, Any] = given) -> ms.EdgeResult:
+            return ms.detect_edges(plane.image, name, spacing=plane.spacing, **given)
+
+        result = call()
+        outline = None
+        if truth is not None and truth.any():
+            true = ms.find_boundaries(truth, mode="inner")
+            outline = ms.boundary_f1(result.edges, true, NEAR, spacing=plane.spacing).recall
+        time = interleaved({name: call}, seconds)[name]
+        found.append(Found(name, family, given, time, result.strength, result.edges, outline))
+    return found
+
+
+def colour_of(family: str) -> tuple[int, int, int]:
+    return render.COLOURS[list(EDGE_FAMILIES).index(family) % len(render.COLOURS)]
+
+
+def _shape(plane: Plane, longest: int) -> tuple[int, int]:
+    height, width = (n * mm for n, mm in zip(plane.image.shape, plane.spacing, strict=True))
+    scale = longest / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def strength_panel(plane: Plane, found: Found, longest: int = _PANEL) -> Image.Image:
+    """How steep: black, the family's colour, white at the 99.7th percentile."""
+    values = np.nan_to_num(found.strength.astype(np.float64), posinf=0, neginf=0)
+    some = values[values > 0]
+    # Boundaries one pixel wide are few: their brightest are not the image's brightest.
+    rank = 99.7 if some.size > values.size / 3 else 90
+    high = float(np.percentile(some, rank)) if some.size else 1.0
+    rows, columns = _shape(plane, longest)
+    small = Image.fromarray((values / high).clip(0, 1).astype(np.float32))
+    level = np.asarray(small.resize((columns, rows), Image.Resampling.BILINEAR))[..., None]
+    colour = np.array(colour_of(found.family), np.float64)
+    dark, bright = colour * level / _FULL, colour + (255 - colour) * (level - _FULL) / (1 - _FULL)
+    painted = np.where(level < _FULL, dark, bright)
+    return Image.fromarray(painted.clip(0, 255).round().astype(np.uint8))
+
+
+def edges_panel(
+    plane: Plane,
+    found: Found | None,
+    window: tuple[float, float],
+    *,
+    truth: Array | None = None,
+    longest: int = _PANEL,
+) -> Image.Image:
+    """The edges in the family's colour over the dimmed image; without edges: the image."""
+    shape = _shape(plane, longest)
+    grey = np.asarray(render.grey_panel(plane.image, window, shape), np.float64)
+    painted = np.repeat(grey[..., None], 3, -1)
+    if found is not None:
+        painted *= 0.6
+        size = shape[1], shape[0]
+        edges = Image.fromarray(found.edges.view(np.uint8)).resize(size, Image.Resampling.NEAREST)
+        painted[np.asarray(edges) != 0] = colour_of(found.family)
+    if truth is not None:
+        painted[render.outline_of(truth, shape)] = render.TRUTH
+    return Image.fromarray(painted.clip(0, 255).round().astype(np.uint8))
+
+
+def pair(plane: Plane, found: Found, window: tuple[float, float]) -> Image.Image:
+    """Strength and edges side by side."""
+    left, right = strength_panel(plane, found), edges_panel(plane, found, window)
+    both = Image.new("RGB", (left.width + right.width + _GAP // 2, left.height))
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width + _GAP // 2, 0))
+    return both
+
+
+def sheet(plane: Plane, found: Sequence[Found], window: tuple[float, float]) -> Image.Image:
+    """All methods on one picture, a row of pairs for each family, three pairs wide."""
+    across, caption, head = 3, 24, 40
+    pictures = [(f, pair(plane, f, window)) for f in found]
+    wide, high = pictures[0][1].size
+    families = [f for f in EDGE_FAMILIES if any(p[0].family == f for p in pictures)]
+    groups = [[p for p in pictures if p[0].family == family] for family in families]
+    rows = [-(-len(group) // across) for group in groups]
+    width = across * (wide + _GAP) + _GAP
+    picture = Image.new(
+        "RGB", (width, sum(head + r * (high + caption) for r in rows) + _GAP), (12, 14, 18)
+    )
+    draw, top = ImageDraw.Draw(picture), 0
+    large, small = ImageFont.load_default(18), ImageFont.load_default(14)
+    for family, group, count in zip(families, groups, rows, strict=True):
+        draw.text((_GAP, top + 12), family, colour_of(family), large)
+        for i, (one, both) in enumerate(group):
+            left = _GAP + i % across * (wide + _GAP)
+            y = top + head + i // across * (high + caption)
+            picture.paste(both, (left, y))
+            draw.text(
+                (left, y + high + 3), f"{one.method}   {one.ms:.1f} ms", (196, 202, 212), small
+            )
+        top += head + count * (high + caption)
+    return picture
+
+
+def smoothed(names: Sequence[str], sigma: float | None) -> dict[str, dict[str, Any]]:
+    """Options that smooth by `sigma` mm, for the methods that smooth."""
+    if sigma is None:
+        return {}
+    given = {}
+    for _, name in methods(names):
+        known = inspect.signature(EDGE_METHODS[name]).parameters
+        given[name] = {word: sigma for word in ("sigma", "scale") if word in known}
+    return given
+
+
+# ----- the demo's page
+
+
+def section(scan: Scan, seconds: float = 0.0) -> str:
+    """The scan's edges by every method, as a part of the page."""
+    recipe = scan.recipe["edges"]
+    plane = plane_of(scan.volume, tuple(scan.recipe["planes"]))
+    truth = np.ascontiguousarray(plane.section.of(scan.truth))
+    options = smoothed((), recipe["sigma"])
+    for name, given in recipe["options"].items():
+        options.setdefault(name, {}).update(given)
+    found = find(plane, (), options, truth=truth, seconds=seconds)
+    families = [family for family in EDGE_FAMILIES if any(f.family == family for f in found)]
+    bands = "\n".join(
+        _band(scan, plane, family, [f for f in found if f.family == family]) for family in families
+    )
+    target = html.escape(scan.recipe["target"])
+    return f"""<h3>Edges: {_NUMBERS[len(families)]} families</h3>
+<p class="soft">One section, {html.escape(plane.caption)}, smoothed by {recipe["sigma"]:g} mm where
+a method smooths. Left how steep, right the edges. No method knows of the {target}; the percentage
+says how much of its outline has an edge within {NEAR:g} mm.</p>
+<div class="edges">
+{bands}
+</div>"""
+
+
+_NUMBERS = ("no", "one family of", "two", "three", "four", "five", "six")
+
+
+def _band(scan: Scan, plane: Plane, family: str, found: Sequence[Found]) -> str:
+    red, green, blue = colour_of(family)
+    window = tuple(scan.recipe["window"])
+    tiles = "\n".join(_tile(scan, plane, one, window) for one in found)
+    return f"""<div class="family" style="--family: rgb({red} {green} {blue})">
+<header><h4>{html.escape(family)}</h4>
+<p class="soft">{html.escape(_SAYS.get(family, ""))}</p></header>
+<div class="tiles">
+{tiles}
+</div></div>"""
+
+
+def _tile(scan: Scan, plane: Plane, found: Found, window: Any) -> str:
+    picture = pair(plane, found, window)
+    data = base64.b64encode(render.png(picture)).decode()
+    facts = [f"{found.ms:.1f} ms", f"{100 * found.share:.1f} % edges"]
+    if found.outline is not None:
+        facts.append(f"outline {int(100 * found.outline)} %")
+    given = ", ".join(f"{name}={value:g}" for name, value in found.options.items())
+    call = f'detect_edges(image, "{found.method}"{", " if given else ""}{given})'
+    return f"""<div title="{html.escape(call)}">
+<img src="data:image/png;base64,{data}" width="{picture.width}" height="{picture.height}"
+alt="{found.method}: strength and edges" loading=lazy>
+<b>{found.method}</b><span>{" · ".join(facts)}</span></div>"""
+
+
+# ----- medseg-fast edges
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `medseg-fast edges` was asked to do."""
+
+    input: Path
+    output: Path
+    methods: Sequence[str] = ()
+    sigma: float | None = None
+    plane: tuple[int, ...] | None = None
+    images: bool = False
+    window: tuple[float, float] | None = None
+    force: bool = False
+    frame: int | None = None
+    channel: int | None = None
+
+
+def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
+    """Do it, and return what the JSON file holds; files appear complete or not at all."""
+    names = [name for _, name in methods(job.methods)]
+    beside = {"json": files.beside(job.output, ".json")}
+    for name in names if job.images else ():
+        beside[f"{name} strength"] = files.beside(job.output, f".{name}.strength.tif")
+        beside[f"{name} edges"] = files.beside(job.output, f".{name}.edges.png")
+    files.check_writable([job.output, *beside.values()], force=job.force, inputs=(job.input,))
+    volume = single(io.read(job.input), job.frame, job.channel)
+    shape = volume.array.shape
+    if job.plane is not None and (
+        len(job.plane) != len(shape)
+        or not all(0 <= i < n for i, n in zip(job.plane, shape, strict=True))
+    ):
+        raise ValueError(f"--plane: {job.plane} must lie inside the image of shape {shape}")
+    plane = plane_of(volume, job.plane)
+    found = find(plane, names, smoothed(names, job.sigma), step=step)
+    section = [plane.section]
+    window = job.window or render.default_window(volume.array, np.zeros(shape, np.uint8), section)
+    report: dict[str, Any] = {
+        "input": str(job.input),
+        "output": str(job.output),
+        "section": plane.caption or "the image",
+        "shape": list(plane.image.shape),
+        "spacing_mm": [float(mm) for mm in plane.spacing],
+        "methods": [],
+        "threads": ms.get_num_threads(),
+        "medseg_fast": ms.__version__,
+    }
+    for one in found:
+        paths = {
+            kind: str(beside[f"{one.method} {kind}"]) if job.images else None
+            for kind in ("strength", "edges")
+        }
+        report["methods"].append({**one.as_json(), **paths})
+    with ExitStack() as waiting:
+        waiting.enter_context(files.replacing(job.output)).write_bytes(
+            render.png(sheet(plane, found, window))
+        )
+        for one in found if job.images else ():
+            strength = waiting.enter_context(files.replacing(beside[f"{one.method} strength"]))
+            Image.fromarray(one.strength.astype(np.float32)).save(strength)
+            edges = waiting.enter_context(files.replacing(beside[f"{one.method} edges"]))
+            Image.fromarray(one.edges.view(np.uint8) * 255).save(edges)
+        text = json.dumps(report, indent=2) + "\n"
+        waiting.enter_context(files.replacing(beside["json"])).write_text(text)
+    return report
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """The report for a person."""
+    lines = [f"{report['section']}, {' x '.join(map(str, report['shape']))} pixels"]
+    family = ""
+    for row in report["methods"]:
+        if row["family"] != family:
+            family = row["family"]
+            lines.append(family)
+        lines.append(
+            f"  {row['method']:<16} {row['ms']:8.1f} ms  {100 * row['edge_share']:5.1f} % edges"
+        )
+    lines.append(f"  wrote {report['output']}")
+    return "\n".join(lines)
