@@ -12,7 +12,8 @@
 // half circle [T, T + pi) of the largest summed probability; it is the sum of E(s, t) e^(it) there.
 //
 // As E is the same for t and t + pi, and P is one minus the other, one half circle gives the next:
-//   sum P(T + 1) = sum P(T) + 1 - 2 P(T)    and    F(T + 1) = F(T) - 2 E(T) e^(iT).
+//   sum P(T + 1) = sum P(T) + 1 - 2 P(T)    and    F(T + 1) = F(T) - 2 E(T) e^(iT),
+// and the half circle opposite to T has -F(T) and as much less than the mean as T has more.
 //
 // Where the paper leaves room or we depart from it:
 // - Slopes are central differences of the smoothed maps instead of the maps convolved with the
@@ -150,19 +151,20 @@ class FlowRow {
       scale[i] = bonus / (total[i] > 0 ? total[i] * total[i] : 1);
       best[i] = -INFINITY, best_down[i] = 0, best_right[i] = 0;
     }
-    for (Index k = 0; k < 2 * half_; ++k) {
-      const Index h = k % half_ * chunk + x;
-      const float sign = k < half_ ? 2.f : -2.f, d = down_[k % half_], r = right_[k % half_];
+    for (Index k = 0; k < half_; ++k) {
+      const float *const energy = all_energy_.data() + k * chunk + x, *const lead = lead_.data() +
+                                                                                    k * chunk + x;
       for (Index i = 0; i < lanes; ++i) {
         const float length = flow_down[i] * flow_down[i] + flow_right[i] * flow_right[i];
-        const float score = sum[i] + scale[i] * length;
+        const float score = std::fabs(sum[i]) + scale[i] * length;
         const bool better = score > best[i];
+        const float sign = sum[i] < 0 ? -1.f : 1.f;
         best[i] = better ? score : best[i];
-        best_down[i] = better ? flow_down[i] : best_down[i];
-        best_right[i] = better ? flow_right[i] : best_right[i];
-        sum[i] -= sign * lead_[h + i];
-        flow_down[i] -= sign * all_energy_[h + i] * d;
-        flow_right[i] -= sign * all_energy_[h + i] * r;
+        best_down[i] = better ? sign * flow_down[i] : best_down[i];
+        best_right[i] = better ? sign * flow_right[i] : best_right[i];
+        sum[i] -= 2 * lead[i];
+        flow_down[i] -= 2 * energy[i] * down_[k];
+        flow_right[i] -= 2 * energy[i] * right_[k];
       }
     }
     const float norm = 2.f / static_cast<float>(half_);

@@ -16,8 +16,11 @@
 // the limit. With unequal spacing a flow points to the neighbour whose direction in voxels is
 // nearest.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "kernels/edge_flow.hpp"
 #include "parallel.hpp"
@@ -172,21 +175,25 @@ class Field {
       const float *const down = now_.data() + from, *const right = down + size_;
       float *const to_down = next_.data() + from, *const to_right = to_down + size_;
       float sum_down[tile_columns], sum_right[tile_columns];
-      for (Index i = 0; i < tile_columns; ++i) {
-        sum_down[i] = codes[i] == stays ? down[i] : 0;
-        sum_right[i] = codes[i] == stays ? right[i] : 0;
-      }
-      for (Number way = 0; way < 9; ++way) {
-        if (way == stays) continue;
-        const Index back = way / 3 - 1, across = way % 3 - 1;  // came from (-back, -across)
-        const Number* const theirs = codes - back * width - across;
-        const float* const their_down = down - back * pitch_ - across;
-        const float* const their_right = right - back * pitch_ - across;
+      const auto add = [&]<Number... way>(std::integer_sequence<Number, way...>) {
+        // A flow that goes that way came from the opposite side, one that stays from here.
+        constexpr Index row_of[9] = {1, 1, 1, 0, 0, 0, -1, -1, -1};
+        constexpr Index column_of[9] = {1, 0, -1, 1, 0, -1, 1, 0, -1};
         for (Index i = 0; i < tile_columns; ++i) {
-          sum_down[i] += theirs[i] == way ? their_down[i] : 0;
-          sum_right[i] += theirs[i] == way ? their_right[i] : 0;
+          float y = 0, x = 0;
+          const auto one = [&](Number w) {
+            const bool comes = codes[i + row_of[w] * width + column_of[w]] == w;
+            const Index there = i + row_of[w] * pitch_ + column_of[w];
+            // Arithmetic instead of a choice: a load that depends on one would stay alone.
+            const Number all = -static_cast<Number>(comes);
+            y += std::bit_cast<float>(std::bit_cast<Number>(down[there]) & all);
+            x += std::bit_cast<float>(std::bit_cast<Number>(right[there]) & all);
+          };
+          (one(way), ...);
+          sum_down[i] = y, sum_right[i] = x;
         }
-      }
+      };
+      add(std::integer_sequence<Number, stays, 0, 1, 2, 3, 5, 6, 7, 8>{});
       for (Index i = 0; i < columns; ++i) {
         different |= sum_down[i] != down[i] || sum_right[i] != right[i];
         to_down[i] = sum_down[i];
