@@ -8,9 +8,9 @@
 // over mm); likewise down and up.
 //
 // All pixels step at once: a result reads the flows of the step before, in a fixed order, so that
-// neither threads nor tiles matter. A tile in whose surroundings nothing changed in the last step
-// cannot change in this one and is left out; flows reach their boundaries within some 4 sigma, and
-// then few tiles are left.
+// neither threads nor tiles matter. A piece of a row in whose surroundings nothing changed in the
+// last step cannot change in this one and is left out; flows reach their boundaries within some 4
+// sigma, and then little is left.
 //
 // The paper steps until nothing changes. Flows that go round in a circle would do so for ever, thus
 // the limit. With unequal spacing a flow points to the neighbour whose direction in voxels is
@@ -31,10 +31,13 @@ namespace {
 using Index = std::int64_t;
 using Number = std::int32_t;  // as wide as a float, so that loops of both vectorise
 
-constexpr Index frame = 2;       // pixels around the image, without flow
-constexpr Index tile_rows = 16;  // 16 KiB of codes and products stay in the L1 cache
-constexpr Index tile_columns = 128;
+constexpr Index frame = 2;  // pixels around the image, without flow
+constexpr Index tile_rows = 16;
+constexpr Index tile_columns = 62;  // with a pixel on either side whole vectors
 constexpr Index width = tile_columns + 2;
+constexpr Index slack = 16;  // read after the last row, not used
+using Rows = std::uint32_t;  // a bit for each row of a tile
+constexpr Rows all_rows = (Rows{1} << tile_rows) - 1;
 constexpr float diagonal = 0.41421356f;  // tan(22.5 degrees)
 
 // Where a flow goes, 3 * (1 + rows) + 1 + columns; stays: 4.
@@ -45,7 +48,7 @@ class Field {
   Field(const Array& flow, const std::array<double, 2>& spacing)
       : rows_(flow.shape[1]),
         columns_(flow.shape[2]),
-        pitch_(columns_ + 2 * frame + tile_columns),
+        pitch_(columns_ + 2 * frame + width),
         size_((rows_ + 2 * frame + tile_rows) * pitch_),
         pixel_height_(static_cast<float>(spacing[0])),
         pixel_width_(static_cast<float>(spacing[1])),
@@ -63,24 +66,25 @@ class Field {
   }
 
   Index run(Index most) {
-    std::vector<char> changed(down_ * across_, 1), todo(changed.size());
-    std::vector<Index> tiles;
+    std::vector<Rows> changed(down_ * across_, all_rows), changing(changed.size());
+    std::vector<std::pair<Index, Rows>> todo;
     Index steps = 0;
     for (; steps < most; ++steps) {
-      tiles.clear();
+      todo.clear();
       for (Index i = 0; i < down_; ++i)
         for (Index j = 0; j < across_; ++j)
-          if (near(changed, i, j)) tiles.push_back(i * across_ + j);
-      std::fill(todo.begin(), todo.end(), 0);
-      parallel_for(static_cast<Index>(tiles.size()), 4, [&](Index begin, Index end) {
+          if (const Rows rows = near(changed, i, j)) todo.push_back({i * across_ + j, rows});
+      std::fill(changing.begin(), changing.end(), 0);
+      parallel_for(static_cast<Index>(todo.size()), 4, [&](Index begin, Index end) {
+        poll();
         for (Index t = begin; t < end; ++t) {
-          poll();
-          todo[tiles[t]] = step(tiles[t] / across_ * tile_rows, tiles[t] % across_ * tile_columns);
+          const auto [tile, rows] = todo[t];
+          changing[tile] = step(tile / across_ * tile_rows, tile % across_ * tile_columns, rows);
         }
       });
-      changed.swap(todo);
+      changed.swap(changing);
       now_.swap(next_);
-      if (std::find(changed.begin(), changed.end(), 1) == changed.end()) break;
+      if (std::all_of(changed.begin(), changed.end(), [](Rows rows) { return rows == 0; })) break;
     }
     return steps;
   }
@@ -105,36 +109,52 @@ class Field {
  private:
   Index at(Index row, Index column) const { return (row + frame) * pitch_ + column + frame; }
 
-  bool near(const std::vector<char>& changed, Index i, Index j) const {
-    for (Index a = std::max<Index>(i - 1, 0); a <= std::min(i + 1, down_ - 1); ++a)
-      for (Index b = std::max<Index>(j - 1, 0); b <= std::min(j + 1, across_ - 1); ++b)
-        if (changed[a * across_ + b]) return true;
-    return false;
+  // The rows of a tile that have something changed within two rows, in it or its neighbours.
+  Rows near(const std::vector<Rows>& changed, Index i, Index j) const {
+    const auto of = [&](Index a) {
+      Rows rows = 0;
+      if (a >= 0 && a < down_)
+        for (Index b = std::max<Index>(j - 1, 0); b <= std::min(j + 1, across_ - 1); ++b)
+          rows |= changed[a * across_ + b];
+      return rows;
+    };
+    // Bit 2 is the tile's first row.
+    const Rows rows =
+        of(i - 1) >> (tile_rows - 2) | of(i) << 2 | (of(i + 1) & 3) << (tile_rows + 2);
+    return (rows | rows << 1 | rows << 2 | rows >> 1 | rows >> 2) >> 2 & all_rows;
   }
 
-  // Products of the flows of `width` pixels and those `step` pixels on.
-  void products(const float* down, const float* right, Index step, float* out) const {
-    for (Index i = 0; i < width; ++i)
-      out[i] = down[i] * down[i + step] + right[i] * right[i + step];
+  // Products of the flows of `width` pixels of a row with those of the next row, `k` - 1 further.
+  void products(const float* down, const float* right, float (&out)[3][width]) const {
+    for (Index k = 0; k < 3; ++k) {
+      const float *const next_down = down + pitch_ + k - 1, *const next_right = next_down + size_;
+      for (Index i = 0; i < width; ++i)
+        out[k][i] = down[i] * next_down[i] + right[i] * next_right[i];
+    }
   }
 
-  // One step of a tile; whether anything changed.
-  bool step(Index row, Index column) {
-    Number code[(tile_rows + 2) * width];
-    // Products with the next pixel of a row (begins one pixel earlier) and the three of the next.
+  // One step of some rows of a tile; those that changed.
+  Rows step(Index row, Index column, Rows wanted) {
+    Number code[(tile_rows + 2) * width + slack];
     float east[width + 1], below[2][3][width];
-    const float* down = now_.data() + at(row - 1, column - 1);
-    const float* right = down + size_;
-    for (Index k = 0; k < 3; ++k)
-      products(down - pitch_, right - pitch_, pitch_ + k - 1, below[1][k]);
-    for (Index r = 0; r < tile_rows + 2; ++r, down += pitch_, right += pitch_) {
-      auto &here = below[r % 2], &above = below[1 - r % 2];
-      for (Index k = 0; k < 3; ++k) products(down, right, pitch_ + k - 1, here[k]);
+    Index known[2] = {-2, -2};                               // rows whose products are in below
+    const Rows around = wanted | wanted << 1 | wanted << 2;  // bit 0: the row before the tile
+    for (Index r = 0; r < tile_rows + 2; ++r) {
+      if (!(around >> r & 1)) continue;
+      const float* const down = now_.data() + at(row - 1 + r, column - 1);
+      const float* const right = down + size_;
+      for (const Index k : {r - 1, r}) {
+        if (known[k & 1] == k) continue;
+        known[k & 1] = k;
+        products(down + (k - r) * pitch_, right + (k - r) * pitch_, below[k & 1]);
+      }
+      // With the pixel before in the row.
       for (Index i = 0; i < width + 1; ++i)
         east[i] = down[i - 1] * down[i] + right[i - 1] * right[i];
-      classify(down, right, east, here, above, down - pitch_, right - pitch_, code + r * width);
+      classify(down, right, east, below[r & 1], below[(r - 1) & 1], down - pitch_, right - pitch_,
+               code + r * width);
     }
-    return gather(row, column, code);
+    return gather(row, column, code, wanted);
   }
 
   void classify(const float* down, const float* right, const float* east,
@@ -165,21 +185,23 @@ class Field {
   }
 
   // What stays and what comes, to next_.
-  bool gather(Index row, Index column, const Number* code) {
+  Rows gather(Index row, Index column, const Number* code, Rows wanted) {
     const Index rows = std::min(tile_rows, rows_ - row);
     const Index columns = std::min(tile_columns, columns_ - column);
-    Number different = 0;
+    Rows changed = 0;
     for (Index r = 0; r < rows; ++r) {
+      if (!(wanted >> r & 1)) continue;
+      Number different = 0;
       const Number* const codes = code + (r + 1) * width + 1;
       const Index from = at(row + r, column);
       const float *const down = now_.data() + from, *const right = down + size_;
       float *const to_down = next_.data() + from, *const to_right = to_down + size_;
-      float sum_down[tile_columns], sum_right[tile_columns];
+      float sum_down[width], sum_right[width];
       const auto add = [&]<Number... way>(std::integer_sequence<Number, way...>) {
         // A flow that goes that way came from the opposite side, one that stays from here.
         constexpr Index row_of[9] = {1, 1, 1, 0, 0, 0, -1, -1, -1};
         constexpr Index column_of[9] = {1, 0, -1, 1, 0, -1, 1, 0, -1};
-        for (Index i = 0; i < tile_columns; ++i) {
+        for (Index i = 0; i < width; ++i) {
           float y = 0, x = 0;
           const auto one = [&](Number w) {
             const bool comes = codes[i + row_of[w] * width + column_of[w]] == w;
@@ -199,8 +221,9 @@ class Field {
         to_down[i] = sum_down[i];
         to_right[i] = sum_right[i];
       }
+      if (different) changed |= Rows{1} << r;
     }
-    return different != 0;
+    return changed;
   }
 
   const Index rows_, columns_, pitch_, size_;
