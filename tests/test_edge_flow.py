@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from _memory import peak_bytes_per_pixel
 from conftest import DTYPES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -285,3 +286,24 @@ def test_real_scan(data):
 def test_bad_input(error, message, call):
     with pytest.raises(error, match=message):
         call(np.ones((6, 7)))
+
+
+@pytest.mark.parametrize(
+    ("call", "bytes_per_pixel"),
+    [
+        ("ms.edge_flow({}, 2)", 37 + 4),
+        ("ms.edge_flow({}, 2, features='both')", 37 + 4 * 19),
+        ("ms.gabor_bank({}, 2, 6)", 48),  # the result itself
+    ],
+)
+def test_peak_memory(call, bytes_per_pixel):
+    setup = """
+y, x = np.indices((1500, 1600)).astype(np.float32)
+image = np.sin(y / 40) + np.sin(x / 60) + np.random.default_rng(0).normal(0, 0.1, y.shape)
+image = image.astype(np.float32); del x, y
+small = image[:64, :64].copy()
+"""
+    got = peak_bytes_per_pixel(
+        call.format("image"), setup=setup, warm=call.format("small"), threads=2
+    )
+    assert got <= bytes_per_pixel + 3
