@@ -249,8 +249,8 @@ def merge(
         for r, c in np.ndindex(rows, columns):
             for plane, to in ((0, (r, c + 1)), (1, (r + 1, c))):
                 if to[0] < rows and to[1] < columns and labels[r, c] != labels[to]:
-                    pair = tuple(sorted((int(labels[r, c]), int(labels[to]))))
-                    between.setdefault(pair, []).append(piece(plane, r, c) in found)
+                    one, other = sorted((int(labels[r, c]), int(labels[to])))
+                    between.setdefault((one, other), []).append(piece(plane, r, c) in found)
         return between
 
     def cost(pair: tuple[int, int], pieces: list[bool]) -> float:
@@ -260,7 +260,7 @@ def merge(
             values = [map[(labels == label) & np.isfinite(map)].astype(float) for label in pair]
             if all(v.size for v in values):
                 difference += (weight * (values[0].mean() - values[1].mean())) ** 2
-        return n * m / (n + m) * difference * (np.mean(pieces) + 0.125)
+        return n * m / (n + m) * difference * (sum(pieces) / len(pieces) + 0.125)
 
     while True:
         between = borders()
