@@ -14,19 +14,18 @@ pytest.importorskip("click", reason="the command line needs the extra io")
 Image = pytest.importorskip("PIL.Image", reason="the command line needs the extra io")
 # ruff: noqa: E402
 
-from click.testing import CliRunner, Result
+from _cli import SCAN
+from _cli import run as run_command
+from click.testing import Result
 
 import medseg_fast as ms
 from medseg_fast import io
 from medseg_fast._app import demo, edges
-from medseg_fast.cli import cli
 from medseg_fast.edge_detection import EDGE_FAMILIES, EDGE_METHODS
-
-SCAN = io.example("ct_lung_tumour").image
 
 
 def run(*args: Any) -> Result:
-    return CliRunner().invoke(cli, ["edges", *(str(arg) for arg in args)])
+    return run_command("edges", *args)
 
 
 def test_all_methods_of_all_families(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import Image, run
+from _cli import Image, run
 
 import medseg_fast as ms
 

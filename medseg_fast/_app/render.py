@@ -201,11 +201,6 @@ def _resized_labels(plane: Array, shape: tuple[int, int]) -> Array:
     return np.asarray(small.resize((columns, rows), Image.Resampling.NEAREST))
 
 
-def outline_of(mask: Array, shape: tuple[int, int]) -> Array:
-    """Where the outline of a mask runs on a panel of `shape` pixels."""
-    return _outline(_resized_labels(mask, shape), 1)
-
-
 def _outline(colours: Array, width: int) -> Array:
     """Pixels of a region that have another label within `width` rows or columns."""
     edge = np.zeros(colours.shape, bool)
