@@ -6,61 +6,35 @@ import pickle
 
 import numpy as np
 import pytest
+from _maxflow import (
+    FLOATS,
+    INTEGERS,
+    arcs_of,
+    assert_minimum,
+    capacity,
+    graph_of,
+    random_grid,
+    slices,
+    twin,
+)
 from _memory import peak_bytes_per_pixel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import medseg_fast as ms
-from medseg_fast import reference
 
-twin = reference.graph_cut
-INTEGERS, FLOATS = [np.int32, np.int64], [np.float32, np.float64]
 # Around the blocks of 64, 8 x 8 and 4 x 4 x 4, and thin ones.
 GRIDS = [(1,), (2,), (63,), (64,), (65,), (130,)]
+
+
 GRIDS += [(1, 1), (1, 9), (9, 1), (7, 8), (8, 8), (9, 17), (17, 3)]
+
+
 GRIDS += [(1, 1, 5), (1, 5, 1), (5, 1, 1), (4, 4, 4), (3, 5, 6), (9, 2, 5), (1, 9, 10)]
+
+
 NEIGHBOURHOODS = [(s, c) for s in GRIDS for c in range(1, len(s) + 1)]
-
-
-def random_grid(rng, shape, connectivity, dtype=np.int32, most=9):
-    """Terminals and two capacities (forth, back) for each offset, many of them 0 or equal."""
-
-    def capacities(zeros):
-        values = rng.integers(0, most + 1, shape) * (rng.random(shape) > zeros)
-        scale = 1 if np.dtype(dtype).kind == "i" else rng.choice([0.1, 1.0, 1 / 3])
-        return (values * scale).astype(dtype)
-
-    offsets = twin.OFFSETS[len(shape), connectivity]
-    zeros = rng.choice([0, 0.3, 0.8])
-    pairs = [(o, capacities(zeros), capacities(zeros)) for o in offsets]
-    return capacities(0.5), capacities(0.5), pairs
-
-
-def arcs_of(pairs):
-    """Every directed arc, as the slow twin takes them."""
-    arcs = []
-    for offset, forth, back in pairs:
-        ends = np.zeros_like(back)  # the way back starts at the neighbour
-        here, there = slices(back.shape, offset)
-        ends[there] = back[here]
-        arcs += [(offset, forth), (tuple(-o for o in offset), ends)]
-    return arcs
-
-
-def slices(shape, offset):
-    steps = list(zip(offset, shape, strict=True))
-    here = tuple(slice(max(0, -o), max(0, n - max(0, o))) for o, n in steps)
-    there = tuple(slice(max(0, o), max(0, n - max(0, -o))) for o, n in steps)
-    return here, there
-
-
-def graph_of(source, sink, pairs, connectivity):
-    graph = ms.GridGraph(source.shape, connectivity, source.dtype)
-    graph.add_terminal(source, sink)
-    for offset, forth, back in pairs:
-        graph.add_edges(offset, forth, back)
-    return graph
 
 
 def scipy_flow(source, sink, pairs):
@@ -72,41 +46,14 @@ def scipy_flow(source, sink, pairs):
     rows, columns = [np.full(source.size, s), number.ravel()], [number.ravel()]
     columns.append(np.full(source.size, t))
     values = [source.ravel(), sink.ravel()]
-    for offset, capacity in arcs_of(pairs):
+    for offset, weights in arcs_of(pairs):
         here, there = slices(source.shape, offset)
         rows.append(number[here].ravel())
         columns.append(number[there].ravel())
-        values.append(capacity[here].ravel())
+        values.append(weights[here].ravel())
     data, at = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
     matrix = coo_array((data, at), (t + 1, t + 1)).tocsr().astype(np.int32)
     return maximum_flow(matrix, s, t).flow_value
-
-
-def capacity(source, sink, pairs, segments):
-    """Of the cut: where it equals the flow, both are certified."""
-    wide = np.int64 if source.dtype.kind == "i" else np.float64
-    total = source[segments].sum(dtype=wide) + sink[~segments].sum(dtype=wide)
-    for offset, capacities in arcs_of(pairs):
-        here, there = slices(source.shape, offset)
-        total += capacities[here][~segments[here] & segments[there]].sum(dtype=wide)
-    return total
-
-
-def assert_minimum(graph, source, sink, pairs, flow=None):
-    """Our flow and cut against the slow twin; returns the segments."""
-    got = graph.maxflow()
-    segments = graph.segments()
-    arcs = arcs_of(pairs)
-    expected, cut = twin.maxflow_grid(source, sink, arcs)
-    if source.dtype.kind == "i":
-        assert isinstance(got, int)
-        assert got == expected == twin.cut_capacity(source, sink, arcs, segments)
-        assert_array_equal(segments, cut)
-    else:
-        assert isinstance(got, float)
-        assert got == pytest.approx(expected, rel=1e-6, abs=0)
-        assert got == pytest.approx(twin.cut_capacity(source, sink, arcs, segments), rel=1e-6)
-    return segments
 
 
 @pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
@@ -260,74 +207,6 @@ def test_copies_and_pickles_go_on_alike(rng, dtype):
             other.add_terminal(5, 0)
             assert_minimum(other, source + dtype(5), sink, pairs)
         assert_minimum(graph, source, sink, pairs)
-
-
-def all_pairs(weights, structure, symmetric):
-    """PyMaxflow's rule, spelt out."""
-    pairs = []
-    ndim = weights.ndim
-    for index in np.ndindex(*(3,) * ndim):
-        offset = tuple(i - 1 for i in index)
-        if any(offset) and structure[index]:
-            capacity = weights * structure[index]
-            pairs.append((offset, capacity, capacity if symmetric else np.zeros_like(capacity)))
-    return pairs
-
-
-@pytest.mark.parametrize("shape", [(40,), (7, 9), (4, 5, 3)])
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_structure(rng, shape, symmetric):
-    source, sink, _ = random_grid(rng, shape, 1)
-    weights = rng.integers(0, 9, shape)
-    steps = np.indices((3,) * len(shape)) - 1
-    along = (np.abs(steps).sum(0) == 1).astype(int)
-    default = along * (steps.sum(0) > 0) if symmetric else along
-    for structure in (None, along, rng.integers(0, 3, along.shape)):
-        pairs = all_pairs(weights, default if structure is None else structure, symmetric)
-        expected, cut = twin.maxflow_grid(source, sink, arcs_of(pairs))
-        flow, segments = ms.maxflow_grid(source, sink, weights, structure, symmetric)
-        assert flow == expected
-        assert_array_equal(segments, cut)
-        assert ms.verify_cut(source, sink, weights, flow, segments, structure, symmetric)
-        assert not ms.verify_cut(source, sink, weights, flow + 1, segments, structure, symmetric)
-
-
-def test_weights_for_each_offset(rng):
-    for shape, connectivity in [((90,), 1), ((7, 9), 1), ((7, 9), 2), ((3, 4, 5), 2)]:
-        source, sink, pairs = random_grid(rng, shape, connectivity)
-        both = [(o, f, f) for o, f, _ in pairs]
-        forth = [f for _, f, _ in pairs]
-        expected, cut = twin.maxflow_grid(source, sink, arcs_of(both))
-        for weights in (forth, tuple(forth), np.stack(forth)):
-            flow, segments = ms.maxflow_grid(source, sink, weights)
-            assert flow == expected
-            assert_array_equal(segments, cut)
-            assert ms.verify_cut(source, sink, weights, flow, segments)
-        one_way = [(o, f, f * 0) for o, f, _ in pairs]
-        flow, _ = ms.maxflow_grid(source, sink, forth, symmetric=False)
-        assert flow == twin.maxflow_grid(source, sink, arcs_of(one_way))[0]
-        if (len(shape), connectivity) == (2, 1):
-            continue  # four arrays are those of 8 neighbours
-        back = [b for _, _, b in pairs]
-        opposite = one_way + [(tuple(-i for i in o), b, b * 0) for o, _, b in pairs]
-        flow, segments = ms.maxflow_grid(source, sink, [*forth, *back], symmetric=False)
-        assert flow == twin.maxflow_grid(source, sink, arcs_of(opposite))[0]
-        assert ms.verify_cut(source, sink, [*forth, *back], flow, segments, symmetric=False)
-
-
-def test_results_are_those_of_pymaxflow(rng):
-    maxflow = pytest.importorskip("maxflow")  # not in any extra: GPL
-    for shape in [(17, 23), (5, 6, 7)]:
-        for symmetric in (True, False):
-            source, sink, _ = random_grid(rng, shape, 1)
-            weights = rng.integers(0, 9, shape)
-            graph = maxflow.Graph[int]()
-            nodes = graph.add_grid_nodes(shape)
-            graph.add_grid_edges(nodes, weights, symmetric=symmetric)
-            graph.add_grid_tedges(nodes, source, sink)
-            flow, segments = ms.maxflow_grid(source, sink, weights, symmetric=symmetric)
-            assert flow == graph.maxflow()
-            assert_array_equal(segments, graph.get_grid_segments(nodes))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _thresholds import FLOATS, METHODS, finite, ours, scan, scikit_image
 from conftest import DTYPES, SHAPES, random_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,38 +21,10 @@ from medseg_fast import _histogram
 from medseg_fast._cpu import core
 from medseg_fast.reference import threshold_histogram as reference
 
-METHODS = ["otsu", "yen", "isodata", "triangle", "minimum", "li", "mean", "multiotsu"]
-FLOATS = [np.dtype(t) for t in ("float16", "float32", "float64")]
-INTEGERS = [d for d in DTYPES if d.kind in "iu"]
-
-
-def ours(method):
-    return getattr(ms, f"threshold_{method}")
-
 
 @pytest.fixture(scope="module")
 def peer():
-    """scikit-image's functions, without NumPy's warnings about what happens inside them."""
-    filters = pytest.importorskip("skimage.filters")
-
-    def call(method, *args, **kwargs):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            return getattr(filters, f"threshold_{method}")(*args, **kwargs)
-
-    return call
-
-
-def scan(rng, shape, dtype):
-    """Two populations and a background, within the range of every dtype."""
-    image = rng.normal(60, 9, shape)
-    image[rng.random(shape) < 0.4] = 5
-    image = np.clip(image + 40 * (rng.random(shape) < 0.3), 0, 127)
-    return (image > 50) if np.dtype(dtype) == bool else image.astype(dtype)
-
-
-def finite(image):
-    return np.nan_to_num(image, posinf=7, neginf=-7) if image.dtype.kind == "f" else image
+    return scikit_image()
 
 
 # --- the histogram
@@ -375,71 +348,6 @@ def test_otsu_sums_beyond_int64():
     assert ms.threshold_otsu(hist=(counts, centers)) in (0, 2**20)
 
 
-# --- multi-Otsu
-
-
-@settings(deadline=None, max_examples=400)
-@given(st.lists(st.integers(0, 4), min_size=3, max_size=11), st.integers(2, 5))
-def test_multiotsu_equals_exhaustive_search(counts, classes):
-    """Small counts: ties everywhere, also between sums that only rounding makes equal."""
-    counts = np.array([1, *counts, 1])
-    if np.count_nonzero(counts) <= classes:
-        return
-    share = (counts / counts.sum()).astype(np.float32)
-    found = ms.threshold_multiotsu(hist=share, classes=classes)
-    assert tuple(found) == reference.threshold_multiotsu(share, classes)
-
-
-@pytest.mark.parametrize("classes", [2, 3, 4, 5])
-def test_multiotsu_equals_skimage(peer, classes):
-    rng = np.random.default_rng(classes)
-    for trial in range(300 if classes < 5 else 80):
-        bins = int(rng.integers(classes + 1, [0, 0, 120, 90, 45, 26][classes]))
-        kind = trial % 4
-        counts = rng.integers(1, [2, 3, 1000, 10**7][kind], bins, endpoint=True)
-        if kind == 1:  # symmetric
-            counts = counts + counts[::-1]
-        counts[1:-1] *= rng.random(bins - 2) < rng.choice([0.5, 0.9, 1])
-        found = (
-            ms.threshold_multiotsu(hist=counts, classes=classes)
-            if (np.count_nonzero(counts) >= classes)
-            else None
-        )
-        if found is not None:
-            assert_array_equal(found, peer("multiotsu", hist=counts, classes=classes))
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_multiotsu_of_a_sparse_16_bit_range(rng, peer, classes):
-    """Empty bins between the values change nothing but the values."""
-    image = (rng.integers(0, 14, 4000) ** 2 * 3).astype(np.uint16)
-    found = ms.threshold_multiotsu(image, classes)
-    assert_array_equal(found, peer("multiotsu", image, classes))
-    assert np.isin(found, image).all()
-
-
-def test_multiotsu_where_an_empty_class_ties(isa):
-    """A class more is worth less than rounding: the empty bins have to be looked at."""
-    counts = np.zeros(60, np.float32)
-    counts[[0, 20, 40, 59]] = 1, 1e-9, 1e-9, 1
-    found = ms.threshold_multiotsu(hist=counts, classes=3)
-    assert tuple(found) == reference.threshold_multiotsu(counts, 3)
-
-
-def test_multiotsu_many_classes(isa, threads):
-    image = np.arange(200).repeat(3)
-    found = ms.threshold_multiotsu(image, 30)
-    assert len(found) == 29
-    assert (np.diff(found) > 0).all()
-    assert_array_equal(ms.threshold_multiotsu(np.array([5, 9, 9, 12, 14]), 4), [5, 9, 12])
-
-
-@pytest.mark.parametrize("classes", [1, 0, -1, 2.5])
-def test_multiotsu_bad_classes(classes):
-    with pytest.raises((TypeError, ValueError), match="threshold_multiotsu: classes must be"):
-        ms.threshold_multiotsu(np.arange(9), classes)
-
-
 # --- isodata, minimum, mean, Li
 
 
@@ -492,87 +400,6 @@ def test_mean_equals_reference(rng, isa, dtype):
 def test_mean_of_not_finite():
     assert np.isnan(ms.threshold_mean(np.array([1, np.nan])))
     assert ms.threshold_mean(np.array([1, np.inf], np.float32)) == np.inf
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.float32, np.float64], ids=str)
-@pytest.mark.parametrize("tolerance", [None, 0.001, 0.5, 3])
-def test_li_equals_reference_and_skimage(rng, peer, dtype, tolerance):
-    image = scan(rng, (30, 30), dtype) - (20 if np.dtype(dtype).kind != "u" else 0)
-    gap = np.diff(np.unique(image)).min() if image.dtype.kind == "f" else 1
-    found, trace, wanted_trace = None, [], []
-    found = ms.threshold_li(image, tolerance=tolerance, iter_callback=trace.append)
-    wanted = peer("li", image, tolerance=tolerance, iter_callback=wanted_trace.append)
-    # float32 means of 900 values near 60: a few units in the last place at every iteration
-    rtol = 1e-5 if dtype == np.float32 else 1e-12
-    assert np.isclose(found, wanted, rtol=rtol)
-    assert np.allclose(trace, wanted_trace, rtol=rtol)
-    assert type(found) is type(wanted)
-    exact = reference.threshold_li(image, tolerance or gap / 2)
-    assert np.isclose(found, exact, rtol=rtol)
-    assert ms.threshold_li(image, tolerance=tolerance) == found
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32], ids=str)
-@pytest.mark.parametrize("guess", [40, 99.5, np.mean, np.median])
-def test_li_initial_guess(rng, peer, dtype, guess):
-    image = scan(rng, (30, 30), dtype)
-    found, wanted = (
-        f(image, initial_guess=guess)
-        for f in (ms.threshold_li, lambda *a, **k: peer("li", *a, **k))
-    )
-    assert np.isclose(
-        found,
-        wanted,
-        rtol=8 * np.finfo(np.float32).eps if dtype != np.float16 else 8 * np.finfo(np.float16).eps,
-    )
-    for bad in (-1, 1000, lambda pixels: 1000.0):
-        with pytest.raises(ValueError, match="initial guess for threshold_li must be within"):
-            ms.threshold_li(image, initial_guess=bad)
-    with pytest.raises(TypeError, match="Incorrect type for `initial_guess`"):
-        ms.threshold_li(image, initial_guess=np.ones(2))
-
-
-def test_li_guess_sees_pixels_without_overflow():
-    image = np.array([-128, -100, 100, 127], np.int8)
-    seen = []
-    ms.threshold_li(image, initial_guess=lambda pixels: seen.append(pixels) or 100.0)
-    assert seen[0].tolist() == [0, 28, 228, 255]
-
-
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-def test_li_ignores_what_is_not_finite(rng, peer, dtype):
-    image = scan(rng, (20, 30), dtype)
-    image.flat[[3, 50, 333]] = np.nan, np.inf, -np.inf
-    rtol = 8 * np.finfo(dtype).eps
-    assert np.isclose(ms.threshold_li(image), peer("li", image), rtol=rtol)
-    for values, wanted in [
-        ([np.nan], np.nan),
-        ([np.inf, np.inf], np.inf),
-        ([np.inf, -np.inf], 0),
-        ([2, np.inf, 2], 2),
-    ]:
-        assert_array_equal(ms.threshold_li(np.array(values, dtype)), wanted)
-
-
-@pytest.mark.parametrize("distinct", [3, 90_000])
-def test_li_default_tolerance_of_a_large_image(rng, distinct):
-    """More pixels than the sample: few values (exact gap needed) and many."""
-    values = np.sort(rng.random(distinct)).astype(np.float64)
-    image = rng.choice(values, 100_000)
-    trace = []
-    found = ms.threshold_li(image, iter_callback=trace.append)
-    gap = np.diff(np.unique(image)).min()
-    assert found == ms.threshold_li(image, tolerance=gap / 2)
-    assert trace[-1] == found
-    assert found == ms.threshold_li(image)
-
-
-def test_li_ends_where_rounding_circles():
-    """float32 means need not settle; scikit-image goes round for ever on such an image."""
-    image = np.random.default_rng(0).normal(100, 20, 300_000).astype(np.float32)
-    image[:150_000] += 90
-    assert 130 < ms.threshold_li(image) < 150
-    assert 130 < ms.threshold_li(image, tolerance=1e-30) < 150
 
 
 # --- other libraries' arrays

@@ -29,6 +29,7 @@ class Plane:
     spacing: tuple[float, float]
     caption: str
     section: render.Section
+    shown: tuple[slice, slice]  # without the empty surroundings
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def colour_of(family: str) -> tuple[int, int, int]:
 
 
 def _shape(plane: Plane, longest: int) -> tuple[int, int]:
-    height, width = (n * mm for n, mm in zip(plane.image.shape, plane.spacing, strict=True))
+    shape = plane.image[plane.shown].shape
+    height, width = (n * mm for n, mm in zip(shape, plane.spacing, strict=True))
     scale = longest / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -77,7 +79,7 @@ def strength_panel(plane: Plane, found: Found, longest: int = _PANEL) -> Image.I
     rank = 99.7 if some.size > values.size / 3 else 90
     high = float(np.percentile(some, rank)) if some.size else 1.0
     rows, columns = _shape(plane, longest)
-    small = Image.fromarray((values / high).clip(0, 1).astype(np.float32))
+    small = Image.fromarray((values[plane.shown] / high).clip(0, 1).astype(np.float32))
     level = np.asarray(small.resize((columns, rows), Image.Resampling.BILINEAR))[..., None]
     colour = np.array(colour_of(found.family), np.float64)
     dark, bright = colour * level / _FULL, colour + (255 - colour) * (level - _FULL) / (1 - _FULL)
@@ -90,11 +92,12 @@ def edges_panel(
 ) -> Image.Image:
     """The edges in the family's colour over the dimmed image."""
     shape = _shape(plane, longest)
-    grey = np.asarray(render.grey_panel(plane.image, window, shape), np.float64)
+    grey = np.asarray(render.grey_panel(plane.image[plane.shown], window, shape), np.float64)
     painted = np.repeat(grey[..., None], 3, -1) * 0.6
     size = shape[1], shape[0]
-    edges = Image.fromarray(found.edges.view(np.uint8)).resize(size, Image.Resampling.NEAREST)
-    painted[np.asarray(edges) != 0] = colour_of(found.family)
+    edges = Image.fromarray(found.edges[plane.shown].astype(np.uint8))
+    drawn = np.asarray(edges.resize(size, Image.Resampling.NEAREST)) != 0
+    painted[drawn] = colour_of(found.family)
     return Image.fromarray(painted.clip(0, 255).round().astype(np.uint8))
 
 

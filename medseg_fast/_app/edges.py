@@ -54,7 +54,25 @@ def plane_of(volume: io.Volume, planes: tuple[int, ...] | None = None) -> Plane:
     best = max(sections, key=lambda section: section.of(array).size)
     rows, columns = best.axes
     spacing = volume.spacing[rows], volume.spacing[columns]
-    return Plane(np.ascontiguousarray(best.of(array)), spacing, best.caption(), best)
+    image = np.ascontiguousarray(best.of(array))
+    return Plane(image, spacing, best.caption(), best, _without_margins(image))
+
+
+def _without_margins(image: Array) -> tuple[slice, slice]:
+    """The box around all that is brighter than the ground, and a little more."""
+    values = np.nan_to_num(image.astype(np.float64), posinf=0, neginf=0)
+    low = values.min(initial=np.inf)
+    bright = values > low + 0.08 * (np.percentile(values, 99) - low) if values.size else values > 0
+    sides = []
+    for axis in (0, 1):
+        places = np.flatnonzero(bright.any(axis=1 - axis))
+        n, margin = image.shape[axis], image.shape[axis] // 25
+        sides.append(
+            slice(max(0, int(places[0]) - margin), min(n, int(places[-1]) + margin + 1))
+            if places.size
+            else slice(0, n)
+        )
+    return sides[0], sides[1]
 
 
 def methods(names: Sequence[str] = ()) -> list[tuple[str, str]]:
