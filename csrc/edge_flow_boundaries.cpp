@@ -63,6 +63,14 @@ class Grid {
     for (int way = 0; way < 4; ++way) n += has(c, way);
     return n;
   }
+  // Whether the corner, not on the border, is a boundary's end.
+  bool loose(Index row, Index column) const {
+    const std::uint8_t *const above = mask_ + (row - 1) * columns_ + column, *const here =
+                                                                                 above + columns_;
+    return (above[-1] & to_right) + (here[-1] & to_right) +
+               (((above[-1] & to_below) + (above[0] & to_below)) >> 1) ==
+           1;
+  }
   bool on_border(Corner c) const {
     return c.row == 0 || c.column == 0 || c.row == rows_ || c.column == columns_;
   }
@@ -89,29 +97,30 @@ void select(const Array& energy, double low, double high, const Grid& grid) {
   };
   std::vector<Corner> todo;
   Ticker tick;
-  const auto add = [&](Corner c, int way, double limit) {
+  const auto grow = [&](Corner c, int way) {
     Index pixel;
     std::uint8_t bit;
-    if (!grid.piece(c, way, pixel, bit) || (grid.mask(pixel) & bit) || !(value(pixel, bit) > limit))
-      return;
+    if (!grid.piece(c, way, pixel, bit) || (grid.mask(pixel) & bit)) return;
+    if (!(value(pixel, bit) > low)) return;
     grid.mask(pixel) |= bit;
     todo.push_back(moved(c, way));
   };
-  for (Index r = 0; r <= grid.rows(); ++r)
-    for (Index c = 0; c <= grid.columns(); ++c) {
-      tick();
-      for (const int way : {1, 2}) {
-        const std::size_t before = todo.size();
-        add({r, c}, way, high);
-        if (todo.size() > before) todo.push_back({r, c});
-        while (!todo.empty()) {
-          const Corner corner = todo.back();
-          todo.pop_back();
-          tick();
-          for (int next = 0; next < 4; ++next) add(corner, next, low);
-        }
+  for (Index pixel = 0; pixel < size; ++pixel) {
+    tick();
+    for (const std::uint8_t bit : {to_right, to_below}) {
+      if (!(value(pixel, bit) > high) || (grid.mask(pixel) & bit)) continue;
+      const Index r = pixel / grid.columns(), c = pixel % grid.columns();
+      grid.mask(pixel) |= bit;
+      todo.push_back({r + 1, c + 1});
+      todo.push_back(bit == to_right ? Corner{r, c + 1} : Corner{r + 1, c});
+      while (!todo.empty()) {
+        const Corner corner = todo.back();
+        todo.pop_back();
+        tick();
+        for (int way = 0; way < 4; ++way) grow(corner, way);
       }
     }
+  }
 }
 
 class Linker {
@@ -129,7 +138,7 @@ class Linker {
     for (Index r = 1; r < grid_.rows(); ++r)
       for (Index c = 1; c < grid_.columns(); ++c) {
         tick();
-        if (grid_.degree({r, c}) != 1) continue;
+        if (!grid_.loose(r, c)) continue;
         if (const auto to = target({r, c})) links.push_back({{r, c}, *to});
       }
     for (const auto& [from, to] : links) draw(from, to);

@@ -45,16 +45,16 @@ class Regions {
     const std::int32_t* const label = labels.as<std::int32_t>();
     const std::uint8_t* const mask = masks.as<std::uint8_t>();
     for (Index i = 0; i < size; ++i) ++size_[label[i]];
-    for (Index k = 0; k < maps_; ++k) {
+    parallel_tasks(maps_, [&](Index k) {
       const float* const map = maps.as<float>() + k * size;
       Ticker tick;
       for (Index i = 0; i < size; ++i) {
         tick();
         if (!std::isfinite(map[i])) continue;
-        sums_[label[i] * maps_ + k] += map[i];
-        ++known_[label[i] * maps_ + k];
+        sums_[at(k, label[i])] += map[i];
+        ++known_[at(k, label[i])];
       }
-    }
+    });
     for (Index r = 0; r < rows; ++r)
       for (Index c = 0; c < columns; ++c) {
         const Index i = r * columns + c;
@@ -111,6 +111,10 @@ class Regions {
   }
 
  private:
+  Index at(Index map, Index region) const {
+    return map * static_cast<Index>(size_.size()) + region;
+  }
+
   void add_border(std::int32_t a, std::int32_t b, bool found) {
     for (const auto& [from, to] : {std::pair(a, b), std::pair(b, a)}) {
       Border& border = next_to_[from][to];
@@ -122,7 +126,7 @@ class Regions {
   double cost(std::int32_t a, std::int32_t b, const Border& border) const {
     double difference = 0;
     for (Index k = 0; k < maps_; ++k) {
-      const Index i = a * maps_ + k, j = b * maps_ + k;
+      const Index i = at(k, a), j = at(k, b);
       if (known_[i] == 0 || known_[j] == 0) continue;
       const double d = weights_[k] * (sums_[i] / static_cast<double>(known_[i]) -
                                       sums_[j] / static_cast<double>(known_[j]));
@@ -139,8 +143,8 @@ class Regions {
     into_[b] = a;
     size_[a] += size_[b];
     for (Index k = 0; k < maps_; ++k) {
-      sums_[a * maps_ + k] += sums_[b * maps_ + k];
-      known_[a * maps_ + k] += known_[b * maps_ + k];
+      sums_[at(k, a)] += sums_[at(k, b)];
+      known_[at(k, a)] += known_[at(k, b)];
     }
     next_to_[a].erase(b);
     for (const auto& [other, border] : next_to_[b]) {
@@ -161,8 +165,8 @@ class Regions {
   const Index maps_;
   const std::vector<double>& weights_;
   std::vector<Index> size_;
-  std::vector<double> sums_;
-  std::vector<Index> known_;
+  std::vector<double> sums_;  // of the finite pixels, by map and region
+  std::vector<Index> known_;  // their number
   std::vector<std::unordered_map<std::int32_t, Border>> next_to_;
   std::vector<std::int32_t> into_;
   std::vector<Index> version_;
