@@ -1,7 +1,13 @@
 // Maximum flow on grids: which graph for which type. Algorithm in grid_search.hpp.
 #include "kernels/maxflow.hpp"
 
+#include <array>
+#include <bit>
+#include <limits>
+#include <vector>
+
 #include "grid_graph.hpp"
+#include "order_key.hpp"
 
 namespace msf {
 namespace {
@@ -12,6 +18,51 @@ std::unique_ptr<GridGraph> make(const GridBlocks& blocks) {
   if constexpr (sizeof(Cap) == 4)
     if (blocks.directions() <= 8) return std::make_unique<GridGraphOf<Cap, std::uint8_t>>(blocks);
   return std::make_unique<GridGraphOf<Cap, std::uint32_t>>(blocks);
+}
+
+// Signed integers in the order of values, so that one loop of minima and maxima, which vectorises,
+// also finds NaN: beyond an infinity.
+template <class T, class Int = std::make_signed_t<OrderKey<T>>>
+Int signed_key(T value) {
+  const Int bits = std::bit_cast<Int>(value);
+  if constexpr (is_float<T>)
+    return bits < 0 ? bits ^ std::numeric_limits<Int>::max() : bits;
+  else
+    return bits;
+}
+template <class T, class Int = std::make_signed_t<OrderKey<T>>>
+double value_of_key(Int key) {
+  if constexpr (is_float<T>)
+    return std::bit_cast<T>(key < 0 ? key ^ std::numeric_limits<Int>::max() : key);
+  else
+    return static_cast<double>(key);
+}
+
+template <class T>
+CapacityRange range_of(const T* capacities, std::int64_t n) {
+  using Key = std::make_signed_t<OrderKey<T>>;
+  constexpr std::int64_t grain = 1 << 16;
+  std::vector<std::array<Key, 2>> ranges((n + grain - 1) / grain);
+  parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
+    Key least = 0, most = 0;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const Key key = signed_key(capacities[i]);
+      least = std::min(least, key);
+      most = std::max(most, key);
+    }
+    ranges[begin / grain] = {least, most};
+  });
+  Key least = 0, most = 0;
+  for (const auto& range : ranges) {
+    least = std::min(least, range[0]);
+    most = std::max(most, range[1]);
+  }
+  CapacityRange range{value_of_key<T>(least), value_of_key<T>(most), false};
+  if constexpr (is_float<T>) {
+    constexpr T infinity = std::numeric_limits<T>::infinity();
+    range.nan = least < signed_key(-infinity) || most > signed_key(infinity);
+  }
+  return range;
 }
 
 }  // namespace
@@ -42,43 +93,11 @@ std::unique_ptr<GridGraph> make_grid_graph(DType capacity, const std::vector<std
 }
 
 CapacityRange capacity_range(const Array& capacities) {
-  return visit(capacities.dtype, [&]<class T>(Type<T>) {
-    CapacityRange range;
-    if constexpr (std::is_same_v<T, std::int32_t> || std::is_same_v<T, std::int64_t> ||
-                  std::is_same_v<T, float> || std::is_same_v<T, double>) {
-      constexpr int lanes = 32;  // so that the loop vectorises
-      const T* const c = capacities.as<T>();
-      const std::int64_t n = capacities.size();
-      T least[lanes], most[lanes];
-      bool nan = false;
-      std::fill_n(least, lanes, T{0});
-      std::fill_n(most, lanes, T{0});
-      Ticker tick;
-      std::int64_t i = 0;
-      for (; i + lanes <= n; i += lanes) {
-        tick();
-        bool nans = false;
-        for (int k = 0; k < lanes; ++k) {
-          const T x = c[i + k];
-          least[k] = x < least[k] ? x : least[k];
-          most[k] = x > most[k] ? x : most[k];
-          nans |= x != x;
-        }
-        nan |= nans;
-      }
-      for (; i < n; ++i) {
-        least[0] = std::min(least[0], c[i]);
-        most[0] = std::max(most[0], c[i]);
-        nan |= c[i] != c[i];
-      }
-      range.least = static_cast<double>(*std::min_element(least, least + lanes));
-      range.most = static_cast<double>(*std::max_element(most, most + lanes));
-      range.nan = nan;
-      return range;
-    } else {
+  return visit(capacities.dtype, [&]<class T>(Type<T>) -> CapacityRange {
+    if constexpr (sizeof(T) >= 4 && (std::is_signed_v<T> || is_float<T>))
+      return range_of(capacities.as<T>(), capacities.size());
+    else
       throw std::logic_error("maxflow: capacity type");
-      return range;
-    }
   });
 }
 

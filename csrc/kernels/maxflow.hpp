@@ -26,7 +26,7 @@ std::unique_ptr<GridGraph> make_grid_graph(DType capacity, const std::vector<std
                                            const std::vector<std::vector<int>>& offsets);
 
 struct CapacityRange {
-  double least = 0, most = 0;  // of those that are not NaN; 0 for none
+  double least = 0, most = 0;  // 0 among them; where there is NaN it may be either
   bool nan = false;
 };
 CapacityRange capacity_range(const Array& capacities);
