@@ -113,7 +113,7 @@ class GridGraphOf final : public GridGraph {
       } catch (const typename Search::OutOfTime&) {
         search_.reset();
       } catch (...) {
-        if (!finished_) search_.reset();
+        if (!finished_ || (search_ && search_->broken())) search_.reset();
         throw;
       }
     }

@@ -1,88 +1,58 @@
 // Augmenting paths by two search trees, one from the source and one from the sink, that outlive the
 // paths: Boykov and Kolmogorov (2004), IEEE PAMI 26(9):1124-1137.
 //
-// Deviations: nodes lie in blocks (grid_blocks.hpp); a parent is a direction, one byte with the
-// tree; which arcs have capacity left is kept as one bit an arc at both of its ends, so that trees
-// grow and orphans look for parents without touching capacities; a search keeps to a range of
-// nodes, so that parts of the grid are solved on their own, in cache, before they are joined (Liu
-// and Sun 2010, "Parallel graph-cuts by adaptive bottom-up merging", CVPR).
+// Deviations: how trees lie in memory (grid_trees.hpp); a search keeps to a range of nodes, so that
+// parts of the grid are solved on their own, in cache, before they are joined (Liu and Sun 2010,
+// "Parallel graph-cuts by adaptive bottom-up merging", CVPR); a search whose orphans have to walk
+// too far is finished by grid_levels.hpp.
+//
+// Which search wins, in ms of one thread (AMD EPYC 7003, int32; marks and planting included): this
+// one, grid_levels.hpp from the start, this one finished by that after 192 steps per node.
+//
+//   terminals everywhere (benchmarks/bench_maxflow.py)
+//     brain 1.1 M, 6-connected, smoothness 1 / 10              14 / 21    41 / 41        =
+//     retina 2 M, 4-connected, smoothness 10                      361       571        =
+//   few seeds, contrast weights
+//     photograph 512^2, 4- / 8-connected                    139 / 346  446 / 487       =
+//     brain 1.1 M, 6-connected                                     95        37        =
+//     brain 0.25 M, 26-connected                                 1998      2818     1874
+//   uniform random capacities
+//     40^3, 6-connected, a cube in a frame                         18        49        =
+//     40^3, 6- / 26-connected, face to face               2675 / 7872  771 / 1852  1236 / 2334
+//     512^2, 4-connected, side to side                          10679      6243     6823
 #pragma once
 
 #include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "grid_blocks.hpp"
+#include "grid_levels.hpp"
+#include "grid_trees.hpp"
 #include "parallel.hpp"
-#include "zeroed.hpp"
 
 namespace msf {
 
-// The flow so far and the trees. Bit d of out[v]: the arc from v in direction d has capacity left;
-// of in[v]: the arc from the neighbour in direction d to v has.
 template <class Cap, class Mask>
-struct GridState {
-  using Node = GridBlocks::Node;
+class GridSearch : GridTrees<Cap, Mask> {
+  using Trees = GridTrees<Cap, Mask>;
+  using Trees::begin_, Trees::blocks_, Trees::flow_, Trees::s_, Trees::size_;
+  using Trees::bit, Trees::code, Trees::each, Trees::inside, Trees::set_code, Trees::side;
 
-  explicit GridState(const GridBlocks& grid)
-      : blocks(grid), memory(static_cast<std::size_t>(grid.nodes()) * node_bytes(grid)) {
-    const std::int64_t n = blocks.nodes();
-    residual = reinterpret_cast<Cap*>(memory.data());
-    excess = residual + n * blocks.directions();
-    distance = reinterpret_cast<std::uint32_t*>(excess + n);
-    stamp = distance + n;
-    out = reinterpret_cast<Mask*>(stamp + n);
-    in = out + n;
-    tree = reinterpret_cast<std::uint8_t*>(in + n);
-  }
-  GridState(const GridState& other) : GridState(other.blocks) {
-    std::memcpy(memory.data(), other.memory.data(), memory.size());
-  }
-
-  static std::size_t node_bytes(const GridBlocks& blocks) {
-    return sizeof(Cap) * (blocks.directions() + 1) + 2 * sizeof(Mask) + 9;
-  }
-
-  Cap& arc(int direction, Node v) { return residual[direction * blocks.nodes() + v]; }
-
-  GridBlocks blocks;
-  Zeroed memory;
-  Cap* residual;            // by direction
-  Cap* excess;              // capacity left from the source; negative: to the sink
-  std::uint32_t* distance;  // from the root, as known at the time `stamp`
-  std::uint32_t* stamp;
-  Mask *out, *in;
-  std::uint8_t* tree;  // side, `queued`, and the direction of the parent
-};
-
-inline constexpr std::uint8_t tree_side = 0xC0, tree_source = 0x40, tree_sink = 0x80;
-inline constexpr std::uint8_t tree_queued = 0x20;  // waits in the queue
-inline constexpr std::uint8_t tree_code = 0x1F, tree_root = 28, tree_orphan = 29;
-
-template <class Cap, class Mask>
-class GridSearch {
  public:
-  using State = GridState<Cap, Mask>;
-  using Node = GridBlocks::Node;
-  using Sum = std::conditional_t<std::is_integral_v<Cap>, std::int64_t, double>;
+  using typename Trees::Node, typename Trees::State, typename Trees::Sum;
 
   struct OutOfTime {};  // thrown by run() after 2^32 paths: plant again
 
   // Keeps to nodes [begin, end). time: at least all stamps there. Adds to `flow`.
   GridSearch(State& state, std::int64_t begin, std::int64_t end, std::uint32_t time, Sum& flow)
-      : s_(state),
-        blocks_(state.blocks),
-        begin_(static_cast<Node>(begin)),
-        size_(static_cast<Node>(end - begin)),
-        time_(time),
-        flow_(flow) {}
+      : Trees(state, begin, end, flow), time_(time) {}
 
   std::uint32_t time() const { return time_; }
   bool idle() const { return next_ == active_.size() && later_.empty(); }
+  bool broken() const { return broken_; }  // stopped where the trees are not to be used again
 
   // Puts the nodes that are marked for it in the queue.
   [[gnu::noinline]] void start() {
@@ -115,6 +85,7 @@ class GridSearch {
   // Augments until no path is left. May throw between two paths.
   [[gnu::noinline]] void run() {
     Ticker tick(1 << 6);  // a path may be long
+    walked_ = 0;
     while (!idle()) {
       if (next_ == active_.size()) {
         active_.clear();
@@ -126,6 +97,7 @@ class GridSearch {
         const Node v = active_[next_++];
         s_.tree[v] &= static_cast<std::uint8_t>(~tree_queued);
         if (side(v) != 0) grow(v, side(v));
+        if (walked_ > farthest_walk * size_) return run_by_levels();
       }
     }
   }
@@ -156,22 +128,18 @@ class GridSearch {
   }
 
  private:
-  std::uint8_t side(Node v) const { return s_.tree[v] & tree_side; }
-  int code(Node v) const { return s_.tree[v] & tree_code; }
-  void set_code(Node v, int code) {
-    s_.tree[v] = static_cast<std::uint8_t>((s_.tree[v] & ~tree_code) | code);
-  }
-  bool inside(Node v) const { return v - begin_ < size_; }
-  static Mask bit(int direction) { return static_cast<Mask>(Mask{1} << direction); }
+  // Steps per node. With 64 the 26-connected brain above takes 2548 ms; with 512 the planes 1630.
+  static constexpr std::uint64_t farthest_walk = 192;
 
-  // f(direction, neighbour) for each set bit.
-  template <class F>
-  void each(Node v, Mask arcs, F&& f) const {
-    for (; arcs; arcs &= static_cast<Mask>(arcs - 1)) {
-      const int d = std::countr_zero(arcs);
-      const Node w = blocks_.neighbour(v, d);
-      if (inside(w)) f(d, w);
-    }
+  // Its trees are as good as those of this search once it has ended.
+  [[gnu::noinline]] void run_by_levels() {
+    active_ = {};
+    later_ = {};
+    next_ = 0;
+    broken_ = true;
+    GridLevels<Cap, Mask>(s_, begin_, begin_ + size_, flow_).run();
+    std::fill_n(s_.stamp + begin_, size_, time_);
+    broken_ = false;
   }
 
   bool meets_other(Node v, Mask arcs) const {
@@ -216,54 +184,11 @@ class GridSearch {
     s_.stamp[w] = s_.stamp[parent];
   }
 
-  // Moves f over the arc v -> w; true if that took all of it.
-  bool push(int d, Node v, Node w, Cap f) {
-    Cap& forth = s_.arc(d, v);
-    Cap& back = s_.arc(d ^ 1, w);
-    forth -= f;
-    back += f;
-    s_.out[w] |= bit(d ^ 1);
-    s_.in[v] |= bit(d);
-    if (forth > 0) return false;
-    s_.out[v] &= static_cast<Mask>(~bit(d));
-    s_.in[w] &= static_cast<Mask>(~bit(d ^ 1));
-    return true;
-  }
-
   // From the root of v over v -> w to the root of w.
   void augment(Node v, int d, Node w) {
     if (time_ == ~std::uint32_t{0}) throw OutOfTime{};
-    Cap f = s_.arc(d, v);
-    Node x = v;
-    for (int p; (p = code(x)) != tree_root;) {
-      x = blocks_.neighbour(x, p);
-      f = std::min(f, s_.arc(p ^ 1, x));
-    }
-    f = std::min(f, s_.excess[x]);
-    x = w;
-    for (int p; (p = code(x)) != tree_root;) {
-      f = std::min(f, s_.arc(p, x));
-      x = blocks_.neighbour(x, p);
-    }
-    f = std::min(f, static_cast<Cap>(-s_.excess[x]));
-
     ++time_;
-    flow_ += f;
-    push(d, v, w, f);
-    x = v;
-    for (int p; (p = code(x)) != tree_root;) {
-      const Node u = blocks_.neighbour(x, p);
-      if (push(p ^ 1, u, x, f)) disown(x, tree_source);
-      x = u;
-    }
-    if (!((s_.excess[x] -= f) > 0)) disown(x, tree_source);
-    x = w;
-    for (int p; (p = code(x)) != tree_root;) {
-      const Node u = blocks_.neighbour(x, p);
-      if (push(p, x, u, f)) disown(x, tree_sink);
-      x = u;
-    }
-    if (!((s_.excess[x] += f) < 0)) disown(x, tree_sink);
+    this->send(v, d, w, [&](Node x, std::uint8_t tree) { disown(x, tree); });
     // The nearest to the root first: the others then find it connected.
     for (auto& orphans : orphans_) std::reverse(orphans.begin(), orphans.end());
     adopt(tree_source);
@@ -296,6 +221,7 @@ class GridSearch {
     Node y = u;
     while (s_.stamp[y] != time_) {
       const int p = code(y);
+      ++walked_;
       if (p == tree_orphan) return unconnected;
       if (p == tree_root) {
         s_.stamp[y] = time_;
@@ -340,11 +266,9 @@ class GridSearch {
     orphans.clear();
   }
 
-  State& s_;
-  const GridBlocks& blocks_;
-  Node begin_, size_;
   std::uint32_t time_;
-  Sum& flow_;
+  std::uint64_t walked_ = 0;  // by orphans that look for a root, since run() began
+  bool broken_ = false;
   std::vector<Node> active_, later_;  // the queue: what is being scanned, what comes after
   std::size_t next_ = 0;
   std::vector<Node> orphans_[2];

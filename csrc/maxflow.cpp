@@ -1,4 +1,5 @@
-// Maximum flow on grids: which graph for which type. Algorithm in grid_search.hpp.
+// Maximum flow on grids: which graph for which type. Algorithms in grid_search.hpp and
+// grid_levels.hpp.
 #include "kernels/maxflow.hpp"
 
 #include <array>

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from _maxflow import FLOATS, INTEGERS, assert_minimum, graph_of, random_grid
+from _grids import FLOATS, INTEGERS, assert_minimum, graph_of, random_grid
 
 import medseg_fast as ms
 

@@ -6,15 +6,14 @@ import pickle
 
 import numpy as np
 import pytest
-from _maxflow import (
+from _grids import (
     FLOATS,
     INTEGERS,
-    arcs_of,
     assert_minimum,
     capacity,
     graph_of,
     random_grid,
-    slices,
+    scipy_flow,
     twin,
 )
 from _memory import peak_bytes_per_pixel
@@ -26,34 +25,9 @@ import medseg_fast as ms
 
 # Around the blocks of 64, 8 x 8 and 4 x 4 x 4, and thin ones.
 GRIDS = [(1,), (2,), (63,), (64,), (65,), (130,)]
-
-
 GRIDS += [(1, 1), (1, 9), (9, 1), (7, 8), (8, 8), (9, 17), (17, 3)]
-
-
 GRIDS += [(1, 1, 5), (1, 5, 1), (5, 1, 1), (4, 4, 4), (3, 5, 6), (9, 2, 5), (1, 9, 10)]
-
-
 NEIGHBOURHOODS = [(s, c) for s in GRIDS for c in range(1, len(s) + 1)]
-
-
-def scipy_flow(source, sink, pairs):
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import maximum_flow
-
-    number = np.arange(source.size).reshape(source.shape)
-    s, t = source.size, source.size + 1
-    rows, columns = [np.full(source.size, s), number.ravel()], [number.ravel()]
-    columns.append(np.full(source.size, t))
-    values = [source.ravel(), sink.ravel()]
-    for offset, weights in arcs_of(pairs):
-        here, there = slices(source.shape, offset)
-        rows.append(number[here].ravel())
-        columns.append(number[there].ravel())
-        values.append(weights[here].ravel())
-    data, at = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
-    matrix = coo_array((data, at), (t + 1, t + 1)).tocsr().astype(np.int32)
-    return maximum_flow(matrix, s, t).flow_value
 
 
 @pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
@@ -145,6 +119,40 @@ def test_many_changes_equal_scipy(rng):
             source, sink = new, less
 
 
+def planes(rng, n, connectivity, dtype):
+    """From one face of a cube to the opposite one through random capacities: orphans walk far."""
+    source, sink = np.zeros((2, n, n, n), dtype)
+    source[0], sink[-1] = 10**6, 10**6
+    offsets = twin.OFFSETS[3, connectivity]
+    return (
+        source,
+        sink,
+        [(o, w, w) for o in offsets for w in [rng.integers(1, 1000, (n, n, n)).astype(dtype)]],
+    )
+
+
+@pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
+@pytest.mark.parametrize(("n", "connectivity"), [(20, 1), (16, 3)])
+def test_hard_grids_are_finished_level_by_level(rng, n, connectivity, dtype):
+    """Large enough for the other search to take over; then it goes on with the trees it gets."""
+    pytest.importorskip("scipy")
+    source, sink, pairs = planes(rng, n, connectivity, dtype)
+    graph = graph_of(source, sink, pairs, connectivity)
+    flow = graph.maxflow()
+    assert flow == scipy_flow(source, sink, pairs)  # floats are exact, too: integers
+    for _ in range(5):
+        assert flow == capacity(source, sink, pairs, graph.segments())
+        flat = np.unique(rng.integers(0, source.size, 50))
+        at = np.unravel_index(flat, source.shape)
+        new, less = rng.integers(0, 3000, (2, len(flat))).astype(dtype)
+        graph.change_terminal(new - source[at], less - sink[at], at=at)
+        source[at], sink[at] = new, less
+        fresh = graph_of(source, sink, pairs, connectivity)
+        flow = graph.maxflow()
+        assert flow == fresh.maxflow()
+        assert_array_equal(graph.segments(), fresh.segments())
+
+
 def test_edges_added_after_solving_count(rng):
     source, sink, pairs = random_grid(rng, (9, 12), 2)
     graph = graph_of(source, sink, pairs, 2)
@@ -176,24 +184,6 @@ def test_offsets_axes_and_scalars(rng):
     assert one_way.segments().tolist() == [[True, False]]
 
 
-def test_ties_and_free_pixels_are_on_the_source_side():
-    flow, segments = ms.maxflow_grid([0, 3, 5, 0, 2], [0, 3, 0, 5, 2], 0)
-    assert flow == 5
-    assert segments.tolist() == [False, False, False, True, False]
-    # A chain that may be cut anywhere: only the sink's own pixel is on its side.
-    flow, segments = ms.maxflow_grid([4, 0, 0, 0], [0, 0, 0, 9], 4)
-    assert flow == 4
-    assert segments.tolist() == [False, False, False, True]
-
-
-@pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0), (3, 0, 2), (0, 0, 0)])
-def test_empty_grids(shape):
-    zero = np.zeros(shape, int)
-    flow, segments = ms.maxflow_grid(zero, zero, 1)
-    assert flow == 0
-    assert segments.shape == shape
-
-
 @pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
 def test_copies_and_pickles_go_on_alike(rng, dtype):
     source, sink, pairs = random_grid(rng, (11, 14), 2, dtype)
@@ -209,22 +199,6 @@ def test_copies_and_pickles_go_on_alike(rng, dtype):
         assert_minimum(graph, source, sink, pairs)
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 float32 float64".split(),
-)
-def test_every_dtype_and_layout(rng, dtype, layout):
-    most = 1 if dtype == "bool" else 9
-    source, sink, pairs = random_grid(rng, (9, 11), 1, most=most)
-    expected, cut = twin.maxflow_grid(source, sink, arcs_of([(o, f, f) for o, f, _ in pairs]))
-    given = [layout(a.astype(dtype)) for a in (source, sink, *(f for _, f, _ in pairs))]
-    flow, segments = ms.maxflow_grid(given[0], given[1], given[2:])
-    assert flow == expected
-    assert isinstance(flow, float if dtype.startswith("f") else int)
-    assert_array_equal(segments, cut)
-    assert ms.verify_cut(given[0], given[1], given[2:], flow, segments)
-
-
 def test_segments_into_out(rng, layout):
     source, sink, pairs = random_grid(rng, (5, 9, 8), 1)
     graph = graph_of(source, sink, pairs, 1)
@@ -236,87 +210,6 @@ def test_segments_into_out(rng, layout):
         return
     assert graph.segments(out=out) is out
     assert_array_equal(out, graph.segments())
-
-
-def test_wide_integers():
-    for big in (2**31 - 1, 2**31, 2**40, 2**61):
-        flow, segments = ms.maxflow_grid([big, 0], [0, big], [[big // 2, 0]])
-        assert flow == big // 2
-        assert segments.tolist() == [False, True]
-    # The sum over pixels may exceed the capacity's type.
-    top = np.full((4, 5), 2**31 - 1, np.int32)
-    assert ms.maxflow_grid(top, top, 0)[0] == 20 * (2**31 - 1)
-
-
-@pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
-def test_seeds_stay_whatever_it_costs(rng, dtype):
-    for shape, connectivity in [((8, 9), 2), ((4, 5, 6), 1)]:
-        source, sink, pairs = random_grid(rng, shape, connectivity, dtype, most=10**6)
-        choice = rng.integers(0, 6, shape)
-        weights = [f for _, f, _ in pairs]
-        seeds = {"source_seeds": choice == 1, "sink_seeds": choice == 2}
-        flow, segments = ms.maxflow_grid(source, sink, weights, **seeds)
-        assert not segments[choice == 1].any()
-        assert segments[choice == 2].all()
-        assert ms.verify_cut(source, sink, weights, flow, segments)
-        big = np.array(10**9).astype(np.int64 if dtype in INTEGERS else np.float64)
-        arcs = arcs_of([(o, f.astype(big.dtype), f.astype(big.dtype)) for o, f, _ in pairs])
-        forced = [
-            a.astype(big.dtype) + big * m
-            for a, m in zip((source, sink), seeds.values(), strict=True)
-        ]
-        assert flow == pytest.approx(twin.maxflow_grid(*forced, arcs)[0], rel=1e-6, abs=0)
-
-
-def test_a_real_image_cut_is_certified(threads):
-    data = pytest.importorskip("skimage.data")
-    image = data.camera()[::2, ::2].astype(np.float32)
-    source, sink = (image - 60) ** 2 / 3000, (image - 170) ** 2 / 3000
-    for dtype in (np.int32, np.float32):
-        scale = 1000 if dtype == np.int32 else 1
-        weights = []
-        for offset in [(1, 0), (0, 1), (1, 1), (1, -1)]:
-            here, there = slices(image.shape, offset)
-            w = np.zeros(image.shape, np.float32)
-            w[here] = 5 * np.exp(-((image[here] - image[there]) ** 2) / 450) / np.hypot(*offset)
-            weights.append((w * scale).astype(dtype))
-        terminals = [(a * scale).astype(dtype) for a in (source, sink)]
-        flow, segments = ms.maxflow_grid(*terminals, weights)
-        assert ms.verify_cut(*terminals, weights, flow, segments)
-        assert 0.2 < segments.mean() < 0.5
-
-
-@pytest.mark.parametrize(
-    ("error", "message", "arguments"),
-    [
-        (ValueError, "source must not be negative, got -1", {"source": np.array([[0, -1]])}),
-        (ValueError, "sink must not contain NaN", {"sink": np.array([[0, np.nan]])}),
-        (ValueError, "weights must be finite", {"weights": np.inf}),
-        (ValueError, "weights must be finite", {"weights": np.array([[1, np.inf]], np.float16)}),
-        (ValueError, "weights must not be negative", {"weights": [np.ones((1, 2)), -1]}),
-        (TypeError, "source must be bool, integer or float", {"source": np.zeros((1, 2), complex)}),
-        (TypeError, "weights must be bool, integer or float", {"weights": "a"}),
-        (ValueError, "one shape", {"sink": np.zeros((2, 2))}),
-        (ValueError, "one to three dimensions", {"source": 1, "sink": 2}),
-        (ValueError, "grid's shape", {"weights": np.ones((2, 1))}),
-        (ValueError, "2 or 4, got 3", {"weights": [1, 2, 3]}),
-        (ValueError, "structure must have shape", {"structure": np.ones((3, 5))}),
-        (ValueError, "structure must not be negative", {"structure": -np.ones((3, 3))}),
-        (ValueError, "for each offset", {"weights": [[[1, 1]]] * 2, "structure": np.ones((3, 3))}),
-        (TypeError, "source_seeds must be bool", {"source_seeds": np.ones((1, 2))}),
-        (ValueError, "sink_seeds must have shape", {"sink_seeds": np.ones((2, 2), bool)}),
-        (
-            ValueError,
-            "no pixel in common",
-            {"source_seeds": np.ones((1, 2), bool), "sink_seeds": np.ones((1, 2), bool)},
-        ),
-    ],
-)
-def test_maxflow_grid_bad_input(error, message, arguments):
-    with pytest.raises(error, match=message):
-        ms.maxflow_grid(
-            **{"source": np.zeros((1, 2)), "sink": np.zeros((1, 2)), "weights": 1, **arguments}
-        )
 
 
 @pytest.mark.parametrize(
@@ -354,6 +247,22 @@ def test_terminals_do_not_overflow():
     graph.add_terminal(0, 2**29)  # what counts is the difference
     graph.add_terminal(2**29, 0)
     assert graph.maxflow() == 3 * 2**29
+
+
+@pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
+def test_range_of_capacities(rng, dtype):
+    from medseg_fast._cpu import core
+
+    for n in (0, 1, 31, 200_001):
+        values = (rng.normal(size=n) * 1000).astype(dtype)
+        for array in (values, abs(values), -abs(values)):
+            least, most = min(array, default=0), max(array, default=0)
+            assert core.capacity_range(array) == (min(least, 0), max(most, 0), False)
+    if dtype in FLOATS:
+        for special, found in [(np.nan, 2), (-np.nan, 2), (np.inf, 1), (-np.inf, 0)]:
+            values[150_000] = special
+            got = core.capacity_range(values)
+            assert got[2] if found == 2 else got[found] == special and not got[2]
 
 
 def test_offsets_are_those_documented():

@@ -1,4 +1,4 @@
-"""What the tests of minimum cuts of grids share."""
+"""Random capacities on grids, and what a cut of them must satisfy."""
 
 from __future__ import annotations
 
@@ -51,6 +51,25 @@ def graph_of(source, sink, pairs, connectivity):
     for offset, forth, back in pairs:
         graph.add_edges(offset, forth, back)
     return graph
+
+
+def scipy_flow(source, sink, pairs):
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import maximum_flow
+
+    number = np.arange(source.size).reshape(source.shape)
+    s, t = source.size, source.size + 1
+    rows, columns = [np.full(source.size, s), number.ravel()], [number.ravel()]
+    columns.append(np.full(source.size, t))
+    values = [source.ravel(), sink.ravel()]
+    for offset, capacity in arcs_of(pairs):
+        here, there = slices(source.shape, offset)
+        rows.append(number[here].ravel())
+        columns.append(number[there].ravel())
+        values.append(capacity[here].ravel())
+    data, at = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
+    matrix = coo_array((data, at), (t + 1, t + 1)).tocsr().astype(np.int32)
+    return maximum_flow(matrix, s, t).flow_value
 
 
 def capacity(source, sink, pairs, segments):
