@@ -144,6 +144,38 @@ def add_boundary(graph: GridGraph, image: CutImage, strengths: list[float], sigm
         graph._put_edges("graph_cut", 2 * k, flat, flat, 2 * strength)
 
 
+Model = Callable[[tuple[slice, ...]], tuple[Costs, Costs]]
+
+
+def region_model(
+    op: str,
+    image: CutImage,
+    region: Region,
+    foreground: NDArray[np.bool_],
+    background: NDArray[np.bool_],
+    given: Any,
+) -> Model:
+    """A model of both seeds: costs in the foreground and in the background, for a part."""
+    if region is None:
+        return lambda where: tuple(np.zeros(image.part(where).shape, np.float32) for _ in "ab")  # type: ignore[return-value]
+    if callable(region):
+        pair = _called(op, image, region, foreground, background, given)
+        return lambda where: (pair[0][where], pair[1][where])
+    if region == "histogram":
+        bins = _bins(image)
+        tables = [_table(image.array[seeds], *bins) for seeds in (foreground, background)]
+        return lambda where: tuple(_table_costs(image.part(where), *bins, t) for t in tables)  # type: ignore[return-value]
+    if region == "gmm":
+        mixtures = [_mixture.fit(image.array[seeds]) for seeds in (foreground, background)]
+
+        def costs(where: tuple[slice, ...]) -> tuple[Costs, Costs]:
+            part = image.part(where).array
+            return not_negative(*(_mixture.costs(part, m)[0] for m in mixtures))
+
+        return costs
+    raise ValueError(f'{op}: region must be "histogram", "gmm", a function or None, got {region!r}')
+
+
 def region_costs(
     op: str,
     image: CutImage,
@@ -153,17 +185,8 @@ def region_costs(
     given: Any,
 ) -> tuple[Costs, Costs]:
     """Costs of every pixel in the foreground and in the background, by a model of both seeds."""
-    if region is None:
-        return np.zeros(image.shape, np.float32), np.zeros(image.shape, np.float32)
-    if callable(region):
-        return _called(op, image, region, foreground, background, given)
-    if region == "histogram":
-        return _histogram_costs(image, foreground), _histogram_costs(image, background)
-    if region == "gmm":
-        pixels = [image.array[seeds] for seeds in (foreground, background)]
-        costs = [_mixture.costs(image.array, _mixture.fit(p))[0] for p in pixels]
-        return not_negative(*costs)
-    raise ValueError(f'{op}: region must be "histogram", "gmm", a function or None, got {region!r}')
+    everything = tuple(slice(0, n) for n in image.shape)
+    return region_model(op, image, region, foreground, background, given)(everything)
 
 
 def _called(
@@ -195,23 +218,38 @@ def not_negative(foreground: Costs, background: Costs) -> tuple[Costs, Costs]:
 _BINS = 64
 
 
-def _histogram_costs(image: CutImage, seeds: NDArray[np.bool_]) -> Costs:
-    """-log of the frequency among seeds, by channel.
-
-    64 bins over the image's range, smoothed by (1, 4, 6, 4, 1) / 16, and a hundredth of the
-    mass spread evenly, so that no intensity is impossible.
-    """
-    pixels = image.array[seeds].astype(np.float64)
+def _bins(image: CutImage) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower end and width of the first of 64 bins over the image's range, by channel."""
     flat = image.array.reshape(-1, image.channels)
     low, high = flat.min(0).astype(np.float64), flat.max(0).astype(np.float64)
-    step = np.where(high > low, (high - low) / _BINS, 1.0)
-    table = np.empty((image.channels, _BINS), np.float32)
-    for c in range(image.channels):
+    return low, np.where(high > low, (high - low) / _BINS, 1.0)
+
+
+def _table(
+    seeds: NDArray[Any], low: NDArray[np.float64], step: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """-log of the frequency among seeds, by channel.
+
+    Smoothed by (1, 4, 6, 4, 1) / 16, and a hundredth of the mass spread evenly, so that no
+    intensity is impossible.
+    """
+    pixels = seeds.astype(np.float64)
+    table = np.empty((len(low), _BINS), np.float32)
+    for c in range(len(low)):
         bins = np.clip((pixels[:, c] - low[c]) / step[c], 0, _BINS - 1).astype(np.int64)
         counts = np.bincount(bins, minlength=_BINS)
         smooth = np.convolve(np.pad(counts, 2, "edge"), (1, 4, 6, 4, 1), "valid")
         frequency = 0.99 * smooth / max(smooth.sum(), 1) + 0.01 / _BINS
         table[c] = -np.log(frequency)
+    return table
+
+
+def _table_costs(
+    image: CutImage,
+    low: NDArray[np.float64],
+    step: NDArray[np.float64],
+    table: NDArray[np.float32],
+) -> Costs:
     out = np.empty(image.shape, np.float32)
     core.table_costs(image.volume, low, step, table, out.reshape(image.volume.shape[:3]))
     return out

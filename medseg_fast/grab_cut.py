@@ -20,6 +20,7 @@ from medseg_fast._cut_costs import (
 )
 from medseg_fast._dispatch import operation
 from medseg_fast._grid_arguments import grid_offsets
+from medseg_fast._pixel_cut import bounding_box
 from medseg_fast.grid_graph import GridGraph
 
 _NO_PART = 255
@@ -120,7 +121,7 @@ def grab_cut(
     out = _checks.output(op, out, given.shape, np.bool_)
 
     strengths = [strength * d for d in inverse_distances(tuple(offsets), given.spacing)]
-    where = _bounds(~known)
+    where = bounding_box(~known)
     graph = GridGraph(tuple(s.stop - s.start for s in where), connectivity, np.float32)
     add_boundary(graph, given.part(where), strengths, sigma)
     cut = _Cut(graph, known[where], inside[where], 4 * sum(strengths) + 1)
@@ -174,15 +175,6 @@ def _slices(op: str, shape: tuple[int, ...], box: Any) -> tuple[slice, ...]:
             raise ValueError(f"{op}: {wanted}, got {box!r}")
         slices.append(slice(start, stop))
     return tuple(slices)
-
-
-def _bounds(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The smallest box with all of the mask, and one pixel around it."""
-    bounds = []
-    for axis, extent in enumerate(mask.shape):
-        at = np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis)))
-        bounds.append(slice(max(0, int(at[0]) - 1), min(extent, int(at[-1]) + 2)))
-    return tuple(bounds)
 
 
 def _first_parts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from medseg_fast._cut_costs import (
 )
 from medseg_fast._dispatch import operation
 from medseg_fast._grid_arguments import grid_offsets
+from medseg_fast._pixel_cut import Boundary, cut_pixels
 from medseg_fast.boundaries import find_boundaries
 from medseg_fast.distance import distance_transform_edt
 from medseg_fast.morphology import morphological_gradient
@@ -124,13 +124,15 @@ def graph_cut_regions(
     labels = _labels(op, given, regions)
     costs = region_costs(op, given, region, seeds[0], seeds[1], image)
     lengths = metric(tuple(offsets), given.spacing)
-    cut = _Cut(given, offsets, [strength * length for length in lengths], float(sigma))
+    boundary = Boundary(offsets, [strength * length for length in lengths], float(sigma))
+    cut = _Cut(given, boundary)
     mask, torn = cut.regions(labels, costs, seeds)
     pixels = torn
     if width > 0 and mask.any() and not mask.all():
         edge = find_boundaries(mask, mode="thick")
         pixels = torn | (distance_transform_edt(~edge, given.spacing) <= width)
-    cut.refine(mask, pixels, costs, seeds)
+    at = np.flatnonzero(pixels)
+    cut_pixels(given, cut.boundary, mask, at, [c.ravel()[at] for c in costs], seeds)
     out[...] = mask
     return out
 
@@ -155,15 +157,8 @@ def _labels(op: str, image: CutImage, regions: Any) -> NDArray[np.int32]:
 class _Cut:
     """An image and what its boundaries cost."""
 
-    def __init__(
-        self,
-        image: CutImage,
-        offsets: list[tuple[int, ...]],
-        strengths: list[float],
-        sigma: float,
-    ) -> None:
-        self.image, self.offsets, self.strengths = image, offsets, strengths
-        self.sharpness = 0.5 / sigma**2
+    def __init__(self, image: CutImage, boundary: Boundary) -> None:
+        self.image, self.boundary = image, boundary
 
     def regions(
         self, labels: NDArray[np.int32], costs: Any, seeds: list[NDArray[np.bool_]]
@@ -172,13 +167,13 @@ class _Cut:
         n = int(labels.max()) + 1
         flat = labels.ravel()
         graph = Graph(n, np.float64)
-        full = [self.image.full(offset) for offset in self.offsets]
+        full = [self.image.full(offset) for offset in self.boundary.offsets]
         edges = core.region_edges(
             self.image.volume,
             labels.reshape(self.image.volume.shape[:3]),
             full,
-            self.strengths,
-            self.sharpness,
+            self.boundary.strengths,
+            0.5 / self.boundary.sigma**2,
         )
         graph.add_edge(*edges)
         graph.add_terminal(*(np.bincount(flat, c.ravel(), n) for c in costs))
@@ -189,44 +184,3 @@ class _Cut:
         graph.add_seeds(background & ~both, foreground & ~both)
         graph.maxflow()
         return graph.segments()[labels], both[labels]
-
-    def refine(
-        self,
-        mask: NDArray[np.bool_],
-        pixels: NDArray[np.bool_],
-        costs: Any,
-        seeds: list[NDArray[np.bool_]],
-    ) -> None:
-        """Cut `mask` anew in these pixels, the others as they are."""
-        at = np.flatnonzero(pixels)
-        if not at.size:
-            return
-        index = np.unravel_index(at, mask.shape)
-        terminals = [c.ravel()[at].astype(np.float64) for c in costs]
-        graph = Graph(len(at), np.float64)
-        flat, inside = mask.ravel(), pixels.ravel()
-        values = self.image.array.reshape(-1, self.image.channels)
-        for offset, strength in zip(self.offsets, self.strengths, strict=True):
-            for way in (1, -1):
-                step = [way * o for o in offset]
-                bounds = zip(index, step, mask.shape, strict=True)
-                stays = np.logical_and.reduce([(i + o >= 0) & (i + o < n) for i, o, n in bounds])
-                here = np.flatnonzero(stays)
-                shift = sum(o * math.prod(mask.shape[axis + 1 :]) for axis, o in enumerate(step))
-                there = at[here] + shift
-                kept = ~inside[there]
-                use = kept if way < 0 else np.ones(len(here), np.bool_)
-                here, there, kept = here[use], there[use], kept[use]
-                difference = values[at[here]].astype(np.float64) - values[there]
-                squares = np.einsum("ij,ij->i", difference, difference)
-                weights = strength * np.exp(-squares * self.sharpness)
-                number = np.searchsorted(at, there[~kept])
-                graph.add_edge(here[~kept], number, weights[~kept])
-                # A cut from a kept pixel of the foreground is paid in the background, and so on.
-                for side, terminal in ((False, terminals[0]), (True, terminals[1])):
-                    beside = kept & (flat[there] == side)
-                    np.add.at(terminal, here[beside], weights[beside])
-        graph.add_terminal(*terminals)
-        graph.add_seeds(*(s.ravel()[at] for s in reversed(seeds)))
-        graph.maxflow()
-        mask.reshape(-1)[at] = graph.segments()
