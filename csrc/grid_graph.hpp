@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -51,6 +52,7 @@ class GridGraphOf final : public GridGraph {
       if (search_) search_->settle();
       return;
     }
+    if (search_ && changes(s, t) > lines() * line_pixels() / 4) search_.reset();
     if (search_) {  // grown trees change one pixel after the other
       for (std::int64_t line = 0; line < lines(); ++line)
         for (std::int64_t x = 0, pixel = line * line_pixels(); x < line_pixels(); ++x, ++pixel)
@@ -142,7 +144,7 @@ class GridGraphOf final : public GridGraph {
  private:
   // Parts are for threads; a path that is found only after a join was sought in vain before, which
   // costs more than the cache gains (10 % with 32 parts).
-  static constexpr std::int64_t least_part = std::int64_t{1} << 16;
+  static constexpr std::int64_t least_part = std::int64_t{1} << 14;
   static constexpr int most_depth = 3;
 
   // Lines of pixels, in raster order.
@@ -162,6 +164,17 @@ class GridGraphOf final : public GridGraph {
       std::vector<Cap> row(nodes);
       for (std::int64_t line = begin; line < end; ++line) f(line, row.data());
     });
+  }
+
+  // How many pixels' terminals change. Where most do, trees planted anew on all threads take as
+  // long as these on one.
+  std::int64_t changes(const Cap* s, const Cap* t) const {
+    std::vector<std::int64_t> counts(lines());
+    each_line([&](std::int64_t line, Cap*) {
+      for (std::int64_t pixel = line * line_pixels(); pixel < (line + 1) * line_pixels(); ++pixel)
+        counts[line] += s[pixel] != 0 || t[pixel] != 0;
+    });
+    return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
   }
 
   // What flows straight through a pixel when (s, t) come to an excess e: e as a capacity from the

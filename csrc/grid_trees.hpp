@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <vector>
 
 #include "grid_blocks.hpp"
 #include "zeroed.hpp"
@@ -96,36 +97,36 @@ class GridTrees {
   // node whose arc from its parent, or terminal, that fills.
   template <class Disown>
   void send(Node v, int d, Node w, Disown&& disown) {
+    path_.clear();
     Cap f = s_.arc(d, v);
     Node x = v;
     for (int p; (p = code(x)) != tree_root;) {
-      x = blocks_.neighbour(x, p);
-      f = std::min(f, s_.arc(p ^ 1, x));
+      const Node u = blocks_.neighbour(x, p);
+      f = std::min(f, s_.arc(p ^ 1, u));
+      path_.push_back({u, x, p ^ 1});
+      x = u;
     }
-    f = std::min(f, s_.excess[x]);
+    const Node source = x;
+    const std::size_t above = path_.size();
+    f = std::min(f, s_.excess[source]);
     x = w;
     for (int p; (p = code(x)) != tree_root;) {
+      const Node u = blocks_.neighbour(x, p);
       f = std::min(f, s_.arc(p, x));
-      x = blocks_.neighbour(x, p);
+      path_.push_back({x, u, p});
+      x = u;
     }
-    f = std::min(f, static_cast<Cap>(-s_.excess[x]));
+    const Node sink = x;
+    f = std::min(f, static_cast<Cap>(-s_.excess[sink]));
 
     flow_ += f;
-    push(d, v, w, f);
-    x = v;
-    for (int p; (p = code(x)) != tree_root;) {
-      const Node u = blocks_.neighbour(x, p);
-      if (push(p ^ 1, u, x, f)) disown(x, tree_source);
-      x = u;
-    }
-    if (!((s_.excess[x] -= f) > 0)) disown(x, tree_source);
-    x = w;
-    for (int p; (p = code(x)) != tree_root;) {
-      const Node u = blocks_.neighbour(x, p);
-      if (push(p, x, u, f)) disown(x, tree_sink);
-      x = u;
-    }
-    if (!((s_.excess[x] += f) < 0)) disown(x, tree_sink);
+    push({v, w, d}, f);
+    for (std::size_t i = 0; i < above; ++i)
+      if (push(path_[i], f)) disown(path_[i].to, tree_source);
+    if (!((s_.excess[source] -= f) > 0)) disown(source, tree_source);
+    for (std::size_t i = above; i < path_.size(); ++i)
+      if (push(path_[i], f)) disown(path_[i].from, tree_sink);
+    if (!((s_.excess[sink] += f) < 0)) disown(sink, tree_sink);
   }
 
   State& s_;
@@ -134,8 +135,14 @@ class GridTrees {
   Sum& flow_;
 
  private:
-  // Moves f over the arc v -> w; true if that took all of it.
-  bool push(int d, Node v, Node w, Cap f) {
+  struct Arc {
+    Node from, to;
+    int direction;
+  };
+
+  // Moves f over an arc; true if that took all of it.
+  bool push(const Arc& arc, Cap f) {
+    const auto [v, w, d] = arc;
     Cap& forth = s_.arc(d, v);
     Cap& back = s_.arc(d ^ 1, w);
     forth -= f;
@@ -147,6 +154,9 @@ class GridTrees {
     s_.in[w] &= static_cast<Mask>(~bit(d ^ 1));
     return true;
   }
+
+  // Nodes of a path found one after the other are pushed over without waiting for the next.
+  std::vector<Arc> path_;
 };
 
 }  // namespace msf

@@ -126,17 +126,23 @@ def grab_cut(
     add_boundary(graph, given.part(where), strengths, sigma)
     cut = _Cut(graph, known[where], inside[where], 4 * sum(strengths) + 1)
     mask = inside.copy()
-    parts = [_first_parts(given.array, region, components) for region in (mask, ~mask)]
+    object_ = bounding_box(inside)  # no pixel outside becomes foreground
+    cut_in_object = tuple(
+        slice(w.start - o.start, w.stop - o.start) for w, o in zip(where, object_, strict=True)
+    )
+    images = np.ascontiguousarray(given.array[object_]), given.array
+    regions = mask[object_], ~mask
+    parts = [_first_parts(i, r, components) for i, r in zip(images, regions, strict=True)]
     for _ in range(iterations):
-        mixtures = [_mixture.refit(given.array, p, components) for p in parts]
+        mixtures = [_mixture.refit(i, p, components) for i, p in zip(images, parts, strict=True)]
         (foreground, parts[0]), (background, parts[1]) = (
-            _mixture.costs(given.array, m) for m in mixtures
+            _mixture.costs(i, m) for i, m in zip(images, mixtures, strict=True)
         )
         before, mask = mask, mask.copy()
-        mask[where] = cut(foreground[where], background[where])
+        mask[where] = cut(foreground[cut_in_object], background[where])
         if (mask == before).all() or not mask.any():
             break
-        parts[0][~mask], parts[1][mask] = _NO_PART, _NO_PART
+        parts[0][~mask[object_]], parts[1][mask] = _NO_PART, _NO_PART
     out[...] = mask
     return out
 
