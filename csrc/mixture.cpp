@@ -24,8 +24,11 @@ class Channels {
   void load(std::int64_t begin, std::int64_t end) {
     n_ = end - begin;
     load_values(image_, begin * count_, n_ * count_, 1, -HUGE_VAL, rows_.data());
-    for (std::int64_t c = 0; c < count_; ++c)
-      for (std::int64_t i = 0; i < n_; ++i) by_[c * piece + i] = rows_[i * count_ + c];
+    for (std::int64_t c = 0; c < count_; ++c) {
+      const double* __restrict const row = rows_.data() + c;
+      double* __restrict const channel = by_.data() + c * piece;
+      for (std::int64_t i = 0; i < n_; ++i) channel[i] = row[i * count_];
+    }
   }
   std::int64_t count() const { return count_; }
   std::int64_t pixels() const { return image_.size() / count_; }
@@ -36,6 +39,33 @@ class Channels {
   std::int64_t count_, n_ = 0;
   std::vector<double> rows_, by_;
 };
+
+// Keeps the least cost of pixels so far, and in which component. `m`: constant, mean, factors by
+// row of component k.
+template <int channels>
+void keep_least_of(const Channels& v, const double* __restrict m, std::int64_t k, std::int64_t n,
+                   double* __restrict least, std::int64_t* __restrict which) {
+  const double* value[channels];
+  for (int c = 0; c < channels; ++c) value[c] = v[c];
+  for (std::int64_t i = 0; i < n; ++i) {
+    double cost = m[0];
+    const double* factor = m + 1 + channels;
+#pragma GCC unroll 4
+    for (int c = 0; c < channels; ++c) {
+      double z = 0.0;
+#pragma GCC unroll 4
+      for (int b = 0; b <= c; ++b) z += *factor++ * (value[b][i] - m[1 + b]);
+      cost += 0.5 * (z * z);
+    }
+    which[i] = cost < least[i] ? k : which[i];
+    least[i] = cost < least[i] ? cost : least[i];
+  }
+}
+
+template <class Wide, class Narrow>
+void narrow(const Wide* __restrict from, std::int64_t n, Narrow* __restrict to) {
+  for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<Narrow>(from[i]);
+}
 
 void add(double factor, double mean, const double* __restrict value, std::int64_t n,
          double* __restrict z) {
@@ -67,6 +97,11 @@ void mixture_costs(const Array& image, const Array& mixture, const MutableArray&
       std::fill(least.begin(), least.end(), HUGE_VAL);
       for (std::int64_t k = 0; k < mixture.shape[0]; ++k) {
         const double* const m = mixture.as<double>() + k * row;
+        if (channels == 1 || channels == 3) {
+          (channels == 1 ? keep_least_of<1> : keep_least_of<3>)(v, m, k, n, least.data(),
+                                                                which.data());
+          continue;
+        }
         const double* l = m + 1 + channels;
         std::fill(cost.begin(), cost.end(), m[0]);
         for (std::int64_t c = 0; c < channels; ++c) {
@@ -76,11 +111,8 @@ void mixture_costs(const Array& image, const Array& mixture, const MutableArray&
         }
         keep_least(cost.data(), k, n, least.data(), which.data());
       }
-      for (std::int64_t i = 0; i < n; ++i)
-        costs.as<float>()[begin + i] = static_cast<float>(least[i]);
-      if (components)
-        for (std::int64_t i = 0; i < n; ++i)
-          components->as<std::uint8_t>()[begin + i] = static_cast<std::uint8_t>(which[i]);
+      narrow(least.data(), n, costs.as<float>() + begin);
+      if (components) narrow(which.data(), n, components->as<std::uint8_t>() + begin);
     }
   });
 }

@@ -32,8 +32,8 @@ def split(pixels: NDArray[Any], components: int) -> NDArray[np.uint8]:
     some = np.ascontiguousarray(pixels[::every])
     sample = some.astype(np.float64)
     parts = np.zeros(len(sample), np.uint8)
+    spreads = [_main_direction(sample)]
     for new in range(1, components):
-        spreads = [_main_direction(sample[parts == k]) for k in range(new)]
         widest = max(range(new), key=lambda k: spreads[k][0])
         variance, direction = spreads[widest]
         if variance <= 0:
@@ -41,6 +41,8 @@ def split(pixels: NDArray[Any], components: int) -> NDArray[np.uint8]:
         inside = np.flatnonzero(parts == widest)
         along = sample[inside] @ direction
         parts[inside[along > along.mean()]] = new
+        spreads.append(_main_direction(sample[parts == new]))
+        spreads[widest] = _main_direction(sample[parts == widest])
     if every == 1:
         return parts
     return costs(pixels, refit(some, parts, components))[1]
@@ -65,29 +67,28 @@ def refit(pixels: NDArray[Any], parts: NDArray[np.uint8], components: int) -> Mi
     sums = np.empty((components, 1 + channels + len(lower[0])))
     core.mixture_sums(pixels, parts, origin, sums)
     total = sums.sum(0)
-    everything = _moments(total, channels)[1]
+    everything = _moments(total[None], channels)[1][0]
     # A component must be no thinner than a thousandth of the whole's variance.
     least = max(float(np.trace(everything)) / channels * 1e-3, 1e-12)
-    rows = []
-    for row in sums[sums[:, 0] > 0]:
-        mean, covariance = _moments(row, channels)
-        root = np.linalg.cholesky(covariance + least * np.eye(channels))
-        constant = float(np.log(np.diag(root)).sum()) - math.log(row[0] / total[0])
-        constant += channels / 2 * math.log(2 * math.pi)
-        rows.append([constant, *(mean + origin), *np.linalg.inv(root)[lower]])
-    return np.array(rows)
+    rows = sums[sums[:, 0] > 0]
+    means, covariances = _moments(rows, channels)
+    roots = np.linalg.cholesky(covariances + least * np.eye(channels))
+    constants = np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(1)
+    constants += channels / 2 * math.log(2 * math.pi) - np.log(rows[:, 0] / total[0])
+    factors = np.linalg.inv(roots)[:, lower[0], lower[1]]
+    return np.concatenate([constants[:, None], means + origin, factors], axis=1)
 
 
 def _moments(
-    row: NDArray[np.float64], channels: int
+    rows: NDArray[np.float64], channels: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and covariance from the count and sums of products."""
-    n = max(row[0], 1.0)
-    mean = row[1 : 1 + channels] / n
-    products = np.zeros((channels, channels))
-    products[np.tril_indices(channels)] = row[1 + channels :] / n
-    products += np.tril(products, -1).T
-    return mean, products - np.outer(mean, mean)
+    """Means and covariances from the counts and sums of products, one a row."""
+    n = np.maximum(rows[:, :1], 1.0)
+    means = rows[:, 1 : 1 + channels] / n
+    i, j = np.tril_indices(channels)
+    products = np.empty((len(rows), channels, channels))
+    products[:, i, j] = products[:, j, i] = rows[:, 1 + channels :] / n
+    return means, products - means[:, :, None] * means[:, None, :]
 
 
 def costs(pixels: NDArray[Any], mixture: Mixture) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
