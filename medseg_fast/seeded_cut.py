@@ -139,19 +139,19 @@ def graph_cut(
         return session.mask(out=out)
     planes = _checks.integer(op, "slab", slab, 1)
     problem = _problem(op, image, lambda_, sigma, connectivity, spacing, region, channel_axis)
-    masks = tuple(
-        problem.image.mask(op, name, value)
-        for name, value in (
-            ("foreground_seeds", foreground_seeds),
-            ("background_seeds", background_seeds),
-        )
-    )
-    _check_seeds(op, *masks)
+    foreground = problem.image.mask(op, "foreground_seeds", foreground_seeds)
+    background = problem.image.mask(op, "background_seeds", background_seeds)
+    _check_seeds(op, foreground, background)
     out = _checks.output(op, out, problem.image.shape, np.bool_)
-    _check_modelled(op, region, *masks)
-    model = region_model(op, problem.image, region, *masks, image)
+    _check_modelled(op, region, foreground, background)
+    model = region_model(op, problem.image, region, foreground, background, image)
     out[...] = cut_slabs(
-        problem.image, problem.boundary, problem.connectivity, model, masks, planes
+        problem.image,
+        problem.boundary,
+        problem.connectivity,
+        model,
+        (foreground, background),
+        planes,
     )
     return out
 
