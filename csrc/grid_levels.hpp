@@ -38,7 +38,9 @@ class GridLevels : GridTrees<Cap, Mask> {
     };
     fronts_[0].reserve(roots([](Cap excess) { return excess > 0; }));
     fronts_[1].reserve(roots([](Cap excess) { return excess < 0; }));
+    Ticker tick;
     for (Node v = begin_; v < begin_ + size_; ++v) {
+      tick();
       const Cap excess = s_.excess[v];
       s_.tree[v] = static_cast<std::uint8_t>(excess > 0   ? tree_source | tree_root
                                              : excess < 0 ? tree_sink | tree_root
@@ -100,15 +102,14 @@ class GridLevels : GridTrees<Cap, Mask> {
 
   struct Orphans {  // by level, those of one tree
     std::vector<std::vector<Node>> at;
-    std::size_t least = 0;
+    std::size_t least = 0, count = 0;
 
     void add(Node v, std::uint32_t level) {
       if (level >= at.size()) at.resize(level + 1);
       at[level].push_back(v);
       least = std::min<std::size_t>(least, level);
-      count += 1;
+      ++count;
     }
-    std::size_t count = 0;
   };
   Orphans& orphans(std::uint8_t tree) { return orphans_[tree == tree_sink]; }
   void disown(Node v, std::uint8_t tree) {
