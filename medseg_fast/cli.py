@@ -198,6 +198,14 @@ def segment(
     help="Smooth by this much, where a method smooths.  [default: each method's own]",
 )
 @click.option(
+    "--point",
+    "points",
+    multiple=True,
+    type=Index(),
+    help="A pixel of the section on the edge that live_wire follows, in order along it; three or"
+    " more make a closed curve.",
+)
+@click.option(
     "--plane",
     type=Index(),
     help="A voxel of the section; of those through it the largest.  [default: the middle]",
@@ -219,7 +227,7 @@ def edges(image: Path, output: Path, threads: int | None, as_json: bool, **optio
     from medseg_fast._app.edges import Job, methods, run, summary
 
     job = Job(image, output, **options)
-    count = len(methods(job.methods))
+    count = len(methods(job.methods, job.options))
     with progress("edges", count, as_json) as step, ms.num_threads(threads or ms.get_num_threads()):
         report = run(job, step)
     click.echo(json.dumps(report, indent=2) if as_json else summary(report))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -53,30 +54,26 @@ EDGE_FAMILIES: dict[str, list[str]] = {
     "cost functions": [],
     "edge flow": [],
 }
-# The family of a method whose name has this word, where its registration names none.
-_FAMILY_WORDS = {
-    "contour": "deformable templates",
-    "snake": "deformable templates",
-    "chan": "deformable templates",
-    "level": "deformable templates",
-    "wire": "cost functions",
-    "path": "cost functions",
-    "marching": "cost functions",
-    "geodesic": "cost functions",
-}
 
 
-def edge_method(*names: str, family: str | None = None) -> Callable[[Find], Find]:
+def edge_method(*names: str, family: str = "pixel attributes") -> Callable[[Find], Find]:
     """Register a function as a method of `detect_edges`, in one of `EDGE_FAMILIES`."""
 
     def register(find: Find) -> Find:
         EDGE_METHODS.update(dict.fromkeys(names, find))
-        for name in names:
-            known = (f for word, f in _FAMILY_WORDS.items() if word in name)
-            EDGE_FAMILIES[family or next(known, "pixel attributes")].append(name)
+        EDGE_FAMILIES[family].extend(names)
         return find
 
     return register
+
+
+def needed_options(method: str) -> list[str]:
+    """Options that a method of `detect_edges` cannot do without."""
+    return [
+        name
+        for name, option in inspect.signature(EDGE_METHODS[method]).parameters.items()
+        if option.kind is option.KEYWORD_ONLY and option.default is option.empty
+    ]
 
 
 def _above(strength: Array, threshold: float | None) -> NDArray[np.bool_]:
@@ -162,12 +159,12 @@ def _watershed(
     return strength, labels == 0, _smooth(image, 0.0, spacing)
 
 
-@edge_method("live_wire")
+@edge_method("live_wire", family="cost functions")
 def _live_wire(
     image: Array,
     spacing: Sequence[float],
     *,
-    points: Sequence[Sequence[int]] = (),
+    points: Sequence[Sequence[int]],
     closed: bool = False,
     sigma: float = 1.5,
 ) -> tuple[Array, NDArray[np.bool_], Array]:
@@ -201,7 +198,7 @@ def _contour(
     return _slope(smooth, spacing), edges, smooth
 
 
-@edge_method("chan_vese")
+@edge_method("chan_vese", family="deformable templates")
 def _chan_vese(
     image: Array,
     spacing: Sequence[float],
@@ -216,7 +213,7 @@ def _chan_vese(
     return _contour(image, spacing, sigma, init, evolve)
 
 
-@edge_method("geodesic_contour")
+@edge_method("geodesic_contour", family="deformable templates")
 def _geodesic_contour(
     image: Array,
     spacing: Sequence[float],
@@ -239,7 +236,7 @@ def _geodesic_contour(
     return _contour(image, spacing, sigma, init, evolve)
 
 
-@edge_method("edge-flow", family="edge flow")
+@edge_method("edge_flow", family="edge flow")
 def _edge_flow(
     image: Array,
     spacing: Sequence[float],
@@ -288,7 +285,7 @@ def detect_edges(
         ``advection_scaling=1.5``) on the `inverse_gaussian_gradient` of ``sigma=1`` and
         ``alpha=300`` over the image's range.
         The last two take images of two and three dimensions without NaN.
-        "edge-flow": where edge flow of ``scale=2`` meets, with ``closed=True`` only around regions,
+        "edge_flow": where edge flow of ``scale=2`` meets, with ``closed=True`` only around regions,
         and other options of `edge_flow`; 2D.
         A threshold of None is Otsu's of the strength.
     spacing : sequence of float, optional
@@ -339,6 +336,9 @@ def detect_edges(
         raise ValueError(
             f"{op}: method must be one of {', '.join(sorted(EDGE_METHODS))}, got {method!r}"
         )
+    missing = [name for name in needed_options(method) if name not in options]
+    if missing:
+        raise ValueError(f"{op}: method {method!r} needs {', '.join(missing)}")
     sizes = _checks.spacing(op, spacing, array.ndim)
     strength, edges, smooth = EDGE_METHODS[method](array, sizes, **options)
     return EdgeResult(strength, edges, _direction(smooth, sizes))

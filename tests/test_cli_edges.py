@@ -30,7 +30,9 @@ def run(*args: Any) -> Result:
 
 def test_all_methods_of_all_families(tmp_path: Path) -> None:
     output = tmp_path / "edges.png"
-    result = run(SCAN, "-o", output, "--json")
+    points = ("95,51", "70,87", "95,118", "122,87")
+    words = [word for point in points for word in ("--point", point)]
+    result = run(SCAN, "-o", output, "--json", *words)
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report == json.loads((tmp_path / "edges.json").read_text())
@@ -45,13 +47,13 @@ def test_all_methods_of_all_families(tmp_path: Path) -> None:
 
 def test_images_are_what_detect_edges_finds(tmp_path: Path) -> None:
     output = tmp_path / "edges.png"
-    words = ("-m", "canny", "-m", "edge-flow", "--sigma", 1.5, "--plane", "11,90,90", "--images")
+    words = ("-m", "canny", "-m", "edge_flow", "--sigma", 1.5, "--plane", "11,90,90", "--images")
     result = run(SCAN, "-o", output, *words)
     assert result.exit_code == 0, result.output
-    assert "edge-flow" in result.stdout
+    assert "edge_flow" in result.stdout
     volume = io.read(SCAN)
     section = volume.array[11]
-    for name, given in (("canny", {"sigma": 1.5}), ("edge-flow", {"scale": 1.5})):
+    for name, given in (("canny", {"sigma": 1.5}), ("edge_flow", {"scale": 1.5})):
         found = ms.detect_edges(section, name, spacing=volume.spacing[1:], **given)
         drawn = np.asarray(Image.open(tmp_path / f"edges.{name}.edges.png"))
         assert_array_equal(drawn != 0, found.edges)
@@ -59,7 +61,7 @@ def test_images_are_what_detect_edges_finds(tmp_path: Path) -> None:
         assert_array_equal(strength, found.strength.astype(np.float32))
     report = json.loads((tmp_path / "edges.json").read_text())
     assert report["section"] == "axial  [11, :, :]"
-    assert report["methods"][1]["edges"] == str(tmp_path / "edges.edge-flow.edges.png")
+    assert report["methods"][1]["edges"] == str(tmp_path / "edges.edge_flow.edges.png")
 
 
 def test_a_plane_image_and_one_without_edges(tmp_path: Path) -> None:
@@ -80,6 +82,8 @@ def test_a_plane_image_and_one_without_edges(tmp_path: Path) -> None:
         (1, "must lie inside the image", ("--plane", "5,5", "--force")),
         (2, "Invalid value for '-m'", ("-m", "none")),
         (2, "Invalid value for '--sigma'", ("--sigma", "0")),
+        (1, "method 'live_wire' needs points", ("-m", "live_wire", "--force")),
+        (1, "point", ("--point", "5,5", "--point", "500,5", "--force")),
     ],
 )
 def test_bad_usage(tmp_path: Path, code: int, message: str, words: tuple[str, ...]) -> None:
@@ -98,14 +102,14 @@ def test_gallery_has_every_method_and_follows_the_registry(monkeypatch: pytest.M
     assert all(f"<h4>{family}</h4>" in text for family in families)
     assert all(f"<b>{name}</b>" in text for name in EDGE_METHODS)
     # A method that registers later appears without a change here.
-    monkeypatch.setitem(EDGE_METHODS, "live-wire", EDGE_METHODS["sobel"])
-    monkeypatch.setitem(EDGE_FAMILIES, "cost functions", ["live-wire"])
-    assert ("cost functions", "live-wire") in edges.methods()
-    assert edges.methods(["live-wire", "canny"]) == [
+    monkeypatch.setitem(EDGE_METHODS, "snail-trail", EDGE_METHODS["sobel"])
+    monkeypatch.setitem(EDGE_FAMILIES, "cost functions", ["snail-trail"])
+    assert ("cost functions", "snail-trail") in edges.methods()
+    assert edges.methods(["snail-trail", "canny"]) == [
         ("pixel attributes", "canny"),
-        ("cost functions", "live-wire"),
+        ("cost functions", "snail-trail"),
     ]
-    assert "live-wire" in edges.section(scan)
+    assert "snail-trail" in edges.section(scan)
 
 
 def test_the_percentage_of_the_outline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,14 +34,14 @@ def test_every_method_finds_a_disc(rng, method):
     truth = ms.find_boundaries(inside)
     score = ms.boundary_f1(found.edges, truth, 2)
     assert score.recall > 0.95
-    assert score.precision > {"canny": 0.2, "watershed": 0.2, "edge-flow": 0.9}.get(method, 0.95)
+    assert score.precision > {"canny": 0.2, "watershed": 0.2, "edge_flow": 0.9}.get(method, 0.95)
     # The gradient points to the middle of the disc.
     offset = np.array([n / 2 for n in image.shape])[:, None] - np.argwhere(truth).T
     offset /= np.sqrt((offset**2).sum(axis=0))
     assert (found.direction[:, truth] * offset).sum(axis=0).mean() > 0.9
 
 
-PLANAR = {"edge-flow"}  # methods of images, not of volumes
+PLANAR = {"edge_flow"}  # methods of images, not of volumes
 
 
 @pytest.mark.parametrize("method", sorted(EDGE_METHODS))
@@ -64,7 +64,7 @@ def test_every_method_is_in_one_family():
     assert sorted(name for names in EDGE_FAMILIES.values() for name in names) == sorted(
         EDGE_METHODS
     )
-    assert EDGE_FAMILIES["edge flow"] == ["edge-flow"]
+    assert EDGE_FAMILIES["edge flow"] == ["edge_flow"]
     assert EDGE_FAMILIES["mathematical morphology"] == ["morphological", "watershed"]
 
 
@@ -140,7 +140,12 @@ def test_torch(rng):
         (ValueError, "truth must have shape", lambda i: ms.boundary_f1(i, i[1:], 1)),
         (ValueError, "tolerance_mm must not", lambda i: ms.boundary_f1(i, i, -1)),
         (ValueError, "pred must not contain NaN", lambda i: ms.boundary_f1(i * np.nan, i, 1)),
-        (ValueError, "points must be two", lambda i: ms.detect_edges(i, "live_wire")),
+        (ValueError, "'live_wire' needs points", lambda i: ms.detect_edges(i, "live_wire")),
+        (
+            ValueError,
+            "points must be two",
+            lambda i: ms.detect_edges(i, "live_wire", points=[(1, 1)]),
+        ),
         (
             ValueError,
             "point must lie",

@@ -236,15 +236,15 @@ def test_threads_give_the_same_bytes(rng, threads):
 
 def test_as_a_method_of_detect_edges(rng):
     image, _ = discs(rng, 5)
-    found = ms.detect_edges(image, "edge-flow", scale=1.5)
+    found = ms.detect_edges(image, "edge_flow", scale=1.5)
     own = ms.edge_flow(image, 1.5, closed=False)
     assert_array_equal(found.edges, own.edges)
-    regions = ms.detect_edges(image, "edge-flow", scale=1.5, closed=True)
+    regions = ms.detect_edges(image, "edge_flow", scale=1.5, closed=True)
     assert_array_equal(regions.edges, ms.edge_flow(image, 1.5).edges)
     assert (found.edges | ~regions.edges).all()  # regions are enclosed by edges
     assert_array_equal(found.strength, own.strength)
     with pytest.raises(ValueError, match="image must be 2D"):
-        ms.detect_edges(np.zeros((4, 5, 6)), "edge-flow")
+        ms.detect_edges(np.zeros((4, 5, 6)), "edge_flow")
 
 
 def test_real_scan(data):

@@ -26,7 +26,7 @@ from medseg_fast._app import files, render
 from medseg_fast._app.compare import interleaved
 from medseg_fast._app.edge_pictures import Found, Plane, colour_of, pair, sheet
 from medseg_fast._app.segment import single
-from medseg_fast.edge_detection import EDGE_FAMILIES, EDGE_METHODS
+from medseg_fast.edge_detection import EDGE_FAMILIES, EDGE_METHODS, needed_options
 
 if TYPE_CHECKING:
     from medseg_fast._app.demo import Scan
@@ -75,13 +75,20 @@ def _without_margins(image: Array) -> tuple[slice, slice]:
     return sides[0], sides[1]
 
 
-def methods(names: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """Family and method of those named, else of all, by family."""
+def methods(
+    names: Sequence[str] = (), options: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[tuple[str, str]]:
+    """Family and method of those named, else of all for which the options suffice, by family."""
+    able = [
+        name
+        for name in EDGE_METHODS
+        if all(option in (options or {}).get(name, {}) for option in needed_options(name))
+    ]
     return [
         (family, name)
         for family, members in EDGE_FAMILIES.items()
         for name in members
-        if name in (names or EDGE_METHODS)
+        if name in (names or able)
     ]
 
 
@@ -96,7 +103,7 @@ def find(
 ) -> list[Found]:
     """Run methods on a plane, all by default, each with its `options`."""
     found = []
-    for family, name in methods(names):
+    for family, name in methods(names, options):
         step(name)
         given = dict((options or {}).get(name, {}))
 
@@ -118,7 +125,7 @@ def smoothed(names: Sequence[str], sigma: float | None) -> dict[str, dict[str, A
     if sigma is None:
         return {}
     given = {}
-    for _, name in methods(names):
+    for name in names or EDGE_METHODS:
         known = inspect.signature(EDGE_METHODS[name]).parameters
         given[name] = {word: sigma for word in ("sigma", "scale") if word in known}
     return given
@@ -171,7 +178,7 @@ def _tile(scan: Scan, plane: Plane, found: Found, window: Any) -> str:
     facts = [f"{found.ms:.1f} ms", f"{100 * found.share:.1f} % edges"]
     if found.outline is not None:
         facts.append(f"outline {int(100 * found.outline)} %")
-    given = ", ".join(f"{name}={value:g}" for name, value in found.options.items())
+    given = ", ".join(f"{name}={value}" for name, value in found.options.items())
     call = f'detect_edges(image, "{found.method}"{", " if given else ""}{given})'
     return f"""<div title="{html.escape(call)}">
 <img src="data:image/png;base64,{data}" width="{picture.width}" height="{picture.height}"
@@ -190,6 +197,7 @@ class Job:
     output: Path
     methods: Sequence[str] = ()
     sigma: float | None = None
+    points: Sequence[tuple[int, ...]] = ()
     plane: tuple[int, ...] | None = None
     images: bool = False
     window: tuple[float, float] | None = None
@@ -197,10 +205,19 @@ class Job:
     frame: int | None = None
     channel: int | None = None
 
+    @property
+    def options(self) -> dict[str, dict[str, Any]]:
+        """Options of each method."""
+        given = smoothed(self.methods, self.sigma)
+        if self.points:
+            wire = {"points": self.points, "closed": len(self.points) > 2}
+            given["live_wire"] = {**given.get("live_wire", {}), **wire}
+        return given
+
 
 def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
     """Do it, and return what the JSON file holds; files appear complete or not at all."""
-    names = [name for _, name in methods(job.methods)]
+    names = [name for _, name in methods(job.methods, job.options)]
     beside = {"json": files.beside(job.output, ".json")}
     for name in names if job.images else ():
         beside[f"{name} strength"] = files.beside(job.output, f".{name}.strength.tif")
@@ -214,7 +231,7 @@ def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, 
     ):
         raise ValueError(f"--plane: {job.plane} must lie inside the image of shape {shape}")
     plane = plane_of(volume, job.plane)
-    found = find(plane, names, smoothed(names, job.sigma), step=step)
+    found = find(plane, names, job.options, step=step)
     section = [plane.section]
     window = job.window or render.default_window(volume.array, np.zeros(shape, np.uint8), section)
     report: dict[str, Any] = {
