@@ -38,7 +38,7 @@ def test_all_methods_of_all_families(tmp_path: Path) -> None:
     assert report == json.loads((tmp_path / "edges.json").read_text())
     found = [(row["family"], row["method"]) for row in report["methods"]]
     assert found == [(f, name) for f, names in EDGE_FAMILIES.items() for name in names]
-    assert all(0 < row["edge_share"] < 0.5 and row["ms"] > 0 for row in report["methods"])
+    assert all(0 <= row["edge_share"] < 0.6 and row["ms"] > 0 for row in report["methods"])
     with Image.open(output) as picture:
         picture.load()
         assert picture.mode == "RGB"
