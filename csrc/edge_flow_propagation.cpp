@@ -24,6 +24,7 @@
 
 #include "kernels/edge_flow.hpp"
 #include "parallel.hpp"
+#include "zeroed.hpp"
 
 namespace msf {
 namespace {
@@ -54,15 +55,18 @@ class Field {
         pixel_width_(static_cast<float>(spacing[1])),
         per_row_(static_cast<float>(1 / spacing[0])),
         per_column_(static_cast<float>(1 / spacing[1])),
-        now_(2 * size_),
-        next_(2 * size_),
+        memory_(4 * size_ * sizeof(float), true),
+        now_(reinterpret_cast<float*>(memory_.data())),
+        next_(now_ + 2 * size_),
         down_((rows_ + tile_rows - 1) / tile_rows),
         across_((columns_ + tile_columns - 1) / tile_columns) {
-    for (Index part = 0; part < 2; ++part)
-      for (Index r = 0; r < rows_; ++r)
-        std::memcpy(now_.data() + part * size_ + at(r, 0),
-                    flow.as<float>() + (part * rows_ + r) * columns_, columns_ * sizeof(float));
-    next_ = now_;
+    parallel_for(rows_, 64, [&](Index begin, Index end) {
+      for (Index r = begin; r < end; ++r)
+        for (Index part = 0; part < 2; ++part)
+          for (float* to : {now_, next_})
+            std::memcpy(to + part * size_ + at(r, 0),
+                        flow.as<float>() + (part * rows_ + r) * columns_, columns_ * sizeof(float));
+    });
   }
 
   Index run(Index most) {
@@ -83,7 +87,7 @@ class Field {
         }
       });
       changed.swap(changing);
-      now_.swap(next_);
+      std::swap(now_, next_);
       if (std::all_of(changed.begin(), changed.end(), [](Rows rows) { return rows == 0; })) break;
     }
     return steps;
@@ -92,7 +96,7 @@ class Field {
   void meet(float* towards_right, float* towards_below, float* strength) const {
     parallel_for(rows_, 64, [&](Index begin, Index end) {
       for (Index r = begin; r < end; ++r) {
-        const float* const down = now_.data() + at(r, 0);
+        const float* const down = now_ + at(r, 0);
         const float *const below = down + pitch_, *const right = down + size_;
         for (Index c = 0; c < columns_; ++c) {
           const float a = right[c], b = right[c + 1], u = down[c], v = below[c];
@@ -141,7 +145,7 @@ class Field {
     const Rows around = wanted | wanted << 1 | wanted << 2;  // bit 0: the row before the tile
     for (Index r = 0; r < tile_rows + 2; ++r) {
       if (!(around >> r & 1)) continue;
-      const float* const down = now_.data() + at(row - 1 + r, column - 1);
+      const float* const down = now_ + at(row - 1 + r, column - 1);
       const float* const right = down + size_;
       for (const Index k : {r - 1, r}) {
         if (known[k & 1] == k) continue;
@@ -194,8 +198,8 @@ class Field {
       Number different = 0;
       const Number* const codes = code + (r + 1) * width + 1;
       const Index from = at(row + r, column);
-      const float *const down = now_.data() + from, *const right = down + size_;
-      float *const to_down = next_.data() + from, *const to_right = to_down + size_;
+      const float *const down = now_ + from, *const right = down + size_;
+      float *const to_down = next_ + from, *const to_right = to_down + size_;
       float sum_down[width], sum_right[width];
       const auto add = [&]<Number... way>(std::integer_sequence<Number, way...>) {
         // A flow that goes that way came from the opposite side, one that stays from here.
@@ -228,8 +232,9 @@ class Field {
 
   const Index rows_, columns_, pitch_, size_;
   const float pixel_height_, pixel_width_, per_row_, per_column_;
-  std::vector<float> now_, next_;  // row parts, then column parts, each with its frame
-  const Index down_, across_;      // tiles
+  LargeMemory memory_;
+  float *now_, *next_;         // row parts, then column parts, each with its frame
+  const Index down_, across_;  // tiles
 };
 
 }  // namespace
