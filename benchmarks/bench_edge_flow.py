@@ -75,7 +75,6 @@ CASES = [
         "photograph 1080x1920 float32, 4 scales x 6",
         _bank(4, 6),
         same=_close,
-        target=2,
     ),
 ]
 
