@@ -25,6 +25,7 @@
 
 #include "front_queue.hpp"
 #include "kernels/cost_search.hpp"
+#include "load_values.hpp"
 #include "padded_grid.hpp"
 #include "parallel.hpp"
 #include "tie_set.hpp"
@@ -80,14 +81,18 @@ class GridSearch final : public CostSearch {
   const PaddedGrid& grid() const { return grid_; }
   Model& model() { return model_; }
 
-  // The values of an image, of any type, by its rows.
+  // The values of an image of any type.
   void load(const Array& image) {
-    visit(image.dtype, [&]<class T>(Type<T>) {
-      grid_.rows([&](std::int64_t flat, std::int64_t v, std::int64_t n) {
-        for (std::int64_t i = 0; i < n; ++i)
-          nodes_.get()[v + i].value = static_cast<Value>(image.as<T>()[flat + i]);
-        poll();
-      });
+    constexpr std::int64_t piece = 512;
+    double values[piece];
+    grid_.rows([&](std::int64_t flat, std::int64_t v, std::int64_t length) {
+      for (std::int64_t begin = 0; begin < length; begin += piece) {
+        const std::int64_t n = std::min(piece, length - begin);
+        load_values(image, flat + begin, n, 1, -infinity, values);
+        Node* const row = nodes_.get() + v + begin;
+        for (std::int64_t i = 0; i < n; ++i) row[i].value = static_cast<Value>(values[i]);
+      }
+      poll();
     });
   }
 
@@ -175,16 +180,18 @@ class GridSearch final : public CostSearch {
       poll();
     });
   }
-  void copy_labels(const Array& table, const MutableArray& out) const override {
-    visit_bits(out.dtype, [&]<class T>(Type<T>) {
-      const T* const labels = table.as<T>();
-      T* const to = out.as<T>();
-      grid_.rows([&](std::int64_t flat, std::int64_t v, std::int64_t n) {
-        for (std::int64_t i = 0; i < n; ++i)
-          to[flat + i] = settled(nodes_.get()[v + i]) ? labels[traces_.get()[v + i]] : T{0};
-        poll();
+  void copy_labels([[maybe_unused]] const Array& table,
+                   [[maybe_unused]] const MutableArray& out) const override {
+    if constexpr (labelled)
+      visit_bits(out.dtype, [&]<class T>(Type<T>) {
+        const T* const labels = table.as<T>();
+        T* const to = out.as<T>();
+        grid_.rows([&](std::int64_t flat, std::int64_t v, std::int64_t n) {
+          for (std::int64_t i = 0; i < n; ++i)
+            to[flat + i] = settled(nodes_.get()[v + i]) ? labels[traces_.get()[v + i]] : T{0};
+          poll();
+        });
       });
-    });
   }
 
  private:

@@ -16,6 +16,7 @@
 #include <limits>
 
 #include "front_queue.hpp"
+#include "load_values.hpp"
 #include "padded_grid.hpp"
 #include "parallel.hpp"
 #include "zeroed.hpp"
@@ -68,16 +69,20 @@ class March {
 
   // The flat index of a bad speed, or -1.
   std::int64_t load(const Array& speed) {
+    constexpr std::int64_t piece = 512;
     std::int64_t bad = -1;
-    visit(speed.dtype, [&]<class T>(Type<T>) {
-      grid_.rows([&](std::int64_t flat, std::int64_t v, std::int64_t n) {
+    double values[piece];
+    grid_.rows([&](std::int64_t flat, std::int64_t v, std::int64_t length) {
+      for (std::int64_t begin = 0; begin < length; begin += piece) {
+        const std::int64_t n = std::min(piece, length - begin);
+        load_values(speed, flat + begin, n, 1, -infinity, values);
+        Trial* const row = trials_.get() + v + begin;
         for (std::int64_t i = 0; i < n; ++i) {
-          const auto value = static_cast<double>(speed.as<T>()[flat + i]);
-          if (!(value >= 0)) bad = flat + i;
-          trials_.get()[v + i].slowness = value == 0 ? infinity : 1 / value;
+          if (!(values[i] >= 0)) bad = flat + begin + i;
+          row[i].slowness = values[i] == 0 ? infinity : 1 / values[i];
         }
-        poll();
-      });
+      }
+      poll();
     });
     return bad;
   }
