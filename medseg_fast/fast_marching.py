@@ -84,8 +84,8 @@ def fast_marching(
     Examples
     --------
     >>> import medseg_fast as ms
-    >>> ms.fast_marching([1, 1, 0.5, 0, 1], seeds=0).tolist()
-    [0.0, 1.0, 3.0, inf, inf]
+    >>> ms.fast_marching([1, 1, 1, 0, 1], seeds=0, spacing=[2]).tolist()
+    [0.0, 2.0, 4.0, inf, inf]
     """
     op = "fast_marching"
     array = _grid_paths.image(op, speed, "speed")
