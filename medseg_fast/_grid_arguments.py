@@ -137,9 +137,10 @@ def _is_sequence(weights: Any, ndim: int) -> bool:
     if not isinstance(weights, (list, tuple)):
         return False
     try:
-        return np.ndim(weights) != ndim
+        shapes = {np.shape(w) for w in weights}  # not of all together: that copies
     except ValueError:  # of uneven shapes
         return True
+    return len(shapes) > 1 or 1 + len(next(iter(shapes), ())) != ndim
 
 
 def _structure(
