@@ -152,7 +152,7 @@ def extension(isa: str, names: Iterable[str], optimise: str = "-O3") -> Pybind11
         f"medseg_fast._core_{isa}",
         [SOURCES[name] for name in names],
         include_dirs=["csrc"],
-        depends=[*HEADERS, *(SOURCES[name] for name in SHARED), "setup.py"],  # what to link for
+        depends=[*HEADERS, "setup.py"],
         cxx_std=20,
         define_macros=[("MSF_ISA", isa)],
         extra_compile_args=[optimise, *FLAGS, *ISA_FLAGS[isa], *extra],
