@@ -201,7 +201,7 @@ def geodesic_active_contour(
     >>> start = ms.disk_level_set(image.shape, radius=5)
     >>> found = ms.geodesic_active_contour(speed, start, curvature_scaling=0.1)
     >>> found.mask[30].nonzero()[0][[0, -1]].tolist()
-    [20, 39]
+    [19, 40]
     """
     op = "geodesic_active_contour"
     array = _image(op, speed, "speed")

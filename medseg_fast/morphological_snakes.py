@@ -73,7 +73,7 @@ def inverse_gaussian_gradient(
     --------
     >>> import medseg_fast as ms
     >>> ms.inverse_gaussian_gradient([0.0] * 9 + [1.0] * 9, 100, 1).round(1).tolist()[4:14]
-    [1.0, 0.9, 0.6, 0.3, 0.2, 0.2, 0.3, 0.6, 0.9, 1.0]
+    [1.0, 1.0, 0.6, 0.3, 0.2, 0.2, 0.3, 0.6, 1.0, 1.0]
     """
     op = "inverse_gaussian_gradient"
     array = _stencil.image(op, image)
