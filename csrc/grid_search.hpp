@@ -10,7 +10,7 @@
 // one, grid_levels.hpp from the start, this one finished by that after 192 steps per node.
 //
 //   terminals everywhere (benchmarks/bench_maxflow.py)
-//     brain 1.1 M, 6-connected, smoothness 1 / 10              14 / 21    41 / 41        =
+//     brain 1.1 M, 6-connected, smoothness 1 / 10              14 / 21    54 / 41        =
 //     retina 2 M, 4-connected, smoothness 10                      361       571        =
 //   few seeds, contrast weights
 //     photograph 512^2, 4- / 8-connected                    139 / 346  446 / 487       =

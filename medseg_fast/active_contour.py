@@ -119,7 +119,7 @@ def active_contour(
 
     Notes
     -----
-    The same iterates: within 1e-6 pixels for float64 images, and 1e-2 for float32 ones, for which
+    The same iterates: within 1e-6 pixels for float64 images, and 5e-2 for float32 ones, for which
     the peer rounds its matrix and coordinates to float32 and ours only the result. Beyond the
     border the image's force is that of the nearest pixel on the border.
 
