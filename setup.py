@@ -29,16 +29,24 @@ if platform.machine().lower() in ("x86_64", "amd64"):
 else:
     ISA_FLAGS = {"baseline": []}
 
-# Compiled once, for the baseline, and linked into every build: bindings, and kernels that follow
-# queues, trees and unions. Vectors do nothing for these (AVX2 against baseline: 0.8 to 1.08 times
-# the speed), and compiling them three times took a third of the installation.
+# Compiled once, for the baseline, and linked into every build: kernels that follow queues, trees
+# and unions. Vectors do nothing for these (AVX2 against baseline: 0.8 to 1.08 times the speed), and
+# compiling them three times took a third of the installation.
 SHARED = """
-    active_contour boundaries components descents edge_flow_boundaries edge_flow_regions
-    fast_marching geodesic histogram_peaks hysteresis level_set live_wire maxflow minima
-    minimum_cost multiotsu parallel reconstruction region region_growing region_pixels
-    seeded_region_growing snake_matrix sparse_field sparse_graph spline threshold_explorer
-    watershed watershed_compact watershed_flood watershed_hierarchy watershed_immersion
-    watershed_setup
+    active_contour boundaries chan_vese_snake components descents edge_flow_boundaries
+    edge_flow_regions fast_marching geodesic geodesic_snake histogram_peaks hysteresis level_set
+    live_wire maxflow minima minimum_cost multiotsu parallel reconstruction region region_growing
+    region_pixels seeded_region_growing snake_matrix sparse_field sparse_graph spline
+    threshold_explorer watershed watershed_compact watershed_flood watershed_hierarchy
+    watershed_immersion watershed_setup
+""".split()
+
+# Compiled for the baseline and for AVX2, whose objects the AVX-512 build links, too: they count,
+# compare, pack bits and move tiles about, which wider registers hardly speed up.
+AT_MOST_AVX2 = """
+    canny_crossings chan_vese edge_bits expand_labels histogram label label_sizes
+    local mask_clip moves nearest_background random_walker signed_distance snake_smoothing sums
+    threshold zero_crossings
 """.split()
 
 # Compiled once as well, with pybind11 precompiled and little optimisation: they only call kernels.
@@ -70,9 +78,11 @@ class BuildExt(build_ext):
     """Compiles the sources of all builds, and those they share, in one queue for all CPUs."""
 
     def build_extensions(self):
-        bindings, shared = extension("baseline", BINDINGS, "-O1"), extension("baseline", SHARED)
-        builds = {"bindings": bindings, "shared": shared}
-        builds |= {ext.name: ext for ext in self.extensions}
+        builds = {ext.name: ext for ext in self.extensions}
+        if wanted != ["baseline"]:
+            builds["at_most_avx2"] = extension("avx2", AT_MOST_AVX2)
+        builds["shared"] = extension("baseline", SHARED)
+        builds["bindings"] = extension("baseline", BINDINGS, "-O1")
         folders = {name: os.path.join(self.build_temp, name) for name in builds}
         with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))) as pool:
             list(pool.map(self.precompile, builds.values(), folders.values()))
@@ -84,8 +94,11 @@ class BuildExt(build_ext):
             )
         objects = {name: [obj for owner, obj in done if owner == name] for name in builds}
         for ext in self.extensions:
-            # The shared ones last: a build's own copy of an inline function comes before theirs.
-            ext.extra_objects = objects[ext.name] + objects["shared"] + objects["bindings"]
+            parts = [ext.name, "at_most_avx2", "shared", "bindings"]
+            if ext.name.endswith("_baseline"):
+                parts.remove("at_most_avx2")
+            # In this order: the copy of an inline function for the widest vectors comes first.
+            ext.extra_objects = [obj for part in parts for obj in objects[part]]
             ext.sources, ext.depends = [], ext.extra_objects
         super().build_extensions()
 
@@ -145,7 +158,7 @@ class Sdist(sdist):
         (Path(base_dir) / BUILD_INFO).write_text(f"COMMIT = {commit()!r}\n")
 
 
-def extension(isa: str, names: Iterable[str], optimise: str = "-O3") -> Pybind11Extension:
+def extension(isa: str, names: Iterable[str], *optimise: str) -> Pybind11Extension:
     """The build of the sources with these names for one instruction set."""
     extra = os.environ.get("MEDSEG_FAST_CXXFLAGS", "").split()  # tests/sanitize.sh
     return Pybind11Extension(
@@ -155,14 +168,24 @@ def extension(isa: str, names: Iterable[str], optimise: str = "-O3") -> Pybind11
         depends=[*HEADERS, "setup.py"],
         cxx_std=20,
         define_macros=[("MSF_ISA", isa)],
-        extra_compile_args=[optimise, *FLAGS, *ISA_FLAGS[isa], *extra],
+        extra_compile_args=["-O3", *optimise, *FLAGS, *ISA_FLAGS[isa], *extra],
         extra_link_args=["-pthread", *(extra or ["-Wl,-s"])],  # a sanitizer wants symbols
     )
 
 
+def own_sources(isa: str) -> set[str]:
+    """Names of the sources that a build does not share."""
+    shared = {*SHARED, *BINDINGS, *(() if isa == "baseline" else AT_MOST_AVX2)}
+    return set(SOURCES) - shared
+
+
 # Developers: one is quicker.
 wanted = os.environ.get("MEDSEG_FAST_BUILD_ISA", ",".join(ISA_FLAGS)).split(",")
+# Beside wider ones the baseline serves CPUs of before 2013: it need not cost as much to compile.
+less = ["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic"] if len(ISA_FLAGS) > 1 else []
 setup(
-    ext_modules=[extension(isa, SOURCES.keys() - SHARED - set(BINDINGS)) for isa in wanted],
+    ext_modules=[
+        extension(isa, own_sources(isa), *(less if isa == "baseline" else [])) for isa in wanted
+    ],
     cmdclass={"build_ext": BuildExt, "build_py": BuildPy, "sdist": Sdist},
 )

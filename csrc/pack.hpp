@@ -14,10 +14,11 @@ inline constexpr std::int64_t register_bytes = 32;
 inline constexpr std::int64_t register_bytes = 16;
 #endif
 
-template <class T>
+// The width is a parameter so that objects of two widths may be linked together.
+template <class T, std::int64_t width = register_bytes>
 struct Pack {
-  typedef T Vector __attribute__((vector_size(register_bytes)));
-  static constexpr std::int64_t size = 64 / sizeof(T), count = 64 / register_bytes;
+  typedef T Vector __attribute__((vector_size(width)));
+  static constexpr std::int64_t size = 64 / sizeof(T), count = 64 / width;
   Vector part[count];
 
   static Pack load(const T* from) {
