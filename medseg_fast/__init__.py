@@ -5,6 +5,7 @@ from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
 from medseg_fast.active_contour import active_contour
 from medseg_fast.boundaries import find_boundaries, mark_boundaries
+from medseg_fast.boundary_score import BoundaryScore, boundary_f1
 from medseg_fast.canny import CannyPlan, canny
 from medseg_fast.chan_vese import chan_vese
 from medseg_fast.components import (
@@ -16,9 +17,7 @@ from medseg_fast.components import (
 from medseg_fast.cross_difference import roberts, roberts_neg_diag, roberts_pos_diag
 from medseg_fast.distance import distance_transform_edt, expand_labels, signed_distance
 from medseg_fast.edge_detection import (
-    BoundaryScore,
     EdgeResult,
-    boundary_f1,
     detect_edges,
     multiscale_morphological_gradient,
 )
