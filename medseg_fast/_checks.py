@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 _KINDS = "buif"
 
 
-def image(op: str, value: Any, name: str = "image", *, ndim: int | None = None) -> NDArray[Any]:
+def image(
+    op: str, value: Any, name: str = "image", *, ndim: int | tuple[int, ...] | None = None
+) -> NDArray[Any]:
     """Return `value` as the kernels want it: C-contiguous, native byte order, its own dtype.
 
     Contiguous native input is passed on as it is; anything else costs one copy of the same width.
@@ -22,9 +24,22 @@ def image(op: str, value: Any, name: str = "image", *, ndim: int | None = None) 
         raise TypeError(
             f"{op}: {name} must be bool, integer or float of at most 64 bits, got {array.dtype}"
         )
-    if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{op}: {name} must have {ndim} dimensions, got shape {array.shape}")
+    allowed = (ndim,) if isinstance(ndim, int) else ndim
+    if allowed is not None and array.ndim not in allowed:
+        numbers = " or ".join(map(str, allowed))
+        raise ValueError(f"{op}: {name} must have {numbers} dimensions, got shape {array.shape}")
     return contiguous(array)
+
+
+def finite(op: str, name: str, array: NDArray[Any]) -> None:
+    """Refuse NaN and infinity."""
+    if array.dtype.kind != "f":
+        return
+    # The sum of finite numbers is finite but for overflow: one pass, and rarely the careful one.
+    with np.errstate(all="ignore"):
+        total = array.sum(dtype=np.float64)
+    if not np.isfinite(total) and not np.isfinite(array).all():
+        raise ValueError(f"{op}: {name} must be finite, got NaN or infinity")
 
 
 def pixels(op: str, value: Any, name: str = "image") -> NDArray[Any]:

@@ -172,9 +172,8 @@ def active_contour(
     potential = _potential(array, numbers["w_line"], numbers["w_edge"])
     wanted = _stencil.float_type(array.dtype)
     moved = np.ascontiguousarray(points[:, ::-1].T.astype(wanted).astype(np.float64))
-    for name, values in (("image", potential), ("snake", moved)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{op}: {name} must be finite, got NaN or infinity")
+    _checks.finite(op, "image", potential)
+    _checks.finite(op, "snake", moved)
     core.spline_coefficients(potential)
     weights = [numbers[name] for name in ("alpha", "beta", "gamma", "max_px_move")]
     try:

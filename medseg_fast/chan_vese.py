@@ -48,8 +48,7 @@ def _start(op: str, init: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[An
     if array.shape != shape:
         raise ValueError(f"{op}: init_level_set must have shape {shape}, got {array.shape}")
     level_set = np.array(array, dtype, order="C")
-    if not np.isfinite(level_set).all():
-        raise ValueError(f"{op}: init_level_set must be finite, got NaN or infinity")
+    _checks.finite(op, "init_level_set", level_set)
     return level_set
 
 
@@ -148,8 +147,7 @@ def chan_vese(
     values -= values.min()
     if (top := values.max()) != 0:
         values /= top
-    if not np.isfinite(values).all():
-        raise ValueError(f"{op}: image must be finite, got NaN or infinity")
+    _checks.finite(op, "image", values)
     energies = core.chan_vese(values, weights, count, bool(extended_output), phi)
     segmentation = phi > 0
     return (segmentation, phi, energies) if extended_output else segmentation

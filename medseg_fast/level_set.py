@@ -41,9 +41,7 @@ class LevelSetResult:
 
 
 def _image(op: str, value: Any, name: str) -> NDArray[Any]:
-    array = _checks.image(op, value, name)
-    if array.ndim not in (2, 3):
-        raise ValueError(f"{op}: {name} must have 2 or 3 dimensions, got shape {array.shape}")
+    array = _checks.image(op, value, name, ndim=(2, 3))
     if array.size == 0:
         raise ValueError(f"{op}: {name} must not be empty, got shape {array.shape}")
     return array
@@ -205,8 +203,7 @@ def geodesic_active_contour(
     """
     op = "geodesic_active_contour"
     array = _image(op, speed, "speed")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"{op}: speed must be finite, got NaN or infinity")
+    _checks.finite(op, "speed", array)
     array = array.astype(np.float32, copy=False)
     start = _init(op, init, array.shape)
     weights = _weights(

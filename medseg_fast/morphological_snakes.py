@@ -100,17 +100,9 @@ def _snake_like(image: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     return image.shape, np.int8
 
 
-def _finite(op: str, value: Any, name: str) -> NDArray[Any]:
-    """An image of two or three dimensions without NaN or infinity."""
-    array = _checks.image(op, value, name)
-    if array.ndim not in (2, 3):
-        raise ValueError(f"{op}: {name} must have 2 or 3 dimensions, got shape {array.shape}")
-    # The sum of finite numbers is finite but for overflow: one pass, and rarely the careful one.
-    if array.dtype.kind == "f":
-        with np.errstate(all="ignore"):
-            total = array.sum(dtype=np.float64)
-        if not np.isfinite(total) and not np.isfinite(array).all():
-            raise ValueError(f"{op}: {name} must be finite, got NaN or infinity")
+def _image(op: str, value: Any, name: str) -> NDArray[Any]:
+    array = _checks.image(op, value, name, ndim=(2, 3))
+    _checks.finite(op, name, array)
     return array
 
 
@@ -230,7 +222,7 @@ def morphological_chan_vese(
     [0, 0, 1, 1]
     """
     op = "morphological_chan_vese"
-    array = _finite(op, image, "image")
+    array = _image(op, image, "image")
     count = _checks.integer(op, "num_iter", num_iter, 0)
     passes = _checks.integer(op, "smoothing", smoothing, 0, 10**6)
     weights = [
@@ -324,7 +316,7 @@ def morphological_geodesic_active_contour(
     [10, 29]
     """
     op = "morphological_geodesic_active_contour"
-    array = _finite(op, gimage, "gimage")
+    array = _image(op, gimage, "gimage")
     count = _checks.integer(op, "num_iter", num_iter, 0)
     passes = _checks.integer(op, "smoothing", smoothing, 0, 10**6)
     force = _checks.number(op, "balloon", balloon)

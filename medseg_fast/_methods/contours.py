@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import medseg_fast as ms
-from medseg_fast._methods._method import Array, Method, Option
+from medseg_fast._methods._method import Array, Method, Option, markers_at
 
 _C = "contours"
 SEED = Option("seed", "index", "middle of a ball to start from", required=True, several=True)
@@ -16,14 +16,9 @@ ITERATIONS = Option("iterations", "int", "stop after so many steps", 500)
 
 
 def _start(image: Array, spacing: Any, seeds: Any, radius: float) -> Array:
-    inside = np.zeros(image.shape, np.bool_)
+    inside: Array = markers_at(image, "--seed", [(1, seed) for seed in seeds]) > 0
     for seed in seeds:
-        if len(seed) != image.ndim or not all(
-            0 <= i < n for i, n in zip(seed, image.shape, strict=True)
-        ):
-            raise ValueError(f"--seed: {seed} must lie inside the image of shape {image.shape}")
         inside |= ms.disk_level_set(image.shape, center=seed, radius=radius, spacing=spacing) > 0
-        inside[tuple(seed)] = True
     return inside
 
 
