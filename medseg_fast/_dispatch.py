@@ -17,6 +17,7 @@ import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Gradient = Callable[[dict[str, Any], tuple[Any, ...], tuple[Any, ...]], dict[str, Any]]
 
 OPERATIONS: dict[str, Operation] = {}
 
@@ -32,22 +33,35 @@ class Operation:
 
     A result that is one number may have another dtype for some data (the value of a constant
     image, in the image's dtype); as a tensor it always has the dtype that `result` tells.
+
+    `gradient` makes it differentiable: called with the arguments by name, the results and the
+    results' gradients (both tuples), it returns gradients by the arguments' names. It gets tensors,
+    and to be traced it must call operations or functions of the tensors' library only.
     """
 
     def __init__(
-        self, body: Callable[..., Any], result: Callable[..., Any] | None, eager: Sequence[str]
+        self,
+        body: Callable[..., Any],
+        result: Callable[..., Any] | None = None,
+        eager: Sequence[str] = (),
+        gradient: Gradient | None = None,
     ) -> None:
         self.name, self.body, self.result, self.eager = body.__name__, body, result, eager
+        self.gradient = gradient
+        self.function = body  # what users call, set by `operation`
         self.torch: Any = None  # its registered operators, set by _torch
 
 
 def operation(
-    *, result: Callable[..., Any] | None = None, eager: Sequence[str] = ("out", "in_place")
+    *,
+    result: Callable[..., Any] | None = None,
+    eager: Sequence[str] = ("out", "in_place"),
+    gradient: Gradient | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function written for NumPy arrays accept the arrays of every supported library."""
 
     def decorate(body: Callable[P, R]) -> Callable[P, R]:
-        op = OPERATIONS[body.__name__] = Operation(body, result, eager)
+        op = OPERATIONS[body.__name__] = Operation(body, result, eager, gradient)
         if (route := sys.modules.get("medseg_fast._torch")) is not None:
             route.register(op)
 
@@ -59,6 +73,7 @@ def operation(
                     return call(op, args, kwargs)  # type: ignore[no-any-return]
             return body(*args, **kwargs)
 
+        op.function = dispatch
         return dispatch
 
     return decorate

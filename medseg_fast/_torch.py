@@ -20,7 +20,7 @@ the graph: torch.compile breaks the graph around the call.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
@@ -79,14 +79,41 @@ class _Registered:
             args, kwargs = self.as_called(read(*args, **kwargs))
             return self._wrap(_trace(self.op, args, kwargs))
 
-        def backward(context: Any, *gradients: Any) -> None:
-            raise NotImplementedError(f"{self.op.name}: no gradient; pass image.detach()")
+        def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            if self.op.gradient is None:
+                return
+            tensors: list[torch.Tensor] = []
+            ctx.inputs = _take_tensors(inputs, tensors)
+            ctx.input_count = len(tensors)
+            ctx.save_for_backward(*tensors, *(output if self.many else [output]))
+
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            if self.op.gradient is None:
+                raise NotImplementedError(f"{self.op.name}: no gradient; pass image.detach()")
+            given = ctx.saved_tensors[: ctx.input_count]
+            results = ctx.saved_tensors[ctx.input_count :]
+            inputs = _put_tensors(ctx.inputs, given)
+            named = read(*inputs)
+            found = self.op.gradient(
+                named, results, tuple(gradients[0]) if self.many else gradients
+            )
+            of = {
+                id(tensor): gradient
+                for name, gradient in found.items()
+                for tensor, gradient in zip(_leaves(named[name]), _leaves(gradient), strict=True)
+            }
+            return tuple(
+                [of.get(id(t)) for t in value] if _has_tensors(value) else of.get(id(value))
+                for value in inputs
+            )
 
         returns = "Tensor[]" if self.many else "Tensor"
         _LIBRARY.define(f"{name}({schema}) -> {returns}", tags=(torch.Tag.pt2_compliant_tag,))
         _LIBRARY.impl(name, kernel, "CPU")
         torch.library.register_fake(f"medseg_fast::{name}", fake, lib=_LIBRARY)
-        torch.library.register_autograd(f"medseg_fast::{name}", backward, lib=_LIBRARY)
+        torch.library.register_autograd(
+            f"medseg_fast::{name}", backward, setup_context=save, lib=_LIBRARY
+        )
         packet, _, overload = name.partition(".")
         return getattr(getattr(torch.ops.medseg_fast, packet), overload or "default")
 
@@ -247,8 +274,35 @@ def _tell(
     return [(shape, _TORCH_DTYPES[np.dtype(dtype)]) for shape, dtype in specs_of(told)]
 
 
+class _Place(int):
+    """Where a tensor stands among those that autograd keeps."""
+
+
+def _take_tensors(value: Any, tensors: list[torch.Tensor]) -> Any:
+    """The value with a `_Place` for each tensor; the tensors are appended to the list."""
+    if isinstance(value, torch.Tensor):
+        tensors.append(value)
+        return _Place(len(tensors) - 1)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_take_tensors(part, tensors) for part in value)
+    return value
+
+
+def _put_tensors(value: Any, tensors: Sequence[torch.Tensor]) -> Any:
+    """What `_take_tensors` was given."""
+    if isinstance(value, _Place):
+        return tensors[value]
+    if isinstance(value, (tuple, list)):
+        return type(value)(_put_tensors(part, tensors) for part in value)
+    return value
+
+
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and any(isinstance(v, torch.Tensor) for v in value)
+
+
 def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         for part in value:
             yield from _leaves(part)
     else:

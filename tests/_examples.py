@@ -80,6 +80,13 @@ def _by_name(dtype: Any) -> dict[str, Any]:
     }
 
 
+def _features(dtype: Any) -> dict[str, Any]:
+    """Arguments of the operations in `medseg_fast.nn.functional`."""
+    rng = np.random.default_rng(8)
+    features = rng.standard_normal((2, 4, 12, 19)).astype(dtype)
+    return {"input": features, "x": features}
+
+
 # Arguments beside (or instead of) what the names give.
 _OWN: dict[str, dict[str, Any]] = {
     "region_growing": {"criterion": lambda value, mean, std, seed: abs(value - seed) < 40},
@@ -91,8 +98,12 @@ _OWN: dict[str, dict[str, Any]] = {
 
 
 def example(name: str, dtype: Any = np.uint8) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and keyword arguments of a call of `medseg_fast.<name>`."""
-    given = {**_by_name(dtype), **copy.deepcopy(_OWN.get(name, {}))}
+    """Positional and keyword arguments of a call of an operation; networks get floats."""
+    if OPERATIONS[name].body.__module__.startswith("medseg_fast.nn."):
+        dtype = np.result_type(dtype, np.float32)
+        given = {**_by_name(dtype), **_features(dtype), **copy.deepcopy(_OWN.get(name, {}))}
+    else:
+        given = {**_by_name(dtype), **copy.deepcopy(_OWN.get(name, {}))}
     args, kwargs = [], {}
     for parameter in inspect.signature(OPERATIONS[name].body).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:

@@ -108,4 +108,4 @@ def test_specs_of_tells_one_result_from_several():
 
 
 def test_operations_keep_their_names():
-    assert all(getattr(ms, name).__name__ == name for name in OPERATIONS)
+    assert all(op.function.__name__ == name for name, op in OPERATIONS.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def _fresh_compiler():
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_equals_numpy(name, dtype):
     args, kwargs = example(name, dtype)
-    function = getattr(ms, name)
+    function = OPERATIONS[name].function
     tensors = [to_torch(a) for a in args], {k: to_torch(v) for k, v in kwargs.items()}
     if not any(isinstance(t, torch.Tensor) for t in (*tensors[0], *tensors[1].values())):
         pytest.skip("takes no image")
@@ -76,7 +77,7 @@ def test_every_dtype(dtype):
 
 def test_cpu_tensors_are_seen_without_a_copy(monkeypatch):
     seen = []
-    op = Operation(lambda image: seen.append(image) or np.zeros(2), None, ())
+    op = Operation(lambda image: seen.append(image) or np.zeros(2))
     image = torch.zeros(3, 4, 5)
     _torch.call(op, (image.transpose(0, 2),), {})
     assert seen[0].ctypes.data == image.data_ptr()
@@ -277,6 +278,38 @@ def test_gradients_are_refused_not_dropped(declare):
         result.sum().backward()
     with torch.no_grad():
         assert double(image).tolist() == [2, 2, 2]
+
+
+def _weighted(images: Any, weight: np.typing.ArrayLike, power: int = 1) -> Any:
+    return sum(np.asarray(image) for image in images) * np.asarray(weight) ** power
+
+
+def _weighted_gradient(given, results, gradients):
+    (result,), (gradient,) = results, gradients
+    by_sum = gradient * given["weight"] ** given["power"]
+    by_weight = gradient * result * given["power"] / given["weight"]
+    return {"images": [by_sum] * len(given["images"]), "weight": by_weight}
+
+
+def _weighted_like(images, weight, power=1):
+    return weight.shape, weight.dtype
+
+
+def test_gradients_reach_tensors_and_lists_of_them(declare):
+    weighted = declare(_weighted, result=_weighted_like, gradient=_weighted_gradient)
+    rng = torch.Generator().manual_seed(1)
+    a, b, weight = (
+        torch.rand(3, 4, dtype=torch.float64, generator=rng, requires_grad=True) for _ in range(3)
+    )
+    call = lambda a, b, weight: weighted([a, b], weight, power=3)  # noqa: E731
+    assert torch.autograd.gradcheck(call, (a, b, weight))
+    call(a, b.detach(), weight).sum().backward()
+    traced = torch.autograd.grad(
+        torch.compile(call, backend="aot_eager", fullgraph=True)(a, b.detach(), weight).sum(),
+        (a, weight),
+    )
+    assert torch.equal(traced[0], a.grad)
+    assert torch.equal(traced[1], weight.grad)
 
 
 def test_results_never_alias_inputs(declare):
