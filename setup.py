@@ -10,9 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pybind11
-from pybind11.setup_helpers import Pybind11Extension
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
@@ -49,16 +47,15 @@ AT_MOST_AVX2 = """
     threshold zero_crossings
 """.split()
 
-# Compiled once as well, with pybind11 precompiled and little optimisation: they only call kernels.
-BINDINGS = [name for name in SOURCES if name.startswith("bindings")]
+# Compiled once as well, with little optimisation: they only call kernels.
+BINDINGS = [name for name in SOURCES if name.startswith(("bindings", "python"))]
 
 # No contraction and no fast-math: all builds must give the same bytes. -fno-trapping-math lets the
 # compiler turn comparisons into masks; it changes no value.
 FLAGS = ["-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 # Larger functions inlined, as -O3 does, double the time to compile and save none at run time.
 FLAGS += ["--param=max-inline-insns-single=70"]
-FLAGS += ["-isystem", pybind11.get_include()]  # its warnings are not ours
-FLAGS += ["-Wall", "-Wextra", "-MMD", "-pthread"]
+FLAGS += ["-std=c++20", "-fvisibility=hidden", "-Wall", "-Wextra", "-MMD", "-pthread"]
 
 
 def needs_recompile(obj: str, src: str) -> bool:
@@ -158,15 +155,15 @@ class Sdist(sdist):
         (Path(base_dir) / BUILD_INFO).write_text(f"COMMIT = {commit()!r}\n")
 
 
-def extension(isa: str, names: Iterable[str], *optimise: str) -> Pybind11Extension:
+def extension(isa: str, names: Iterable[str], *optimise: str) -> Extension:
     """The build of the sources with these names for one instruction set."""
     extra = os.environ.get("MEDSEG_FAST_CXXFLAGS", "").split()  # tests/sanitize.sh
-    return Pybind11Extension(
+    return Extension(
         f"medseg_fast._core_{isa}",
         [SOURCES[name] for name in names],
         include_dirs=["csrc"],
         depends=[*HEADERS, "setup.py"],
-        cxx_std=20,
+        language="c++",
         define_macros=[("MSF_ISA", isa)],
         extra_compile_args=["-O3", *optimise, *FLAGS, *ISA_FLAGS[isa], *extra],
         extra_link_args=["-pthread", *(extra or ["-Wl,-s"])],  # a sanitizer wants symbols

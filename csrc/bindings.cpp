@@ -1,5 +1,5 @@
-// With bindings_graph.cpp and bindings_paths.cpp the only file that knows Python: hands arrays to
-// kernels as views and releases the GIL around them.
+// What Python sees of the core: this file makes the module and binds what has no file of its own
+// family (bindings_*.cpp). Kernels know nothing of Python.
 #include "bindings.hpp"
 
 #ifdef __linux__
@@ -10,7 +10,6 @@
 #include <array>
 #include <memory>
 #include <optional>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -18,391 +17,239 @@
 #include "kernels.hpp"
 #include "parallel.hpp"
 
-namespace py = pybind11;
+namespace msf {
+
+// A flat footprint as nested tuples, see medseg_fast/_footprint.py.
+template <>
+struct From<FlatFootprint::Step> {
+  static bool read(PyObject* object, FlatFootprint::Step& step) {
+    return read_tuple(object, step.from, step.to, step.shifts);
+  }
+};
+template <>
+struct From<FlatFootprint::Row> {
+  static bool read(PyObject* object, FlatFootprint::Row& row) {
+    return read_tuple(object, row.buffer, row.z, row.y, row.x);
+  }
+};
+template <>
+struct From<FlatFootprint> {
+  static bool read(PyObject* object, FlatFootprint& part) {
+    return read_tuple(object, part.lead, part.low, part.span, part.buffers, part.steps, part.rows);
+  }
+};
+
+// A half of the weights and whether the other is its negative.
+template <>
+struct From<Taps> {
+  static bool read(PyObject* object, Taps& taps) { return read_tuple(object, taps.half, taps.odd); }
+};
+
+template <>
+struct From<VoxelSize> {
+  static bool read(PyObject* object, VoxelSize& voxel) {
+    return read_tuple(object, voxel.size, voxel.multiple, voxel.unit);
+  }
+};
+
+static Ref to_python(const Peaks& p) { return tuple(p.passes, p.count, p.first, p.second); }
+static Ref to_python(const Moments& m) { return tuple(m.count, m.sum, m.sum_of_squares); }
+static Ref to_python(Levels&& levels) {
+  return tuple(std::move(levels.voxels), std::move(levels.ends));
+}
+static Ref to_python(Merges&& merges) {
+  return tuple(std::move(merges.first), std::move(merges.second), std::move(merges.height));
+}
 
 namespace {
-
-using msf::NoGil;
-using msf::ReleaseGil;
 
 // Python runs signal handlers on its main thread alone, so the others need not wait for the GIL.
 void raise_if_interrupted() {
 #ifdef __linux__
   if (syscall(SYS_gettid) != getpid()) return;
 #endif
-  py::gil_scoped_acquire gil;
-  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  const PyGILState_STATE state = PyGILState_Ensure();
+  const bool interrupted = PyErr_Occurred() || PyErr_CheckSignals() != 0;
+  PyGILState_Release(state);
+  if (interrupted) throw PythonError{};  // this thread's, so still noted when its call ends
 }
 
-void bind_threads(py::module_& m) {
-  msf::set_interrupt_hook(raise_if_interrupted);
-  m.attr("isa") = msf::isa();
-  m.attr("compiler") = __VERSION__;
-  m.def("num_threads", &msf::num_threads);
-  m.def("set_num_threads", &msf::set_num_threads);
-  m.def("set_thread_override", &msf::set_thread_override);
-  m.def("busy_tasks", &msf::busy_tasks, NoGil(), py::arg("seconds"), py::arg("fail_at") = -1,
-        py::arg("nested") = false);
+void bind_threads(const Scope& m) {
+  set_interrupt_hook(raise_if_interrupted);
+  m.set("isa", isa());
+  m.set("compiler", __VERSION__);
+  m.def("num_threads", &num_threads);
+  m.def("set_num_threads", &set_num_threads);
+  m.def("set_thread_override", &set_thread_override);
+  m.def("busy_tasks", [](const std::vector<double>& seconds, std::optional<std::int64_t> fail_at,
+                         std::optional<bool> nested) {
+    return busy_tasks(seconds, fail_at.value_or(-1), nested.value_or(false));
+  });
 }
 
-void bind_components(py::module_& m) {
-  m.def("remove_small", &msf::remove_small, NoGil());
-  m.def("largest_component", &msf::largest_component, NoGil());
-  m.def("fill_holes", &msf::fill_holes, NoGil());
-  m.def("label_sizes", &msf::label_sizes, NoGil());
-  m.def("keep_labels", &msf::keep_labels, NoGil());
-  m.def("hysteresis", &msf::hysteresis, NoGil());
-  m.def(
-      "clear_border",
-      [](const msf::Array& labels, std::int64_t width, const std::optional<msf::Array>& mask,
-         const msf::Array& background, const msf::MutableArray& out) {
-        msf::clear_border(labels, width, mask ? &*mask : nullptr, background, out);
-      },
-      NoGil());
+void bind_components(const Scope& m) {
+  m.def("remove_small", &remove_small);
+  m.def("largest_component", &largest_component);
+  m.def("fill_holes", &fill_holes);
+  m.def("label_sizes", &label_sizes);
+  m.def("keep_labels", &keep_labels);
+  m.def("hysteresis", &hysteresis);
+  m.def("clear_border", &clear_border);
 }
 
 // What label_components leaves until the caller has allocated the labels.
 struct LabelledRuns {
-  std::shared_ptr<const msf::Components> components;
+  std::shared_ptr<const Components> components;
 };
 
-void bind_label(py::module_& m) {
-  m.def(
-      "label_components",
-      [](const msf::Array& image, const std::optional<msf::Array>& background, int connectivity,
-         bool wide) {
-        return LabelledRuns{
-            msf::label_components(image, background ? &*background : nullptr, connectivity, wide)};
-      },
-      NoGil());
-  py::class_<LabelledRuns>(m, "LabelledRuns", py::module_local())
-      .def_property_readonly("count",
-                             [](const LabelledRuns& r) { return count_components(*r.components); })
-      .def(
-          "write",
-          [](const LabelledRuns& r, const msf::MutableArray& labels, bool blank) {
-            write_labels(*r.components, labels, blank);
-          },
-          NoGil());
-}
-
-void bind_threshold(py::module_& m) { m.def("in_range", &msf::in_range, NoGil()); }
-
-void bind_histogram(py::module_& m) {
-  m.def("value_range", &msf::value_range, NoGil());
-  m.def("count_values", &msf::count_values, NoGil());
-  m.def("count_bins", &msf::count_bins, NoGil());
-  m.def("sum_integers", &msf::sum_integers, NoGil());
-  m.def("sum_floats", &msf::sum_floats, NoGil());
-  m.def("sum_above", &msf::sum_above, NoGil());
-  m.def("multi_otsu", &msf::multi_otsu, NoGil());
-  m.def("smooth_to_two_peaks", [](const msf::MutableArray& histogram, std::int64_t max_passes) {
-    msf::Peaks peaks;
-    {
-      py::gil_scoped_release nogil;
-      peaks = msf::smooth_to_two_peaks(histogram, max_passes);
-    }
-    return py::make_tuple(peaks.passes, peaks.count, peaks.first, peaks.second);
+void bind_label(const Scope& m) {
+  m.def("label_components", [](const Array& image, const Array* background, int connectivity,
+                               bool wide) {
+    return std::make_unique<LabelledRuns>(label_components(image, background, connectivity, wide));
   });
+  m.add_class<LabelledRuns>("medseg_fast._core.LabelledRuns")
+      .def("count", [](LabelledRuns& runs) { return count_components(*runs.components); })
+      .def("write", [](LabelledRuns& runs, const MutableArray& labels, bool blank) {
+        write_labels(*runs.components, labels, blank);
+      });
 }
 
-// Modes by their place in BorderMode.
-void bind_local(py::module_& m) {
-  const auto border = [](int mode) { return static_cast<msf::BorderMode>(mode); };
-  using Sizes = std::vector<std::int64_t>;
-  m.def(
-      "local_mean",
-      [=](const msf::Array& image, const Sizes& block, int mode, double cval, double offset,
-          const msf::MutableArray& out) {
-        msf::local_mean(image, block, border(mode), cval, offset, out);
-      },
-      NoGil());
-  m.def(
-      "local_gaussian",
-      [=](const msf::Array& image, const std::vector<std::vector<double>>& weights, int mode,
-          double cval, double offset, const msf::MutableArray& out) {
-        msf::local_gaussian(image, weights, border(mode), cval, offset, out);
-      },
-      NoGil());
-  m.def(
-      "local_median",
-      [=](const msf::Array& image, const Sizes& block, int mode, double cval, double offset,
-          const msf::MutableArray& out) {
-        msf::local_median(image, block, border(mode), cval, offset, out);
-      },
-      NoGil());
-  m.def("local_mean_std", &msf::local_mean_std, NoGil());
+void bind_threshold(const Scope& m) {
+  m.def("in_range", &in_range);
+  m.def("value_range", &value_range);
+  m.def("count_values", &count_values);
+  m.def("count_bins", &count_bins);
+  m.def("sum_integers", &sum_integers);
+  m.def("sum_floats", &sum_floats);
+  m.def("sum_above", &sum_above);
+  m.def("multi_otsu", &multi_otsu);
+  m.def("smooth_to_two_peaks", &smooth_to_two_peaks);
+  m.def("local_mean", &local_mean);
+  m.def("local_gaussian", &local_gaussian);
+  m.def("local_median", &local_median);
+  m.def("local_mean_std", &local_mean_std);
 }
 
-// A flat footprint as nested tuples, see medseg_fast/_footprint.py.
-using Offsets = std::vector<std::pair<std::int64_t, std::int64_t>>;
-using Part =
-    std::tuple<std::vector<std::int64_t>, std::array<std::int64_t, 3>, std::array<std::int64_t, 3>,
-               int, std::vector<std::tuple<int, int, Offsets>>,
-               std::vector<std::tuple<int, std::int64_t, std::int64_t, std::int64_t>>>;
-
-std::vector<msf::FlatFootprint> footprint(const std::vector<Part>& parts) {
-  std::vector<msf::FlatFootprint> result;
-  for (const auto& [lead, low, span, buffers, steps, rows] : parts) {
-    auto& part = result.emplace_back(msf::FlatFootprint{lead, low, span, buffers, {}, {}});
-    for (const auto& [from, to, shifts] : steps) part.steps.push_back({from, to, shifts});
-    for (const auto& [buffer, z, y, x] : rows) part.rows.push_back({buffer, z, y, x});
-  }
-  return result;
+void bind_morphology(const Scope& m) {
+  m.def("extremes", &extremes);
+  m.def("binary_extremes", &binary_extremes);
 }
 
-void bind_morphology(py::module_& m) {
-  using Sizes = std::vector<std::int64_t>;
-  m.def(
-      "extremes",
-      [](const msf::Array& image, const Sizes& shape, const std::vector<Part>& parts, int border,
-         const msf::Array& cval, int kind, const std::optional<msf::Array>& base,
-         const msf::MutableArray& out) {
-        msf::extremes(image, shape, footprint(parts), static_cast<msf::BorderMode>(border), cval,
-                      static_cast<msf::Extremes>(kind), base ? &*base : nullptr, out);
-      },
-      NoGil());
-  m.def(
-      "binary_extremes",
-      [](const msf::Array& mask, const Sizes& shape, const std::vector<Part>& parts, bool any,
-         bool border, const msf::MutableArray& out) {
-        msf::binary_extremes(mask, shape, footprint(parts), any, border, out);
-      },
-      NoGil());
+void bind_stencil(const Scope& m) {
+  using AllTaps = std::vector<Taps>;
+  m.def("separable_filter", [](const Array& image, double scale, const AllTaps& smooth,
+                               const AllTaps& derive, const std::vector<int>& terms, bool magnitude,
+                               double norm, const std::vector<BorderMode>& border, double cval,
+                               bool surround, const MutableArray& out) {
+    separable_filter(image, scale,
+                     {smooth, derive, terms, magnitude, norm, border, cval, surround, surround},
+                     out);
+  });
+  m.def("laplace", &laplace);
+  m.def("cross_difference", &cross_difference);
+  m.def("clip_to_mask", &clip_to_mask);
+  m.def("zero_crossings", &zero_crossings);
 }
 
-// Half weights and whether they are odd, by axis.
-std::vector<msf::Taps> taps(const std::vector<std::pair<std::vector<double>, bool>>& kernels) {
-  std::vector<msf::Taps> all;
-  for (const auto& [half, odd] : kernels) all.push_back({half, odd});
-  return all;
-}
-
-void bind_stencil(py::module_& m) {
-  using Kernels = std::vector<std::pair<std::vector<double>, bool>>;
-  m.def(
-      "separable_filter",
-      [](const msf::Array& image, double scale, const Kernels& smooth, const Kernels& derive,
-         const std::vector<int>& terms, bool magnitude, double norm, const std::vector<int>& modes,
-         double cval, bool surround, const msf::MutableArray& out) {
-        msf::Separable filter{taps(smooth), taps(derive), terms,    magnitude, norm,
-                              {},           cval,         surround, surround};
-        for (const int mode : modes) filter.border.push_back(static_cast<msf::BorderMode>(mode));
-        msf::separable_filter(image, scale, filter, out);
-      },
-      NoGil());
-  m.def("laplace", &msf::laplace, NoGil());
-  m.def("cross_difference", &msf::cross_difference, NoGil());
-  m.def("clip_to_mask", &msf::clip_to_mask, NoGil());
-  m.def("zero_crossings", &msf::zero_crossings, NoGil());
-}
-
-void bind_canny(py::module_& m) {
-  m.def(
-      "canny_crossings",
-      [](const msf::Array& smooth, const std::vector<double>& per_mm, double low, double high,
-         const std::optional<msf::Array>& inside, const msf::MutableArray& out) {
-        msf::canny_crossings(smooth, per_mm, low, high, inside ? &*inside : nullptr, out);
-      },
-      NoGil());
-  m.def("canny_magnitude", &msf::canny_magnitude, NoGil());
-  using msf::CannyPlan;
+void bind_canny(const Scope& m) {
+  m.def("canny_crossings", &canny_crossings);
+  m.def("canny_magnitude", &canny_magnitude);
   using Weights = std::vector<double>;
-  py::class_<CannyPlan>(m, "CannyPlan", py::module_local())
-      .def(py::init([](std::int64_t rows, std::int64_t columns, bool float32, double scale,
-                       Weights down, Weights across, int mode, double cval,
-                       std::array<double, 2> per_step) {
-        return msf::canny_plan(rows, columns, float32,
-                               {scale, std::move(down), std::move(across),
-                                static_cast<msf::BorderMode>(mode), cval, per_step});
-      }))
-      .def(py::init(&msf::canny_opencv_plan))
-      .def(
-          "edges",
-          [](CannyPlan& plan, const msf::Array& image, const std::optional<msf::Array>& mask,
-             double low, double high, const msf::MutableArray& out) {
-            plan.edges(image, mask ? &*mask : nullptr, low, high, out);
-          },
-          NoGil())
-      .def(
-          "magnitude",
-          [](CannyPlan& plan, const msf::Array& image, const std::optional<msf::Array>& mask,
-             const msf::MutableArray& out) { plan.magnitude(image, mask ? &*mask : nullptr, out); },
-          NoGil());
-}
-
-void bind_region(py::module_& m) {
-  using msf::Region;
-  // Local: the tests import several builds of the core into one process.
-  py::class_<Region>(m, "Region", py::module_local())
-      .def(py::init<const msf::Array&, std::vector<std::int64_t>, std::int64_t>(),
-           py::keep_alive<1, 2>(), NoGil())
-      .def("reset", &Region::reset, NoGil())
-      .def("widen", &Region::widen, NoGil())
-      .def("grow", &Region::grow, NoGil())
-      .def("grow_breadth_first", &Region::grow_breadth_first, NoGil())
-      .def("holds", &Region::holds, NoGil())
-      .def("moments",
-           [](Region& region) {
-             msf::Moments m;
-             {
-               py::gil_scoped_release nogil;
-               m = region.moments();
-             }
-             return py::make_tuple(m.count, m.sum, m.sum_of_squares);
-           })
-      .def("write_mask", &Region::write_mask, NoGil())
-      .def("paint", &Region::paint, NoGil());
-}
-
-// Hands a result whose size only the kernel knows to NumPy without a copy.
-template <class T>
-py::array_t<T> to_numpy(std::vector<T>&& values) {
-  auto* const kept = new std::vector<T>(std::move(values));
-  const py::capsule owner(kept, [](void* p) { delete static_cast<std::vector<T>*>(p); });
-  return py::array_t<T>(static_cast<py::ssize_t>(kept->size()), kept->data(), owner);
-}
-
-void bind_threshold_explorer(py::module_& m) {
-  m.def("threshold_order", [](const msf::Array& image, std::int64_t seed, int connectivity,
-                              bool brighter, const msf::MutableArray& order) {
-    msf::Levels levels;
-    {
-      const py::gil_scoped_release nogil;
-      levels = msf::threshold_order(image, seed, connectivity, brighter, order);
-    }
-    return py::make_tuple(to_numpy(std::move(levels.voxels)), to_numpy(std::move(levels.ends)));
+  m.def("canny_plan", [](std::int64_t rows, std::int64_t columns, bool float32, double scale,
+                         const Weights& down, const Weights& across, BorderMode border, double cval,
+                         const std::array<double, 2>& per_step) {
+    return canny_plan(rows, columns, float32, {scale, down, across, border, cval, per_step});
   });
-  m.def("fill_voxels", &msf::fill_voxels, NoGil());
+  m.def("canny_opencv_plan", &canny_opencv_plan);
+  m.add_class<CannyPlan>("medseg_fast._core.CannyPlan")
+      .def<&CannyPlan::edges>("edges")
+      .def<&CannyPlan::magnitude>("magnitude");
 }
 
-void bind_region_growing(py::module_& m) {
-  m.def("seeded_region_growing", &msf::seeded_region_growing, NoGil());
-  m.def(
-      "region_growing",
-      [](const msf::Array& image, const msf::Array& seeds, const msf::Array& ends,
-         const msf::Array& values, int connectivity, std::uintptr_t criterion,
-         std::int64_t max_voxels, std::int64_t max_growth, const msf::MutableArray& labels) {
-        return msf::region_growing(image, seeds, ends, values, connectivity,
-                                   reinterpret_cast<msf::Criterion>(criterion),
-                                   {max_voxels, max_growth}, labels);
-      },
-      NoGil());
-}
-
-void bind_watershed(py::module_& m) {
-  m.def("watershed", &msf::watershed, NoGil());
-  m.def("watershed_compact", &msf::watershed_compact, NoGil());
-}
-
-// Modes by their place in BoundaryMode.
-void bind_boundaries(py::module_& m) {
-  m.def(
-      "find_boundaries",
-      [](const msf::Array& labels, int connectivity, int mode,
-         const std::optional<msf::Array>& background, const msf::MutableArray& out) {
-        msf::find_boundaries(labels, connectivity, static_cast<msf::BoundaryMode>(mode),
-                             background ? &*background : nullptr, out);
-      },
-      NoGil());
-  m.def("find_subpixel_boundaries", &msf::find_subpixel_boundaries, NoGil());
-}
-
-void bind_distance(py::module_& m) {
-  using Sizes = std::vector<double>;
-  using Multiples = std::vector<std::int64_t>;
-  m.def(
-      "distance_transform",
-      [](const msf::Array& mask, const Sizes& sizes, const Multiples& multiples, double unit,
-         const msf::MutableArray& out) {
-        msf::distance_transform(mask, {sizes, multiples, unit}, out);
-      },
-      NoGil());
-  m.def(
-      "signed_distance",
-      [](const msf::Array& mask, const Sizes& sizes, const Multiples& multiples, double unit,
-         const msf::MutableArray& out) {
-        msf::signed_distance(mask, {sizes, multiples, unit}, out);
-      },
-      NoGil());
-  m.def(
-      "expand_labels",
-      [](const msf::Array& background, const msf::Array& labels, const Sizes& sizes,
-         const Multiples& multiples, double unit, double distance, const msf::MutableArray& out) {
-        msf::expand_labels(background, labels, {sizes, multiples, unit}, distance, out);
-      },
-      NoGil());
-  m.def(
-      "nearest_background",
-      [](const msf::Array& mask, const Sizes& sizes, const Multiples& multiples, double unit,
-         const std::optional<msf::MutableArray>& distances, const msf::MutableArray& indices) {
-        msf::nearest_background(mask, {sizes, multiples, unit}, distances ? &*distances : nullptr,
-                                indices);
-      },
-      NoGil());
-}
-
-void bind_watershed_hierarchy(py::module_& m) {
-  m.def("merge_basins", [](const msf::Array& image, const msf::Array& labels, std::int64_t basins,
-                           int connectivity) {
-    msf::Merges merges;
-    {
-      const py::gil_scoped_release nogil;
-      merges = msf::merge_basins(image, labels, basins, connectivity);
-    }
-    return py::make_tuple(to_numpy(std::move(merges.first)), to_numpy(std::move(merges.second)),
-                          to_numpy(std::move(merges.height)));
+void bind_region(const Scope& m) {
+  m.def("region",
+        [](const Array& image, const std::vector<std::int64_t>& radius, std::int64_t border) {
+          return std::make_unique<Region>(image, radius, border);
+        },
+        {0});
+  m.add_class<Region>("medseg_fast._core.Region")
+      .def<&Region::reset>("reset")
+      .def<&Region::widen>("widen")
+      .def<&Region::grow>("grow")
+      .def<&Region::grow_breadth_first>("grow_breadth_first")
+      .def<&Region::holds>("holds")
+      .def<&Region::moments>("moments")
+      .def<&Region::write_mask>("write_mask")
+      .def<&Region::paint>("paint");
+  m.def("seeded_region_growing", &seeded_region_growing);
+  m.def("region_growing", [](const Array& image, const Array& seeds, const Array& ends,
+                             const Array& values, int connectivity, std::uintptr_t criterion,
+                             std::int64_t max_voxels, std::int64_t max_growth,
+                             const MutableArray& labels) {
+    return region_growing(image, seeds, ends, values, connectivity,
+                          reinterpret_cast<Criterion>(criterion), {max_voxels, max_growth}, labels);
   });
-  m.def("measure_basins", &msf::measure_basins, NoGil());
-  m.def(
-      "extinguish",
-      [](const msf::Array& first, const msf::Array& second, const msf::Array& height, int attribute,
-         const msf::Array& depths, const msf::Array& areas, const msf::MutableArray& saliency,
-         const msf::MutableArray& extinction) {
-        msf::extinguish(first, second, height, static_cast<msf::Attribute>(attribute), depths,
-                        areas, saliency, extinction);
-      },
-      NoGil());
-  m.def("merge_labels", &msf::merge_labels, NoGil());
-  m.def("map_labels", &msf::map_labels, NoGil());
-  m.def("map_minima", &msf::map_minima, NoGil());
+  m.def("threshold_order", &threshold_order);
+  m.def("fill_voxels", &fill_voxels);
 }
 
-void bind_minima(py::module_& m) {
-  m.def("reconstruction", &msf::reconstruction, NoGil());
-  m.def("local_minima", &msf::local_minima, NoGil());
-  m.def(
-      "watershed_immersion",
-      [](const msf::Array& image, int connectivity, const std::optional<msf::Array>& mask,
-         bool lines, const msf::MutableArray& labels) {
-        return msf::watershed_immersion(image, connectivity, mask ? &*mask : nullptr, lines,
-                                        labels);
-      },
-      NoGil());
+void bind_watershed(const Scope& m) {
+  m.def("watershed", &watershed);
+  m.def("watershed_compact", &watershed_compact);
+  m.def("watershed_immersion", &watershed_immersion);
+  m.def("reconstruction", &reconstruction);
+  m.def("local_minima", &local_minima);
+  m.def("merge_basins", &merge_basins);
+  m.def("measure_basins", &measure_basins);
+  m.def("extinguish", &extinguish);
+  m.def("merge_labels", &merge_labels);
+  m.def("map_labels", &map_labels);
+  m.def("map_minima", &map_minima);
 }
+
+void bind_labels(const Scope& m) {
+  m.def("find_boundaries", &find_boundaries);
+  m.def("find_subpixel_boundaries", &find_subpixel_boundaries);
+  m.def("distance_transform", &distance_transform);
+  m.def("signed_distance", &signed_distance);
+  m.def("expand_labels", &expand_labels);
+  m.def("nearest_background", &nearest_background);
+}
+
+int fill_module(PyObject* module) {
+  try {
+    prepare_arrays();
+    const Scope m(module);
+    bind_threads(m);
+    bind_components(m);
+    bind_label(m);
+    bind_threshold(m);
+    bind_morphology(m);
+    bind_stencil(m);
+    bind_canny(m);
+    bind_region(m);
+    bind_watershed(m);
+    bind_labels(m);
+    bind_edge_flow(m);
+    bind_graphs(m);
+    bind_paths(m);
+    bind_contours(m);
+    return 0;
+  } catch (const PythonError&) {
+    return -1;
+  }
+}
+
+PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, reinterpret_cast<void*>(fill_module)},
+#ifdef Py_GIL_DISABLED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, nullptr},
+};
+PyModuleDef definition{PyModuleDef_HEAD_INIT, "_core", nullptr, 0, nullptr, slots, {}, {}, {}};
 
 }  // namespace
+}  // namespace msf
 
-PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
-  bind_threads(m);
-  bind_components(m);
-  bind_label(m);
-  bind_threshold(m);
-  bind_histogram(m);
-  bind_local(m);
-  bind_morphology(m);
-  bind_stencil(m);
-  bind_canny(m);
-  bind_region(m);
-  bind_region_growing(m);
-  bind_threshold_explorer(m);
-  bind_watershed(m);
-  bind_distance(m);
-  bind_boundaries(m);
-  bind_minima(m);
-  bind_watershed_hierarchy(m);
-  msf::bind_edge_flow(m);
-  msf::bind_graphs(m);
-  msf::bind_paths(m);
-  msf::bind_contours(m);
-}
+extern "C" PyObject* PyInit__core() { return PyModuleDef_Init(&msf::definition); }

@@ -1,15 +1,13 @@
 // What Python sees of paths and fronts.
+#include <limits>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <utility>
 #include <vector>
 
 #include "bindings.hpp"
 #include "kernels/cost_search.hpp"
 #include "kernels/fast_marching.hpp"
-
-namespace py = pybind11;
 
 namespace msf {
 namespace {
@@ -19,9 +17,9 @@ class LockedSearch {
  public:
   explicit LockedSearch(std::unique_ptr<CostSearch> search) : search_(std::move(search)) {}
 
+  // The caller has released the GIL: who holds the lock may want it, to look for Ctrl-C.
   template <class F>
   auto call(F&& f) {
-    const ReleaseGil nogil;  // before the lock: who holds it may want the GIL, to look for Ctrl-C
     const std::lock_guard lock(mutex_);
     return f(*search_);
   }
@@ -31,39 +29,35 @@ class LockedSearch {
   std::mutex mutex_;
 };
 
-template <class F>
-std::unique_ptr<LockedSearch> made(F&& make) {
-  const ReleaseGil nogil;
-  return std::make_unique<LockedSearch>(make());
+std::unique_ptr<LockedSearch> locked(std::unique_ptr<CostSearch> search) {
+  return std::make_unique<LockedSearch>(std::move(search));
 }
 
 }  // namespace
 
-void bind_paths(py::module_& m) {
+void bind_paths(const Scope& m) {
   using Numbers = std::vector<double>;
-  m.def("fast_marching", &fast_marching, NoGil());
-  m.def("search_costs", [](const Array& costs, const Offsets& offsets, const Numbers& lengths,
-                           bool geometric, double most) {
-    return made([&] { return search_costs(costs, offsets, lengths, geometric, most); });
-  });
+  m.def("fast_marching", &fast_marching);
+  m.def("search_costs",
+        [](const Array& costs, const Offsets& offsets, const Numbers& lengths, bool geometric,
+           double most) { return locked(search_costs(costs, offsets, lengths, geometric, most)); });
   m.def("search_geodesic", [](const Array& image, const Offsets& offsets, const Numbers& lengths,
                               double spatial, double intensity, bool labelled) {
-    return made(
-        [&] { return search_geodesic(image, offsets, lengths, spatial, intensity, labelled); });
+    return locked(search_geodesic(image, offsets, lengths, spatial, intensity, labelled));
   });
   m.def("search_live_wire", [](const Array& local, const Array& gradient, const Offsets& offsets,
                                const std::vector<Numbers>& moves, double weight) {
-    return made([&] { return search_live_wire(local, gradient, offsets, moves, weight); });
+    return locked(search_live_wire(local, gradient, offsets, moves, weight));
   });
 
-  py::class_<LockedSearch>(m, "CostSearch", py::module_local())
+  m.add_class<LockedSearch>("medseg_fast._core.CostSearch")
       .def("start",
-           [](LockedSearch& s, const Array& seeds, const std::optional<Array>& labels) {
-             s.call([&](CostSearch& c) { c.start(seeds, labels ? &*labels : nullptr); });
+           [](LockedSearch& s, const Array& seeds, const Array* labels) {
+             s.call([&](CostSearch& c) { c.start(seeds, labels); });
            })
       .def("run",
-           [](LockedSearch& s, const std::optional<Array>& ends, std::int64_t count,
-              std::int64_t pixels, double cost, double seconds) {
+           [](LockedSearch& s, const Array* ends, std::int64_t count, std::int64_t pixels,
+              double cost, double seconds) {
              return s.call([&](CostSearch& c) {
                if (ends) c.aim(*ends, count);
                const std::int64_t settled = c.run({pixels, cost, seconds});
@@ -76,12 +70,9 @@ void bind_paths(py::module_& m) {
                return c.settled(pixel) ? c.cost(pixel) : std::numeric_limits<double>::infinity();
              });
            })
-      .def("path",
-           [](LockedSearch& s, std::int64_t pixel, std::int64_t ndim) {
-             const auto path = s.call([&](CostSearch& c) { return c.path(pixel); });
-             const auto n = static_cast<py::ssize_t>(path.size());
-             return py::array_t<std::int64_t>({n / ndim, static_cast<py::ssize_t>(ndim)},
-                                              path.data());
+      .def("path",  // one coordinate after the other
+           [](LockedSearch& s, std::int64_t pixel) {
+             return s.call([&](CostSearch& c) { return c.path(pixel); });
            })
       .def("copy_costs",
            [](LockedSearch& s, const MutableArray& out) {

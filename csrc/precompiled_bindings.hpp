@@ -1,6 +1,4 @@
 // What all bindings include, as precompiled.hpp is for the kernels.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
+#include <Python.h>
 
 #include "precompiled.hpp"

@@ -78,7 +78,7 @@ class SkimageFrame:
         borders = _stencil.modes(op, mode, 2)
         if borders[0] != borders[1]:
             raise ValueError(f"{op}: mode must be the same for all axes, got {mode!r}")
-        self.plan = core.CannyPlan(
+        self.plan = core.canny_plan(
             *shape,
             self.float_type == np.float32,
             _stencil.scale(dtype),

@@ -98,7 +98,7 @@ class Growth:
         self._short = [image.shape[axis] for axis in self._axes]
         self._image = self._flatten(_checks.contiguous(image.T if flip else image))
         radius = radius or (0,) * image.ndim
-        self._region = core.Region(self._image, [radius[axis] for axis in self._axes], reach)
+        self._region = core.region(self._image, [radius[axis] for axis in self._axes], reach)
 
     def _flatten(self, array: NDArray[Any]) -> NDArray[Any]:
         return array.reshape(self._short)

@@ -141,7 +141,7 @@ def canny(
             spacing=(spacing, (None,)),
         )
         levels = _canny.opencv_thresholds(op, low_threshold, high_threshold)
-        core.CannyPlan(*array.shape, bool(l2_gradient)).edges(array, None, *levels, written)
+        core.canny_opencv_plan(*array.shape, bool(l2_gradient)).edges(array, None, *levels, written)
     else:
         limit = _canny.largest(array.dtype)
         levels = _canny.thresholds(op, low_threshold, high_threshold, 1, use_quantiles, limit)
@@ -214,7 +214,7 @@ class CannyPlan:
         if convention == "opencv":
             _canny.opencv_refuses(op, kind, sigma=(sigma, (0, 1.0)), spacing=(spacing, (None,)))
             self._levels = _canny.opencv_thresholds(op, low_threshold, high_threshold)
-            self._plan = core.CannyPlan(*sizes, bool(l2_gradient))
+            self._plan = core.canny_opencv_plan(*sizes, bool(l2_gradient))
         else:
             limit = _canny.largest(kind)
             levels = _canny.thresholds(op, low_threshold, high_threshold, 1, False, limit)

@@ -150,4 +150,4 @@ def chan_vese(
     _checks.finite(op, "image", values)
     energies = core.chan_vese(values, weights, count, bool(extended_output), phi)
     segmentation = phi > 0
-    return (segmentation, phi, energies) if extended_output else segmentation
+    return (segmentation, phi, energies.tolist()) if extended_output else segmentation

@@ -129,7 +129,7 @@ def label(
     reach = _checks.connectivity("label", connectivity, image.ndim)
     zero = _background("label", background, image.dtype)
     runs = core.label_components(image, zero, reach, False)
-    wanted = _label_dtype("label", dtype, out, image, runs.count)
+    wanted = _label_dtype("label", dtype, out, image, runs.count())
     if out is None:
         labels = np.zeros(image.shape, wanted)  # pages of zeros come from the system untouched
         runs.write(labels, True)
@@ -138,7 +138,7 @@ def label(
         written = _checks.scratch(labels)
         runs.write(written, False)
         _checks.finish(labels, written)
-    return (labels, runs.count) if return_num else labels
+    return (labels, runs.count()) if return_num else labels
 
 
 @operation(result=mask_like)

@@ -238,10 +238,10 @@ def _fill(
         return
     written = None if far is None else _checks.scratch(far)
     if near is None:
-        core.distance_transform(mask, *voxel, written)
+        core.distance_transform(mask, voxel, written)
     else:
         rows = _checks.scratch(near)
-        core.nearest_background(mask, *_exact(voxel), written, rows)
+        core.nearest_background(mask, _exact(voxel), written, rows)
         _checks.finish(near, rows)
     if far is not None and written is not None:
         _checks.finish(far, written)
@@ -327,7 +327,7 @@ def signed_distance(
         result[...] = -np.inf
     else:
         written = _checks.scratch(result)
-        core.signed_distance(inside, *voxel, written)
+        core.signed_distance(inside, voxel, written)
         _checks.finish(result, written)
     return result
 
@@ -415,5 +415,5 @@ def expand_labels(
     written = _checks.scratch(result)
     if np.may_share_memory(written, labels):
         written = np.empty_like(labels)
-    core.expand_labels(background, labels, *voxel, limit, written)
+    core.expand_labels(background, labels, voxel, limit, written)
     return _checks.finish(result, written)

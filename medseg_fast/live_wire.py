@@ -248,10 +248,10 @@ class LiveWire:
             raise ValueError(f"{op}: an anchor must be set first, by seed()")
         end = _grid_paths.flat([point], self.shape)
         target, ndim = int(end[0]), len(self.shape)
-        path: NDArray[np.int64] = self._search.path(target, ndim)
+        path: NDArray[np.int64] = self._search.path(target).reshape(-1, ndim)
         if not len(path) and not self._finished:
             _, self._finished = self._search.run(end, 1, _EVERY, math.inf, math.inf)
-            path = self._search.path(target, ndim)
+            path = self._search.path(target).reshape(-1, ndim)
         if not len(path):
             raise ValueError(f"{op}: no path leads to point {point}")
         return path

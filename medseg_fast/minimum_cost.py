@@ -109,7 +109,7 @@ def route_through_array(
     search = _start(op, costs, origin, fully_connected, geometric, None)
     target = _grid_paths.flat([last], costs.shape)
     _run(search, target, 1)
-    path = search.path(int(target[0]), costs.ndim)
+    path = search.path(int(target[0])).reshape(-1, costs.ndim)
     if not len(path):
         raise ValueError(f"{op}: no path leads to end {last}")
     return [tuple(index) for index in path.tolist()], np.float64(search.cost(int(target[0])))
@@ -174,7 +174,7 @@ def minimum_cost_path(
     _run(search, last, 1)
     for end in last.tolist():
         if (cost := search.cost(end)) < math.inf:
-            return search.path(end, array.ndim), cost
+            return search.path(end).reshape(-1, array.ndim), cost
     raise ValueError(f"{op}: no path leads to any of ends")
 
 
@@ -421,7 +421,7 @@ class MCP:
             raise RuntimeError(f"{op}: find_costs must be called first")
         index = _grid_paths.point(op, "end", end, self._costs.shape)
         flat = _grid_paths.flat([index], self._costs.shape)
-        path = self._search.path(int(flat[0]), self._costs.ndim)
+        path = self._search.path(int(flat[0])).reshape(-1, self._costs.ndim)
         if not len(path):
             raise ValueError(f"{op}: no path leads to end {index}")
         return [tuple(each) for each in path.tolist()]

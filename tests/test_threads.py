@@ -148,7 +148,7 @@ def test_workers_take_part():
 
 def test_nested_loops_finish():
     with ms.num_threads(4), ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(lambda _: core.busy_tasks(20 * [0.0005], nested=True), range(8)))
+        assert all(pool.map(lambda _: core.busy_tasks(20 * [0.0005], None, True), range(8)))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
