@@ -1,5 +1,5 @@
-// What Python sees of the core: this file makes the module and binds what has no file of its own
-// family (bindings_*.cpp). Kernels know nothing of Python.
+// What Python sees of the core: all that has no file of its own family (bindings_*.cpp). Kernels know
+// nothing of Python.
 #include "bindings.hpp"
 
 #ifdef __linux__
@@ -216,40 +216,23 @@ void bind_labels(const Scope& m) {
   m.def("nearest_background", &nearest_background);
 }
 
-int fill_module(PyObject* module) {
-  try {
-    prepare_arrays();
-    const Scope m(module);
-    bind_threads(m);
-    bind_components(m);
-    bind_label(m);
-    bind_threshold(m);
-    bind_morphology(m);
-    bind_stencil(m);
-    bind_canny(m);
-    bind_region(m);
-    bind_watershed(m);
-    bind_labels(m);
-    bind_edge_flow(m);
-    bind_graphs(m);
-    bind_paths(m);
-    bind_contours(m);
-    return 0;
-  } catch (const PythonError&) {
-    return -1;
-  }
+}  // namespace
+
+void bind_all(const Scope& m) {
+  bind_threads(m);
+  bind_components(m);
+  bind_label(m);
+  bind_threshold(m);
+  bind_morphology(m);
+  bind_stencil(m);
+  bind_canny(m);
+  bind_region(m);
+  bind_watershed(m);
+  bind_labels(m);
+  bind_edge_flow(m);
+  bind_graphs(m);
+  bind_paths(m);
+  bind_contours(m);
 }
 
-PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, reinterpret_cast<void*>(fill_module)},
-#ifdef Py_GIL_DISABLED
-    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
-#endif
-    {0, nullptr},
-};
-PyModuleDef definition{PyModuleDef_HEAD_INIT, "_core", nullptr, 0, nullptr, slots, {}, {}, {}};
-
-}  // namespace
 }  // namespace msf
-
-extern "C" PyObject* PyInit__core() { return PyModuleDef_Init(&msf::definition); }

@@ -152,8 +152,7 @@ class Scope {
   PyObject* object_;
 };
 
-void prepare_arrays();  // once, before any call
-
+void bind_all(const Scope& m);  // calls these, too
 void bind_edge_flow(const Scope& m);
 void bind_graphs(const Scope& m);
 void bind_paths(const Scope& m);

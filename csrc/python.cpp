@@ -1,27 +1,20 @@
-// What python.hpp and bindings.hpp need not compile for each type or signature.
+// What python.hpp and bindings.hpp need not compile for each type or signature. Only this file
+// includes pybind11, which makes the module and knows NumPy's arrays.
 #include <cxxabi.h>
+#include <pybind11/numpy.h>
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <iterator>
 #include <new>
 #include <stdexcept>
 
 #include "bindings.hpp"
 
+namespace py = pybind11;
+
 namespace msf {
 namespace {
-
-PyTypeObject* ndarray = nullptr;       // numpy.ndarray
-PyObject* frombuffer = nullptr;        // numpy.frombuffer
-PyTypeObject* numbers_type = nullptr;  // of a Numbers
-
-// Memory of C++ that a NumPy array shows and keeps alive.
-struct Numbers : Object {
-  void* data;
-  Py_ssize_t bytes;
-};
 
 void deallocate(PyObject* self) {
   auto& object = *reinterpret_cast<Object*>(self);
@@ -32,53 +25,40 @@ void deallocate(PyObject* self) {
   Py_DECREF(type);
 }
 
-int export_numbers(PyObject* self, Py_buffer* view, int flags) {
-  const auto& numbers = *reinterpret_cast<Numbers*>(self);
-  return PyBuffer_FillInfo(view, self, numbers.data, numbers.bytes, 0, flags);
-}
-
-// How an array of NumPy begins, in every release from 1.0 to 2.x; its own headers would be needed
-// to build, and the buffer protocol takes three times as long.
-struct NumpyType {
-  PyObject_HEAD PyTypeObject* scalar;
-  char kind, letter, byte_order, flags;
-  int number;
-};
-struct NumpyArray {
-  PyObject_HEAD void* data;
-  int ndim;
-  Py_ssize_t *shape, *strides;
-  PyObject* base;
-  NumpyType* type;
-  int flags;
-};
-enum NumpyFlags { c_contiguous = 0x1, aligned = 0x100, writeable = 0x400 };
-
-bool dtype_of(const NumpyType& type, DType& dtype) {
+bool dtype_of(const py::dtype& type, DType& dtype) {
   using enum DType;
-  constexpr DType signed_long = sizeof(long) == 8 ? int64 : int32;
-  constexpr DType unsigned_long = sizeof(long) == 8 ? uint64 : uint32;
-  constexpr DType numbered[] = {boolean,     int8,          uint8, int16,  uint16,  int32,  uint32,
-                                signed_long, unsigned_long, int64, uint64, float32, float64};
-  constexpr int half = 23;
-  const bool known = type.number >= 0 && type.number < static_cast<int>(std::size(numbered));
-  if (!known && type.number != half) return false;
-  dtype = known ? numbered[type.number] : float16;
-  return true;
+  const auto size = type.itemsize();
+  switch (type.kind()) {
+    case 'b':
+      dtype = boolean;
+      return true;
+    case 'u':
+      dtype = size == 1 ? uint8 : size == 2 ? uint16 : size == 4 ? uint32 : uint64;
+      return true;
+    case 'i':
+      dtype = size == 1 ? int8 : size == 2 ? int16 : size == 4 ? int32 : int64;
+      return true;
+    case 'f':
+      dtype = size == 2 ? float16 : size == 4 ? float32 : float64;
+      return size <= 8;  // no long double
+    default:
+      return false;
+  }
 }
 
 // Looks at an array in native byte order. The view does not hold it: the caller does while the
 // kernel runs.
-bool look_at(PyObject* object, int flags, Array& view) {
-  if (!PyObject_TypeCheck(object, ndarray)) return false;
-  const auto& array = *reinterpret_cast<NumpyArray*>(object);
-  if ((array.flags & flags) != flags) return false;
+bool look_at(PyObject* object, bool to_write, Array& view) {
+  if (!py::isinstance<py::array>(object)) return false;
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  if (!(array.flags() & py::array::c_style) || (to_write && !array.writeable())) return false;
+  const py::dtype type = array.dtype();
   // NumPy normalises the native order to '=' nearly always, but newbyteorder("<") keeps it.
   constexpr char foreign = std::endian::native == std::endian::little ? '>' : '<';
-  if (array.type->byte_order == foreign || !dtype_of(*array.type, view.dtype)) return false;
-  view.data = array.data;
-  view.ndim = array.ndim;
-  std::copy_n(array.shape, array.ndim, view.shape.begin());
+  if (type.byteorder() == foreign || !dtype_of(type, view.dtype)) return false;
+  view.data = array.data();
+  view.ndim = static_cast<int>(array.ndim());
+  std::copy_n(array.shape(), view.ndim, view.shape.begin());
   return true;
 }
 
@@ -109,18 +89,6 @@ bool succeeded() {
 
 }  // namespace
 
-void prepare_arrays() {
-  const Ref numpy = owned(PyImport_ImportModule("numpy"));
-  Ref array = owned(PyObject_GetAttrString(numpy.get(), "ndarray"));
-  ndarray = reinterpret_cast<PyTypeObject*>(array.release());
-  frombuffer = owned(PyObject_GetAttrString(numpy.get(), "frombuffer")).release();
-  PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(deallocate)},
-                         {Py_bf_getbuffer, reinterpret_cast<void*>(export_numbers)},
-                         {0, nullptr}};
-  Ref type = new_type("medseg_fast._core.Numbers", sizeof(Numbers), slots);
-  numbers_type = reinterpret_cast<PyTypeObject*>(type.release());
-}
-
 bool read(PyObject* object, bool& value) {
   const int truth = object == Py_None ? -1 : PyObject_IsTrue(object);
   value = truth > 0;
@@ -143,10 +111,8 @@ bool read(PyObject* object, std::uint64_t& value) {
   return (index && value != static_cast<std::uint64_t>(-1)) || succeeded();
 }
 
-bool read(PyObject* object, Array& view) { return look_at(object, c_contiguous | aligned, view); }
-bool read(PyObject* object, MutableArray& view) {
-  return look_at(object, c_contiguous | aligned | writeable, view);
-}
+bool read(PyObject* object, Array& view) { return look_at(object, false, view); }
+bool read(PyObject* object, MutableArray& view) { return look_at(object, true, view); }
 
 Ref items(PyObject* object, Py_ssize_t n) {
   if (PyUnicode_Check(object) || PyBytes_Check(object)) return nullptr;
@@ -165,12 +131,12 @@ Ref new_object(PyTypeObject* type, Owner value) {
 }
 
 Ref new_array(Owner owner, void* data, std::size_t n, char kind, int size) {
-  const Ref self = new_object(numbers_type, std::move(owner));
-  auto& numbers = *reinterpret_cast<Numbers*>(self.get());
-  numbers.data = data;
-  numbers.bytes = static_cast<Py_ssize_t>(n * size);
   const char type[] = {kind, static_cast<char>('0' + size), '\0'};
-  return owned(PyObject_CallFunction(frombuffer, "Os", self.get(), type));
+  void (*const destroy)(void*) = owner.get_deleter();
+  const py::capsule base(owner.get(), destroy);
+  owner.release();
+  py::array array(py::dtype(type), {static_cast<py::ssize_t>(n)}, {}, data, base);
+  return Ref(array.release().ptr());
 }
 
 Call::Call(PyObject* self, PyObject* const* args, Py_ssize_t n)
@@ -194,6 +160,8 @@ PyObject* Call::raise() const {
   try {
     throw;
   } catch (const PythonError&) {  // noted already
+  } catch (py::error_already_set& error) {
+    error.restore();
   } catch (const WrongArgument& wrong) {
     const std::size_t place = wrong.index + 1;
     if (place > n) {
@@ -238,3 +206,5 @@ PyTypeObject* Scope::add_type(const char* name) const {
 }
 
 }  // namespace msf
+
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) { msf::bind_all(msf::Scope(m.ptr())); }
