@@ -1,5 +1,69 @@
-"""Networks for segmentation, and the kernels they are made of."""
+"""Networks for segmentation, and the kernels they are made of.
+
+`functional` needs NumPy alone. The networks need PyTorch (``pip install "medseg_fast[nn]"``), which
+is imported when the first of them is asked for. Their files begin with an underscore: a module
+``unet`` would hide the function.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from medseg_fast.nn import functional
 
-__all__ = ["functional"]
+if TYPE_CHECKING:
+    from medseg_fast.nn._fcn import fcn8s, fcn16s, fcn32s
+    from medseg_fast.nn._lenet import lenet5, to_fully_convolutional
+    from medseg_fast.nn._nonlocal_unet import nonlocal_unet
+    from medseg_fast.nn._pspnet import pspnet
+    from medseg_fast.nn._segnet import segnet
+    from medseg_fast.nn._unet import unet
+    from medseg_fast.nn._unet_plus_plus import unet_plus_plus
+    from medseg_fast.nn._vnet import vnet
+
+__all__ = [
+    "fcn8s",
+    "fcn16s",
+    "fcn32s",
+    "functional",
+    "lenet5",
+    "nonlocal_unet",
+    "pspnet",
+    "segnet",
+    "to_fully_convolutional",
+    "unet",
+    "unet_plus_plus",
+    "vnet",
+]
+
+# Where each name is that needs PyTorch; NETWORKS are those that make a network.
+_NETWORKS = {
+    "fcn8s": "_fcn",
+    "fcn16s": "_fcn",
+    "fcn32s": "_fcn",
+    "lenet5": "_lenet",
+    "nonlocal_unet": "_nonlocal_unet",
+    "pspnet": "_pspnet",
+    "segnet": "_segnet",
+    "unet": "_unet",
+    "unet_plus_plus": "_unet_plus_plus",
+    "vnet": "_vnet",
+}
+_MODULES = {**_NETWORKS, "to_fully_convolutional": "_lenet"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = import_module(f"{__name__}.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError(
+            f'medseg_fast.nn: {name} needs PyTorch: pip install "medseg_fast[nn]"'
+        ) from None
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,7 +24,6 @@ LAYERS = {
 }
 """Residual blocks per stage."""
 
-_WIDTHS = (64, 128, 256, 512)
 _HALVINGS = {32: 3, 16: 2, 8: 1}  # how many of the stages 2 to 4 halve the size
 
 
@@ -138,6 +137,8 @@ class ResNet(nn.Module):
         size and dilate their convolutions instead, so that a pixel sees as much as before.
     norm_layer : callable, optional
         ``norm_layer(channels)`` makes a normalisation; `FrozenBatchNorm2d` for detection.
+    width : int, optional
+        Channels of the first stage before expansion; torchvision's weights need 64.
 
     Attributes
     ----------
@@ -163,6 +164,7 @@ class ResNet(nn.Module):
         *,
         output_stride: int = 32,
         norm_layer: NormLayer = nn.BatchNorm2d,
+        width: int = 64,
     ) -> None:
         super().__init__()
         if name not in LAYERS:
@@ -170,19 +172,20 @@ class ResNet(nn.Module):
         if output_stride not in _HALVINGS:
             raise ValueError(f"ResNet: output_stride must be 32, 16 or 8, got {output_stride!r}")
         block = BasicBlock if name in ("resnet18", "resnet34") else Bottleneck
-        self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = norm_layer(64)
+        self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = norm_layer(width)
 
-        inputs, dilation, strides = 64, 1, [4]
-        self.layer1 = _stage(block, inputs, 64, LAYERS[name][0], 1, (1, 1), norm_layer)
+        widths = [width * 2**index for index in range(4)]
+        dilation, strides = 1, [4]
+        self.layer1 = _stage(block, width, width, LAYERS[name][0], 1, (1, 1), norm_layer)
         for index in (1, 2, 3):
             halves = index <= _HALVINGS[output_stride]
             before, dilation = dilation, dilation if halves else 2 * dilation
-            inputs = _WIDTHS[index - 1] * block.expansion
+            inputs = widths[index - 1] * block.expansion
             stage = _stage(
                 block,
                 inputs,
-                _WIDTHS[index],
+                widths[index],
                 LAYERS[name][index],
                 2 if halves else 1,
                 (before, dilation),
@@ -190,7 +193,7 @@ class ResNet(nn.Module):
             )
             self.add_module(f"layer{index + 1}", stage)
             strides.append(strides[-1] * (2 if halves else 1))
-        self.channels = tuple(width * block.expansion for width in _WIDTHS)
+        self.channels = tuple(wide * block.expansion for wide in widths)
         self.strides = tuple(strides)
 
         for module in self.modules():
