@@ -84,7 +84,7 @@ def _features(dtype: Any) -> dict[str, Any]:
     """Arguments of the operations in `medseg_fast.nn.functional`."""
     rng = np.random.default_rng(8)
     features = rng.standard_normal((2, 4, 12, 19)).astype(dtype)
-    return {"input": features, "x": features}
+    return {"input": features, "x": features, "logits": features, "scale_factor": 3}
 
 
 # Arguments beside (or instead of) what the names give.
@@ -94,6 +94,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "isolated_connected": {"lower": 15, "seed2": (13, 26)},
     "reconstruction": {"seed": _image(np.uint8) // 2, "mask": _image(np.uint8)},
     "markers_from_minima": {"h": 10, "min_size": 4},
+    "resample_argmax": {"size": (30, 20)},
 }
 
 

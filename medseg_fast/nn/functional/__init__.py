@@ -3,4 +3,6 @@
 Needs NumPy alone; with PyTorch every function is a registered operator with gradients.
 """
 
-__all__: list[str] = []
+from medseg_fast.nn.functional.resampling import resample_argmax, upsample_argmax
+
+__all__ = ["resample_argmax", "upsample_argmax"]

@@ -1,0 +1,22 @@
+// What Python sees of the kernels that networks are made of.
+#include <array>
+#include <optional>
+
+#include "bindings.hpp"
+#include "kernels/resample_argmax.hpp"
+
+namespace msf {
+
+void bind_networks(const Scope& m) {
+  m.def("resample_argmax",
+        [](const Array& logits, const std::array<std::int64_t, 5>& shape,
+           const std::array<std::int64_t, 5>& strides, const std::array<double, 3>& scales,
+           const std::array<bool, 3>& linear, bool align_corners, std::optional<double> threshold,
+           const MutableArray& labels) {
+          std::array<ResampledAxis, 3> axes;
+          for (int axis = 0; axis < 3; ++axis) axes[axis] = {scales[axis], linear[axis]};
+          resample_argmax(logits, shape, strides, axes, align_corners, threshold, labels);
+        });
+}
+
+}  // namespace msf
