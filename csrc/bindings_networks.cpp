@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "bindings.hpp"
+#include "kernels/pooling.hpp"
 #include "kernels/resample_argmax.hpp"
 
 namespace msf {
@@ -17,6 +18,14 @@ void bind_networks(const Scope& m) {
           for (int axis = 0; axis < 3; ++axis) axes[axis] = {scales[axis], linear[axis]};
           resample_argmax(logits, shape, strides, axes, align_corners, threshold, labels);
         });
+  m.def("max_pool", [](const Array& input, const std::array<std::array<std::int64_t, 4>, 3>& axes,
+                       const MutableArray& values, const MutableArray& indices) {
+    std::array<Windows, 3> windows;
+    for (int axis = 0; axis < 3; ++axis)
+      windows[axis] = {axes[axis][0], axes[axis][1], axes[axis][2], axes[axis][3]};
+    max_pool(input, windows, values, indices);
+  });
+  m.def("max_unpool", &max_unpool);
 }
 
 }  // namespace msf

@@ -84,7 +84,16 @@ def _features(dtype: Any) -> dict[str, Any]:
     """Arguments of the operations in `medseg_fast.nn.functional`."""
     rng = np.random.default_rng(8)
     features = rng.standard_normal((2, 4, 12, 19)).astype(dtype)
-    return {"input": features, "x": features, "logits": features, "scale_factor": 3}
+    return {
+        "input": features,
+        "x": features,
+        "logits": features,
+        "scale_factor": 3,
+        "kernel_size": 2,
+        "indices": rng.permuted(np.tile(np.arange(12 * 19), (2, 4, 1)), axis=2).reshape(
+            2, 4, 12, 19
+        ),
+    }
 
 
 # Arguments beside (or instead of) what the names give.

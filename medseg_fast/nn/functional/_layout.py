@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from medseg_fast import _checks
@@ -22,3 +24,35 @@ def memory_order(array: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, ...]]:
             return stored, tuple(s // array.itemsize for s in array.strides)
     stored = _checks.contiguous(array)
     return stored, tuple(s // array.itemsize for s in stored.strides)
+
+
+def floats(op: str, name: str, value: Any) -> NDArray[Any]:
+    """The value as an array of float16, float32 or float64."""
+    array = np.asarray(value)
+    if array.dtype.kind != "f" or array.itemsize > 8:
+        raise TypeError(f"{op}: {name} must be float16, float32 or float64, got {array.dtype}")
+    return array
+
+
+def space_rank(op: str, name: str, sizes: Any, array: Any) -> int:
+    """Axes in space, 2 or 3, of an array of shape ([N,] C, ...).
+
+    As many as `sizes` has numbers. A single number says nothing: then four axes are (N, C, H, W).
+    """
+    several = isinstance(sizes, (Sequence, np.ndarray)) and np.ndim(sizes) == 1
+    rank = len(sizes) if several else 3 if len(array.shape) == 5 else 2
+    if rank not in (2, 3) or len(array.shape) not in (rank + 1, rank + 2):
+        raise ValueError(
+            f"{op}: {name} must have a number for each of 2 or 3 axes in space, "
+            f"got {sizes!r} for shape {tuple(array.shape)}"
+        )
+    return rank
+
+
+def per_axis(op: str, name: str, value: Any, rank: int, low: int) -> tuple[int, ...]:
+    """One integer of at least `low` for each axis in space."""
+    several = isinstance(value, (Sequence, np.ndarray)) and np.ndim(value) == 1
+    given = tuple(value) if several else (value,) * rank
+    if len(given) != rank:
+        raise ValueError(f"{op}: {name} must have one number per axis in space, got {value!r}")
+    return tuple(_checks.integer(op, name, n, low) for n in given)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from medseg_fast import _checks
 from medseg_fast._cpu import core
 from medseg_fast._dispatch import operation
-from medseg_fast.nn.functional._layout import memory_order
+from medseg_fast.nn.functional._layout import memory_order, per_axis, space_rank
 
 
 class _Grid(NamedTuple):
@@ -268,14 +268,9 @@ def _grid(
         for name, way in (("size", size), ("scale_factor", scale_factor), ("spacing", spacing))
         if way is not None
     )
-    several = isinstance(wanted, (Sequence, np.ndarray)) and np.ndim(wanted) == 1
-    rank = len(wanted) if several else 3 if logits.ndim == 5 else 2
-    if rank not in (2, 3) or logits.ndim not in (rank + 1, rank + 2):
-        raise ValueError(
-            f"{op}: {name} must have a number for each of 2 or 3 axes in space, "
-            f"got {wanted!r} for logits of shape {tuple(logits.shape)}"
-        )
+    rank = space_rank(op, name, wanted, logits)
     inputs = tuple(logits.shape[-rank:])
+    several = isinstance(wanted, (Sequence, np.ndarray))
     given = tuple(wanted) if several else (wanted,) * rank
     factors = [1.0] * rank
     if name == "size":
@@ -319,8 +314,5 @@ def _label_dtype(op: str, dtype: Any, classes: int, threshold: float | None) -> 
 
 def _orders(op: str, order: int | Sequence[int], rank: int) -> tuple[bool, ...]:
     """Whether each axis is linear."""
-    several = isinstance(order, (Sequence, np.ndarray))
-    given = tuple(order) if isinstance(order, (Sequence, np.ndarray)) else (order,) * rank
-    if several and len(given) != rank:
-        raise ValueError(f"{op}: order must have one number per axis in space, got {order!r}")
+    given = per_axis(op, "order", order, rank, 0)
     return tuple(_checks.integer(op, "order", o, 0, 1) == 1 for o in given)
