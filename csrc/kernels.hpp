@@ -35,6 +35,7 @@
 #include "kernels/reconstruction.hpp"
 #include "kernels/region.hpp"
 #include "kernels/region_growing.hpp"
+#include "kernels/roi_align.hpp"
 #include "kernels/seeded_region_growing.hpp"
 #include "kernels/separable.hpp"
 #include "kernels/sparse_graph.hpp"

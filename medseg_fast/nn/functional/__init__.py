@@ -3,7 +3,24 @@
 Needs NumPy alone; with PyTorch every function is a registered operator with gradients.
 """
 
-from medseg_fast.nn.functional.pooling import max_pool_with_indices, max_unpool
-from medseg_fast.nn.functional.resampling import resample_argmax, upsample_argmax
+from medseg_fast.nn.functional.pooling import (
+    max_pool_with_indices,
+    max_unpool,
+)
+from medseg_fast.nn.functional.resampling import (
+    resample_argmax,
+    upsample_argmax,
+)
+from medseg_fast.nn.functional.roi_align import (
+    roi_align,
+    roi_align_backward,
+)
 
-__all__ = ["max_pool_with_indices", "max_unpool", "resample_argmax", "upsample_argmax"]
+__all__ = [
+    "max_pool_with_indices",
+    "max_unpool",
+    "resample_argmax",
+    "roi_align",
+    "roi_align_backward",
+    "upsample_argmax",
+]

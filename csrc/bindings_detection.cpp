@@ -1,0 +1,23 @@
+// What Python sees of the kernels for detection: boxes, regions and masks of instances.
+#include <vector>
+
+#include "bindings.hpp"
+#include "kernels/roi_align.hpp"
+
+namespace msf {
+
+void bind_detection(const Scope& m) {
+  using Sizes = std::vector<std::int64_t>;
+  m.def("roi_align", [](const Array& input, bool channels_last, const Array& boxes, const Array& to,
+                        const Sizes& bins, double scale, std::int64_t samples, bool aligned,
+                        const MutableArray& out) {
+    roi_align(input, channels_last, boxes, to, {bins, scale, samples, aligned}, out);
+  });
+  m.def("roi_align_backward",
+        [](const Array& gradient, const Array& boxes, const Array& from, const Sizes& bins,
+           double scale, std::int64_t samples, bool aligned, const MutableArray& out) {
+          roi_align_backward(gradient, boxes, from, {bins, scale, samples, aligned}, out);
+        });
+}
+
+}  // namespace msf

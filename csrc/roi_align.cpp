@@ -1,0 +1,410 @@
+// ROI Align as He et al. define it ("Mask R-CNN", ICCV 2017) and torchvision computes it, over
+// vectors of channels.
+//
+// A bin is a weighted sum of pixels that factors into one sum per axis (roi_taps.hpp): along the
+// columns of each row a bin needs, then over rows, then over planes. The inner loop adds pixels of
+// one block of channels, a few registers wide, so it wants channels next to each other. Input with
+// channels last is read where it is. Of other input either the boxes' windows are transposed, block
+// by block, or, where boxes overlap so much that this reads more, the whole image, a few blocks at
+// a time. The order of the sums is the same in all cases, and for any number of threads.
+#include <array>
+#include <cstring>
+#include <memory>
+#include <tuple>
+
+#include "kernels/roi_align.hpp"
+#include "pack.hpp"
+#include "parallel.hpp"
+#include "roi_taps.hpp"
+#include "scratch_pool.hpp"
+#include "transpose.hpp"
+
+namespace msf {
+namespace {
+
+constexpr std::int64_t chunk = 128;  // pixels transposed at once
+
+// Channels a pass handles together.
+template <class T, int registers>
+struct Channels {
+  using Vector [[gnu::vector_size(register_bytes)]] = T;
+  static constexpr std::int64_t lanes = register_bytes / sizeof(T), width = registers * lanes;
+  Vector v[registers] = {};
+
+  void add(T weight, const T* from) {
+    for (int r = 0; r < registers; ++r) {
+      Vector w;
+      std::memcpy(&w, from + r * lanes, sizeof w);
+      v[r] += weight * w;
+    }
+  }
+  void add_to(T* to, T weight) const {
+    for (int r = 0; r < registers; ++r) {
+      Vector w;
+      std::memcpy(&w, to + r * lanes, sizeof w);
+      w += weight * v[r];
+      std::memcpy(to + r * lanes, &w, sizeof w);
+    }
+  }
+};
+
+template <class T>
+struct Box {
+  std::int64_t image, place;
+  std::array<AxisTaps<T>, 3> axis;  // planes, rows, columns
+};
+
+// The axes of the arrays, with a single plane in 2D.
+struct Geometry {
+  std::int64_t images, channels;
+  std::array<std::int64_t, 3> extent{1, 1, 1}, bins{1, 1, 1};
+  std::int64_t pixels() const { return extent[0] * extent[1] * extent[2]; }
+  std::int64_t all_bins() const { return bins[0] * bins[1] * bins[2]; }
+  std::int64_t plane_bins() const { return bins[1] * bins[2]; }
+};
+
+Geometry geometry(const Array& array, bool channels_last, const RoiPooling& pooling) {
+  const int dims = array.ndim - 2, first = channels_last ? 1 : 2;
+  Geometry g{array.shape[0], array.shape[channels_last ? array.ndim - 1 : 1]};
+  for (int axis = 0; axis < dims; ++axis) {
+    g.extent[3 - dims + axis] = array.shape[first + axis];
+    g.bins[3 - dims + axis] = pooling.bins[axis];
+  }
+  return g;
+}
+
+template <class T>
+std::vector<Box<T>> sample(const Array& boxes, const Array& places, const Geometry& g,
+                           const RoiPooling& pooling) {
+  const int dims = static_cast<int>(pooling.bins.size());
+  std::vector<Box<T>> sampled(boxes.shape[0]);
+  parallel_for(boxes.shape[0], 16, [&](std::int64_t from, std::int64_t to) {
+    for (std::int64_t i = from; i < to; ++i) {
+      const T* corner = boxes.as<T>() + i * (1 + 2 * dims);
+      Box<T>& box = sampled[i];
+      box.image = static_cast<std::int64_t>(*corner++);
+      box.place = places.as<std::int64_t>()[i];
+      for (int axis = 0; axis < 3; ++axis) {
+        const int from_last = 2 - axis;  // x is the last axis
+        if (from_last < dims)
+          sample_axis(corner[from_last], corner[dims + from_last], pooling.scale, g.bins[axis],
+                      g.extent[axis], pooling.samples, pooling.aligned, box.axis[axis]);
+        else
+          box.axis[axis].single();
+      }
+    }
+  });
+  return sampled;
+}
+
+// Where the pixels of a box are: pitches in elements, and for each axis which index to take.
+template <class T>
+struct Source {
+  T* data;
+  std::array<std::int64_t, 3> pitch;
+  bool packed;
+
+  // The k-th plane or row that is read, or the column of tap k.
+  std::int64_t at(const AxisTaps<T>& axis, std::int64_t k) const {
+    return packed ? k : axis.pixels[k];
+  }
+  const std::int64_t* columns(const AxisTaps<T>& axis) const {
+    return packed ? axis.packed.data() : axis.at.data();
+  }
+};
+
+template <class T, int registers>
+struct Kernel {
+  using Lanes = Channels<T, registers>;
+  static constexpr std::int64_t width = Lanes::width;
+  const Geometry& g;
+
+  std::int64_t blocks() const { return (g.channels + width - 1) / width; }
+  std::int64_t in_block(std::int64_t block) const {
+    return std::min(width, g.channels - block * width);
+  }
+  // Tiles that a pass over channels-last input fills: as many as half of an L2 cache holds.
+  std::int64_t tiles_at_once() const {
+    const std::int64_t fit = (std::int64_t{1} << 18) / sizeof(T) / tile_size();
+    return std::clamp<std::int64_t>(fit, 1, blocks());
+  }
+  std::int64_t tile_size() const { return (g.all_bins() + g.plane_bins()) * width; }
+
+  // Adds the pixels of one plane to `tile`, for `n` blocks of channels `step` elements apart. A
+  // row's pixels are read for all of them, so that channels-last input streams.
+  void pool_plane(const Source<T>& source, const T* plane, const Box<T>& box, std::int64_t n,
+                  std::int64_t step, T* tile, std::int64_t tile_step) const {
+    const AxisTaps<T>&y = box.axis[1], &x = box.axis[2];
+    const std::int64_t* const columns = source.columns(x);
+    const std::int64_t pitch = source.pitch[2], bins = g.bins[2];
+    for (std::int64_t k = 0; k < y.count(); ++k)
+      for (std::int64_t block = 0; block < n; ++block) {
+        const T* const row = plane + source.at(y, k) * source.pitch[1] + block * step;
+        T* const to = tile + block * tile_step;
+        for (std::int64_t bin = 0; bin < bins; ++bin) {
+          Lanes sum;
+          for (std::int64_t i = x.begin[bin]; i < x.begin[bin + 1]; ++i)
+            sum.add(x.weight[i], row + columns[i] * pitch);
+          for (std::int64_t u = y.use[k]; u < y.use[k + 1]; ++u)
+            sum.add_to(to + (y.use_bin[u] * bins + bin) * width, y.use_weight[u]);
+        }
+      }
+  }
+
+  // Blocks of channels of one box; `out` is where the first channel goes.
+  void pool(const Source<T>& source, const Box<T>& box, std::int64_t channels, T* tile,
+            T* out) const {
+    const AxisTaps<T>& z = box.axis[0];
+    const std::int64_t n = (channels + width - 1) / width, size = g.all_bins() * width;
+    std::fill_n(tile, n * size, T(0));
+    if (z.one) {
+      pool_plane(source, source.data, box, n, width, tile, size);
+    } else {
+      T* const plane = tile + n * size;
+      const std::int64_t plane_size = g.plane_bins() * width;
+      for (std::int64_t k = 0; k < z.count(); ++k) {
+        std::fill_n(plane, n * plane_size, T(0));
+        pool_plane(source, source.data + source.at(z, k) * source.pitch[0], box, n, width, plane,
+                   plane_size);
+        for (std::int64_t u = z.use[k]; u < z.use[k + 1]; ++u)
+          for (std::int64_t block = 0; block < n; ++block) {
+            T* const to = tile + block * size + z.use_bin[u] * plane_size;
+            const T* const from = plane + block * plane_size;
+            for (std::int64_t i = 0; i < plane_size; ++i) to[i] += z.use_weight[u] * from[i];
+          }
+      }
+    }
+    for (std::int64_t block = 0; block < n; ++block)
+      transpose(tile + block * size, width, out + block * width * g.all_bins(), g.all_bins(),
+                g.all_bins(), std::min(width, channels - block * width));
+  }
+
+  // The reverse of pool_plane: adds to the pixels what the bins' gradients say.
+  void spread_plane(const Source<T>& source, T* plane, const Box<T>& box, const T* tile) const {
+    const AxisTaps<T>&y = box.axis[1], &x = box.axis[2];
+    for (std::int64_t k = 0; k < y.count(); ++k) {
+      T* const row = plane + y.pixels[k] * source.pitch[1];
+      for (std::int64_t bin = 0; bin < g.bins[2]; ++bin) {
+        Lanes sum;
+        for (std::int64_t u = y.use[k]; u < y.use[k + 1]; ++u)
+          sum.add(y.use_weight[u], tile + (y.use_bin[u] * g.bins[2] + bin) * width);
+        for (std::int64_t i = x.begin[bin]; i < x.begin[bin + 1]; ++i)
+          sum.add_to(row + x.at[i] * source.pitch[2], x.weight[i]);
+      }
+    }
+  }
+
+  void spread(const Source<T>& source, const Box<T>& box, std::int64_t channels, const T* gradient,
+              T* tile) const {
+    const AxisTaps<T>& z = box.axis[0];
+    transpose(gradient, g.all_bins(), tile, width, channels, g.all_bins());
+    if (z.one) return spread_plane(source, source.data, box, tile);
+    T* const plane = tile + g.all_bins() * width;
+    for (std::int64_t k = 0; k < z.count(); ++k) {
+      std::fill_n(plane, g.plane_bins() * width, T(0));
+      for (std::int64_t u = z.use[k]; u < z.use[k + 1]; ++u) {
+        const T* const from = tile + z.use_bin[u] * g.plane_bins() * width;
+        for (std::int64_t i = 0; i < g.plane_bins() * width; ++i)
+          plane[i] += z.use_weight[u] * from[i];
+      }
+      spread_plane(source, source.data + z.pixels[k] * source.pitch[0], box, plane);
+    }
+  }
+
+  // Pitches of a copy with `columns` pixels a row, channels of a block next to each other.
+  static std::array<std::int64_t, 3> pitches(std::int64_t rows, std::int64_t columns) {
+    return {rows * columns * width, columns * width, width};
+  }
+
+  // The pixels that a box reads, of the block of channels that starts at `input`.
+  Source<T> copy_window(const T* input, bool channels_last, const Box<T>& box,
+                        std::int64_t channels, T* to) const {
+    const auto& [z, y, x] = box.axis;
+    const std::int64_t columns = x.packed_size(), step = channels_last ? g.channels : 1;
+    Source<T> window{to, pitches(y.count(), columns), true};
+    for (std::int64_t p = 0; p < z.count(); ++p)
+      for (std::int64_t r = 0; r < y.count(); ++r, to += columns * width) {
+        const T* row = input + ((z.pixels[p] * g.extent[1]) + y.pixels[r]) * g.extent[2] * step;
+        if (!channels_last && x.whole) {
+          transpose(row + x.first(), g.pixels(), to, width, channels, columns);
+          continue;
+        }
+        const std::int64_t next = channels_last ? 1 : g.pixels();
+        for (std::int64_t c = 0; c < columns; ++c) {
+          const T* pixel = row + (x.whole ? x.first() + c : x.pixels[c]) * step;
+          for (std::int64_t i = 0; i < channels; ++i) to[c * width + i] = pixel[i * next];
+        }
+      }
+    return window;
+  }
+
+  void by_box(const T* input, bool channels_last, const std::vector<Box<T>>& boxes, T* out) const {
+    std::int64_t window = 0;
+    if (!channels_last || g.channels % width != 0)
+      for (const Box<T>& box : boxes)
+        window = std::max(
+            window, box.axis[0].count() * box.axis[1].count() * box.axis[2].packed_size() * width);
+    const std::int64_t at_once = channels_last ? tiles_at_once() : 1;
+    ScratchPool scratch((window + at_once * tile_size()) * sizeof(T), num_threads());
+    std::vector<const Box<T>*> order;  // from top to bottom: rows stay in the cache
+    for (const Box<T>& box : boxes) order.push_back(&box);
+    std::ranges::sort(order, {}, [](const Box<T>* box) {
+      const auto& [z, y, x] = box->axis;
+      return std::make_tuple(box->image, z.first(), y.first(), x.first(), box->place);
+    });
+    parallel_tasks(static_cast<std::int64_t>(boxes.size()), [&](std::int64_t i) {
+      const ScratchPool::Lease lease(scratch);
+      T* const tile = reinterpret_cast<T*>(lease.memory());
+      const Box<T>& box = *order[i];
+      for (std::int64_t first = 0, n = 0; first < g.channels; first += n) {
+        n = std::min(at_once * width, (g.channels - first) / width * width);
+        if (n == 0) n = g.channels - first;
+        const T* const image =
+            input + box.image * g.channels * g.pixels() + first * (channels_last ? 1 : g.pixels());
+        Source<T> source{
+            const_cast<T*>(image),
+            {g.extent[1] * g.extent[2] * g.channels, g.extent[2] * g.channels, g.channels},
+            false};
+        if (!channels_last || n < width)
+          source = copy_window(image, channels_last, box, n, tile + at_once * tile_size());
+        pool(source, box, n, tile, out + (box.place * g.channels + first) * g.all_bins());
+        poll();
+      }
+    });
+  }
+
+  struct Work {
+    std::int64_t image, block;
+  };
+
+  // Boxes by image, in their order: those of image i are [from[i], from[i + 1]).
+  void by_image(const std::vector<Box<T>>& boxes, std::vector<std::int64_t>& order,
+                std::vector<std::int64_t>& from) const {
+    from.assign(g.images + 1, 0);
+    for (const Box<T>& box : boxes) ++from[box.image + 1];
+    for (std::int64_t i = 0; i < g.images; ++i) from[i + 1] += from[i];
+    order.resize(boxes.size());
+    std::vector<std::int64_t> next(from.begin(), from.end() - 1);
+    for (std::size_t i = 0; i < boxes.size(); ++i)
+      order[next[boxes[i].image]++] = static_cast<std::int64_t>(i);
+  }
+
+  void whole_images(const T* input, const std::vector<Box<T>>& boxes, T* out) const {
+    std::vector<std::int64_t> order, from;
+    by_image(boxes, order, from);
+    std::vector<Work> work;
+    for (std::int64_t image = 0; image < g.images; ++image)
+      for (std::int64_t block = 0; block < blocks() && from[image] < from[image + 1]; ++block)
+        work.push_back({image, block});
+    const auto all = static_cast<std::int64_t>(work.size());
+    const std::int64_t at_once = std::min<std::int64_t>(all, num_threads());
+    const std::int64_t pixels = g.pixels(), copy = pixels * width;
+    const std::unique_ptr<T[]> copies(new T[at_once * copy]);
+    if (g.channels % width != 0) std::fill_n(copies.get(), at_once * copy, T(0));
+    ScratchPool tiles(tile_size() * sizeof(T), num_threads());
+    for (std::int64_t begin = 0; begin < all; begin += at_once) {
+      const std::int64_t end = std::min(all, begin + at_once);
+      parallel_for((end - begin) * pixels, 16 * chunk, [&](std::int64_t p, std::int64_t last) {
+        while (p < last) {
+          const std::int64_t w = p / pixels, first = p % pixels;
+          const std::int64_t n = std::min({chunk, last - p, pixels - first});
+          const auto [image, block] = work[begin + w];
+          transpose(input + (image * g.channels + block * width) * pixels + first, pixels,
+                    copies.get() + w * copy + first * width, width, in_block(block), n);
+          p += n;
+        }
+      });
+      std::vector<std::int64_t> jobs{0};  // of each image and block, in eights
+      for (std::int64_t w = begin; w < end; ++w)
+        jobs.push_back(jobs.back() + (from[work[w].image + 1] - from[work[w].image] + 7) / 8);
+      parallel_tasks(jobs.back(), [&](std::int64_t job) {
+        const ScratchPool::Lease lease(tiles);
+        const std::int64_t w = std::upper_bound(jobs.begin(), jobs.end(), job) - jobs.begin() - 1;
+        const auto [image, block] = work[begin + w];
+        const Source<T> source{copies.get() + w * copy, pitches(g.extent[1], g.extent[2]), false};
+        const std::int64_t first = from[image] + 8 * (job - jobs[w]);
+        for (std::int64_t i = first; i < std::min(first + 8, from[image + 1]); ++i) {
+          const Box<T>& box = boxes[order[i]];
+          pool(source, box, in_block(block), reinterpret_cast<T*>(lease.memory()),
+               out + (box.place * g.channels + block * width) * g.all_bins());
+        }
+      });
+    }
+  }
+
+  // One image and block of channels is one task: its boxes add up in their order.
+  void backward(const T* gradient, const std::vector<Box<T>>& boxes, T* out) const {
+    std::vector<std::int64_t> order, from;
+    by_image(boxes, order, from);
+    const std::int64_t pixels = g.pixels(), copy = pixels * width;
+    ScratchPool scratch((copy + tile_size()) * sizeof(T),
+                        boxes.empty() ? 0
+                                      : static_cast<int>(std::min<std::int64_t>(
+                                            num_threads(), g.images * blocks())));
+    parallel_tasks(g.images * blocks(), [&](std::int64_t task) {
+      const std::int64_t image = task / blocks(), block = task % blocks();
+      const std::int64_t channels = in_block(block);
+      T* const to = out + (image * g.channels + block * width) * pixels;
+      if (from[image] == from[image + 1]) {
+        std::fill_n(to, channels * pixels, T(0));
+        return;
+      }
+      const ScratchPool::Lease lease(scratch);
+      T *const tile = reinterpret_cast<T*>(lease.memory()), *const sum = tile + tile_size();
+      std::fill_n(sum, copy, T(0));
+      const Source<T> source{sum, pitches(g.extent[1], g.extent[2]), false};
+      for (std::int64_t i = from[image]; i < from[image + 1]; ++i) {
+        const Box<T>& box = boxes[order[i]];
+        spread(source, box, channels,
+               gradient + (box.place * g.channels + block * width) * g.all_bins(), tile);
+        poll();
+      }
+      for (std::int64_t p = 0; p < pixels; p += chunk)
+        for (std::int64_t c = 0; c < channels; c += 4)
+          transpose(sum + p * width + c, width, to + c * pixels + p, pixels,
+                    std::min(chunk, pixels - p), std::min<std::int64_t>(4, channels - c));
+    });
+  }
+};
+
+template <class F>
+void with_kernel(DType dtype, const Geometry& g, F&& f) {
+  const auto by_width = [&]<class T>(Type<T>) {
+    if (g.channels >= Kernel<T, 4>::width)
+      f(Kernel<T, 4>{g}, Type<T>{});
+    else
+      f(Kernel<T, 1>{g}, Type<T>{});
+  };
+  dtype == DType::float32 ? by_width(Type<float>{}) : by_width(Type<double>{});
+}
+
+}  // namespace
+
+void roi_align(const Array& input, bool channels_last, const Array& boxes, const Array& to,
+               const RoiPooling& pooling, const MutableArray& out) {
+  const Geometry g = geometry(input, channels_last, pooling);
+  with_kernel(input.dtype, g, [&]<class T>(const auto& kernel, Type<T>) {
+    const std::vector<Box<T>> sampled = sample<T>(boxes, to, g, pooling);
+    std::vector<bool> has_boxes(g.images);
+    std::int64_t read = 0, there = 0;
+    for (const Box<T>& box : sampled) {
+      read += box.axis[0].count() * box.axis[1].count() * box.axis[2].packed_size();
+      if (!has_boxes[box.image]) there += g.pixels();
+      has_boxes[box.image] = true;
+    }
+    if (channels_last || 10 * read < 7 * there)
+      kernel.by_box(input.as<T>(), channels_last, sampled, out.as<T>());
+    else
+      kernel.whole_images(input.as<T>(), sampled, out.as<T>());
+  });
+}
+
+void roi_align_backward(const Array& gradient, const Array& boxes, const Array& from,
+                        const RoiPooling& pooling, const MutableArray& out) {
+  const Geometry g = geometry(out, false, pooling);
+  with_kernel(out.dtype, g, [&]<class T>(const auto& kernel, Type<T>) {
+    kernel.backward(gradient.as<T>(), sample<T>(boxes, from, g, pooling), out.as<T>());
+  });
+}
+
+}  // namespace msf
