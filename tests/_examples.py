@@ -93,11 +93,7 @@ def _features(dtype: Any) -> dict[str, Any]:
         "indices": rng.permuted(np.tile(np.arange(12 * 19), (2, 4, 1)), axis=2).reshape(
             2, 4, 12, 19
         ),
-    boxes = np.array([[0, 1, 2, 9, 8], [1, 4, 1, 18, 11], [0, 3, 3, 5, 5]], dtype)
-    return {
-        "input": features,
-        "x": features,
-        "boxes": boxes,
+        "boxes": np.array([[0, 1, 2, 9, 8], [1, 4, 1, 18, 11], [0, 3, 3, 5, 5]], dtype),
         "output_size": 3,
         "gradient": rng.standard_normal((3, 4, 2, 2)).astype(dtype),
         "input_size": features.shape,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,19 @@ _empty, _empty_like = np.empty, np.empty_like
 _DATA = Path(
     os.environ.get("MEDSEG_FAST_DATA", Path(__file__).parents[2] / "shared" / "data")
 ).absolute()
+
+
+@pytest.fixture(autouse=True)
+def _one_torch_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One thread for PyTorch where networks are tested, which are too small there to share out."""
+    torch = sys.modules.get("torch")
+    if torch is None or request.path.parent.name != "nn":
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True, scope="session")
