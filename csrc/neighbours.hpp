@@ -48,7 +48,9 @@ class VoxelNeighbours {
   }
 
   // status[v] |= bit for every v on the border of the image.
-  void mark_border(std::uint8_t* status, std::uint8_t bit) const { mark(status, 0, bit); }
+  void mark_border(std::uint8_t* status, std::uint8_t bit) const {
+    if (size_ > 0) mark(status, 0, bit);
+  }
 
  private:
   struct Offset {
