@@ -14,20 +14,28 @@ if TYPE_CHECKING:
     from medseg_fast.nn._fcn import fcn8s, fcn16s, fcn32s
     from medseg_fast.nn._lenet import lenet5, to_fully_convolutional
     from medseg_fast.nn._nonlocal_unet import nonlocal_unet
+    from medseg_fast.nn._predict import Cancelled, predict
     from medseg_fast.nn._pspnet import pspnet
     from medseg_fast.nn._segnet import segnet
     from medseg_fast.nn._unet import unet
     from medseg_fast.nn._unet_plus_plus import unet_plus_plus
     from medseg_fast.nn._vnet import vnet
+    from medseg_fast.nn._weights import LoadReport, load_model, load_weights, save_model
 
 __all__ = [
+    "Cancelled",
+    "LoadReport",
     "fcn8s",
     "fcn16s",
     "fcn32s",
     "functional",
     "lenet5",
+    "load_model",
+    "load_weights",
     "nonlocal_unet",
+    "predict",
     "pspnet",
+    "save_model",
     "segnet",
     "to_fully_convolutional",
     "unet",
@@ -48,7 +56,16 @@ _NETWORKS = {
     "unet_plus_plus": "_unet_plus_plus",
     "vnet": "_vnet",
 }
-_MODULES = {**_NETWORKS, "to_fully_convolutional": "_lenet"}
+_MODULES = {
+    **_NETWORKS,
+    "Cancelled": "_predict",
+    "LoadReport": "_weights",
+    "load_model": "_weights",
+    "load_weights": "_weights",
+    "predict": "_predict",
+    "save_model": "_weights",
+    "to_fully_convolutional": "_lenet",
+}
 
 
 def __getattr__(name: str) -> Any:

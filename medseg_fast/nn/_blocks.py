@@ -47,10 +47,13 @@ class Network(nn.Module):
         Pixels on each side for which there is no output (convolutions without padding), else 0.
     architecture : Architecture
         The function that made it and its arguments.
+    metadata : dict
+        What `save_model` writes beside the weights and `predict` reads.
     """
 
     architecture: Architecture
     margin: int = 0
+    metadata: dict[str, Any]
 
     def __init__(self, name: str, ndim: int, in_channels: int, classes: int) -> None:
         super().__init__()
@@ -61,6 +64,7 @@ class Network(nn.Module):
         self.ndim = ndim
         self.in_channels = in_channels
         self.classes = classes
+        self.metadata = {}
 
     def check(self, x: Tensor) -> None:
         """Raise for a tensor that this network does not take."""

@@ -57,14 +57,19 @@ class PartialConv(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         pairs = [(row, column) for row, inputs in enumerate(_C3_INPUTS) for column in inputs]
-        for name, index in (("rows", 0), ("columns", 1)):
-            values = torch.tensor([pair[index] for pair in pairs])
-            self.register_buffer(name, values, persistent=False)
+        self.set_connections()
         bounds = [2.4 / (25 * len(_C3_INPUTS[row])) for row, _ in pairs]
         self.weight = nn.Parameter(torch.empty(len(pairs), 5, 5).uniform_(-1, 1))
         with torch.no_grad():
             self.weight.mul_(torch.tensor(bounds)[:, None, None])
         self.bias = nn.Parameter(torch.zeros(16))
+
+    def set_connections(self) -> None:
+        """Which of the 16 x 6 kernels there are."""
+        pairs = [(row, column) for row, inputs in enumerate(_C3_INPUTS) for column in inputs]
+        rows, columns = torch.tensor(pairs, device="cpu").unbind(1)
+        self.register_buffer("rows", rows.contiguous(), persistent=False)
+        self.register_buffer("columns", columns.contiguous(), persistent=False)
 
     def kernels(self) -> Tensor:
         """(16, 6, 5, 5), zero where maps are not connected."""
@@ -208,6 +213,12 @@ class FullyConvolutional(nn.Sequential):
 
     patch: tuple[int, int]
     stride: int
+    ndim = 2
+
+    def sizes(self, size: int) -> tuple[int, int]:
+        """Smallest input of at least `size` pixels along an axis, and the size of its output."""
+        fitting = max(size, *self.patch)
+        return fitting, fitting - max(self.patch) + 1
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, classes, (H - patch) // stride + 1, ...)."""

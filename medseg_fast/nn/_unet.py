@@ -27,6 +27,12 @@ from medseg_fast.nn._blocks import (
 # Where channels double: see `unet`.
 DESIGNS = ("2015", "2016", "monai")
 
+_WIDTHS: dict[int | str, tuple[int, ...]] = {
+    2: (64, 128, 256, 512, 1024),
+    3: (64, 128, 256, 512),
+    "monai": (32, 32, 64, 128, 256, 32),
+}
+
 
 class UNet(Network):
     """See `unet`.
@@ -209,7 +215,8 @@ def unet(
     design : {"2015", "2016", "monai"}, optional
         Where channels double. "2015": at the first convolution of a level, halved again by the
         up-sampling. "2016": at the second of an encoder's level, up-sampling keeps them. "monai":
-        "2015" with ReLUs of slope 0.1 below 0 and instance norm (BasicUNet). Default: by `ndim`.
+        BasicUNet of MONAI: as "2015", with instance norm and ReLUs of slope 0.1 below 0; `widths`
+        has one more entry, for the decoder at full size. Default: by `ndim`.
     align_corners : bool, optional
         How "bilinear" interpolates, as in torch.
     bias : bool, optional
@@ -252,8 +259,9 @@ def unet(
     choice(op, "norm", norm, NORMS)
     choice(op, "padding", padding, ("valid", "same"))
     choice(op, "up", up, ("transposed", "bilinear"))
-    default = (64, 128, 256, 512, 1024) if ndim == 2 else (64, 128, 256, 512)
-    w = width_list(op, default if widths is None else widths, 2)
+    default = _WIDTHS["monai" if design == "monai" else ndim]
+    w = width_list(op, default if widths is None else widths, 3 if design == "monai" else 2)
+    top = w.pop() if design == "monai" else w[0]
     depth = len(w) - 1
     if design == "2016":
         encoder = [(max(1, c // 2), c) for c in w]
@@ -261,6 +269,10 @@ def unet(
     else:
         encoder = [(c, c) for c in w]
         ups, decoder = list(w[:-1]), [(c, c) for c in w[:-1]]
+    if design == "monai":
+        # Up-sampling halves the channels but at the top, where it keeps them.
+        ups = [w[1], *(w[i + 1] // 2 for i in range(1, depth))]
+        decoder[0] = (top, top)
     if up == "bilinear":
         if design != "2016":
             encoder[-1] = (w[-2], w[-2])
@@ -279,6 +291,6 @@ def unet(
         rate=fraction(op, "dropout", dropout),
         slope=0.1 if design == "monai" else 0.0,
         bias=bias,
-        up_bias=bias and design != "2016",
+        up_bias=design != "2016",
         align_corners=align_corners,
     )

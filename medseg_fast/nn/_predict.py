@@ -1,0 +1,410 @@
+"""Networks on whole images and volumes: windows, mirroring, resampling."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Event
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from medseg_fast import _checks
+from medseg_fast.io.volume import Volume
+from medseg_fast.nn._blocks import choice, positive
+from medseg_fast.nn._windows import Axis, Image, Output, axis, slide
+
+Array = NDArray[Any]
+
+_OP = "predict"
+# Without `window`: what a laptop holds of the papers' networks.
+_WINDOW = {2: 512, 3: 96}
+_STEP = 32  # usual networks halve five times at most
+
+
+class Cancelled(Exception):
+    """Raised where `cancel` told `predict` to stop."""
+
+
+def predict(
+    model: Callable[[Tensor], Any],
+    volume: ArrayLike | Volume,
+    *,
+    window: int | Sequence[int] | None = None,
+    overlap: float = 0.5,
+    blend: str = "gaussian",
+    mirror: Sequence[int] = (),
+    spacing: Sequence[float] | None = None,
+    normalise: str | Sequence[float] | None = None,
+    output: str = "labels",
+    batch: int = 1,
+    progress: bool | Callable[[int, int], None] = False,
+    cancel: Event | Callable[[], bool] | None = None,
+) -> Any:
+    """Segment an image or a volume of any size by a network that sees windows of it.
+
+    Parameters
+    ----------
+    model : nn.Module or callable
+        (N, channels, [D,] H, W) -> logits (N, classes, [D,] H, W): a network of `medseg_fast.nn`,
+        or any other module (of a tuple or list of results the first counts, of a dict ``"out"``).
+        One class means a mask, of which a logit above 0 is the inside. It is put into evaluation
+        mode for the time, and runs where its weights are.
+    volume : array_like or Volume
+        (H, W) or (D, H, W), for several channels with a last axis for them. A 2D network labels a
+        volume plane by plane.
+    window : int or sequence of int, optional
+        Pixels that the network sees at a time, for all axes or each. Default: the one saved with
+        the model, else 512 in 2D and 96 in 3D. Where the image is smaller, so is the window; for
+        modules that are not of `medseg_fast.nn` it is a multiple of 32 then, and what they see
+        beyond the image is its mirror image. For a U-Net without padding this is the size of its
+        input, raised to one that fits, and what it sees beyond the image is mirrored, too (the
+        paper's overlap-tile strategy).
+    overlap : float, optional
+        Part of a window that the next one shares at least; in [0, 1).
+    blend : {"gaussian", "constant"}, optional
+        Weight of a window's logits where windows overlap: less towards its border (a Gaussian whose
+        sigma is an eighth of the window), or the same all over.
+    mirror : sequence of int, optional
+        Axes along which windows are flipped, too: the mean over all combinations, 2 ** n times the
+        work. From 0 for the first axis that the network sees.
+    spacing : sequence of float, optional
+        Distance of pixels in mm at which the network works, one per axis that it sees. The volume
+        is resampled to it, logits are resampled back, both linearly. Default: the one saved with
+        the model; without any the pixels are taken as they are.
+    normalise : {"zscore", "none"} or (low, high), optional
+        How intensities are prepared: mean 0 and standard deviation 1 over the volume for each
+        channel; not at all; or clipped to an interval, which becomes 0 to 1. Default: the one
+        saved with the model, else "none".
+    output : {"labels", "probabilities"}, optional
+        The class of the largest logit; or softmax (of one class: sigmoid) over all, which takes
+        4 bytes per pixel and class.
+    batch : int, optional
+        Windows that the network sees at once.
+    progress : bool or callable, optional
+        True: a bar on stderr. A callable gets (windows done, windows in all) after each batch.
+    cancel : threading.Event or callable, optional
+        Asked after each batch; where it is set, or returns True, `Cancelled` is raised.
+
+    Returns
+    -------
+    labels : ndarray or Volume
+        As `volume`, without its channels: uint8 (more bytes above 256 classes). A Volume has the
+        geometry of the input. Probabilities are float32 with a last axis for the classes.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind.
+    ValueError
+        If shapes do not fit, the volume holds NaN or infinity, or its spacing is not known.
+    Cancelled
+        If `cancel` said so.
+
+    Notes
+    -----
+    Logits of overlapping windows are averaged, weighted, and mirrored ones alike. Memory does not
+    grow with classes times volume: windows proceed along the longest axis, and logits are held only
+    for a slab as thick as a window, classes x window x cross-section x 4 bytes; what the windows
+    have left behind becomes labels at once. Beside it: the labels, what the network itself needs
+    for a window, and with `spacing` the resampled volume in float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from medseg_fast import nn
+    >>> model = nn.unet(1, 3, widths=(4, 8), padding="same")
+    >>> labels = nn.predict(model, np.zeros((100, 80), np.float32), window=32)
+    >>> labels.shape, labels.dtype
+    ((100, 80), dtype('uint8'))
+    """
+    choice(_OP, "blend", blend, ("gaussian", "constant"))
+    choice(_OP, "output", output, ("labels", "probabilities"))
+    positive(_OP, batch=batch)
+    if not 0 <= overlap < 1:
+        raise ValueError(f"{_OP}: overlap must be in [0, 1), got {overlap}")
+    network = _Runner(model, np.ndim(volume.array if isinstance(volume, Volume) else volume))
+    array, own_spacing = _pixels(volume, network)
+    saved: Mapping[str, Any] = getattr(model, "metadata", None) or {}
+    network.mirror = _mirror_sets(mirror, network.ndim)
+    target = spacing if spacing is not None else saved.get("spacing")
+    wanted = _window(window if window is not None else saved.get("window"), network.ndim)
+    how = normalise if normalise is not None else saved.get("normalise")
+
+    prepared = _intensities(array, how if how is not None else "none", network)
+    spatial = array.shape[:-1]
+    planes = len(spatial) - network.ndim  # 1: a volume for a 2D network
+    grid = _grid(spatial[planes:], target, own_spacing, planes)
+    probabilities = output == "probabilities"
+    result = _Result(spatial, probabilities)
+
+    works = [array[z] for z in range(spatial[0])] if planes else [array]
+    roll = int(np.argmax(grid))  # the longest axis
+    axes = _axes(network, grid, wanted, overlap, blend)
+    axes.insert(0, axes.pop(roll))
+    windows = len(works) * int(np.prod([len(a.starts) for a in axes]))
+    with _bar(progress, windows) as report, _evaluating(model), torch.inference_mode():
+        tick = _ticker(report, windows, cancel)
+        tick(0)
+        for number, work in enumerate(works):
+            if grid != work.shape[:-1]:
+                work = _resampled(work, grid)
+            image = Image(np.moveaxis(work, roll, 0), *prepared, dtype=network.dtype)
+
+            def make(classes: int, number: int = number) -> Array:
+                whole = result.array(classes)
+                whole = whole[:, number] if planes and probabilities else whole
+                whole = whole[number] if planes and not probabilities else whole
+                return np.moveaxis(whole, roll + probabilities, int(probabilities))
+
+            full = list(spatial[planes:])
+            full.insert(0, full.pop(roll))
+            sink = Output(make, [a.size for a in axes], full, probabilities)
+            slide(image, axes, lambda x: network(x, roll), sink.take, tick, batch)
+    return result.like(volume)
+
+
+class _Runner:
+    """A model, and what there is to know about it."""
+
+    def __init__(self, model: Callable[[Tensor], Any], rank: int) -> None:
+        if not callable(model):
+            raise TypeError(f"{_OP}: model must be callable, got {type(model).__name__}")
+        self.model = model
+        self.mirror: list[tuple[int, ...]] = [()]
+        parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+        self.dtype = parameters[0].dtype if parameters else torch.float32
+        self.device = parameters[0].device if parameters else torch.device("cpu")
+        first: Any = None
+        if isinstance(model, nn.Module):
+            kinds = (nn.Conv2d, nn.Conv3d)
+            first = next((m for m in model.modules() if isinstance(m, kinds)), None)
+        default = 3 if isinstance(first, nn.Conv3d) else 2 if first is not None else min(rank, 3)
+        self.ndim: int = getattr(model, "ndim", default)
+        self.channels: int = getattr(model, "in_channels", first.in_channels if first else 1)
+        # Ours say which sizes they take and what becomes of them; others take what they are given.
+        self.sizes: Callable[[int], tuple[int, int]] | None = getattr(model, "sizes", None)
+
+    def __call__(self, windows: Tensor, roll: int) -> Tensor:
+        """Logits of windows whose axis `roll` is in front, in that order, too."""
+        x = windows.movedim(2, 2 + roll).to(self.device)
+        total: Tensor | None = None
+        for flips in self.mirror:
+            logits = self._logits(x.flip(flips) if flips else x)
+            logits = logits.flip(flips) if flips else logits
+            total = logits if total is None else total + logits
+        assert total is not None
+        mean = total / len(self.mirror) if len(self.mirror) > 1 else total
+        return mean.movedim(2 + roll, 2)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        answer = self.model(x)
+        if isinstance(answer, Mapping):
+            answer = answer.get("out", next(iter(answer.values()), None))
+        if isinstance(answer, (tuple, list)):
+            answer = answer[0]
+        size = tuple(x.shape[2:])
+        expected = size if self.sizes is None else tuple(self.sizes(n)[1] for n in size)
+        if not isinstance(answer, Tensor) or tuple(answer.shape[2:]) != expected:
+            got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+            raise ValueError(
+                f"{_OP}: model must return logits of shape (N, classes, "
+                f"{', '.join(map(str, expected))}) for windows of {size}, got {got}"
+            )
+        return answer
+
+
+def _pixels(volume: Any, network: _Runner) -> tuple[Array, tuple[float, ...] | None]:
+    """Spatial axes first, channels last; and the spacing, where it is known."""
+    given = volume.array if isinstance(volume, Volume) else np.asarray(volume)
+    if given.dtype.kind not in "buif" or given.dtype.itemsize > 8:
+        raise TypeError(f"{_OP}: volume must be bool, integer or float, got {given.dtype}")
+    if isinstance(volume, Volume):
+        if "t" in volume.axes:
+            raise ValueError(f"{_OP}: volume must have no time axis: take one frame")
+        array = given if "c" in volume.axes else given[..., None]
+        spacing = volume.spacing if volume.has_geometry else None
+    else:
+        array, spacing = given if network.channels > 1 else given[..., None], None
+    ranks = (2, 3) if network.ndim == 2 else (3,)
+    if array.ndim - 1 not in ranks or array.shape[-1] != network.channels or 0 in array.shape:
+        axes = "([D,] H, W" if network.ndim == 2 else "(D, H, W"
+        axes += f", {network.channels})" if network.channels > 1 else ")"
+        raise ValueError(f"{_OP}: volume must have shape {axes} of this model, got {given.shape}")
+    _checks.finite(_OP, "volume", given)
+    return array, spacing
+
+
+def _mirror_sets(mirror: Sequence[int], ndim: int) -> list[tuple[int, ...]]:
+    """All combinations of the axes, as dimensions of (N, C, ...)."""
+    axes = sorted({_checks.integer(_OP, "mirror", number, 0, ndim - 1) for number in mirror})
+    return [
+        tuple(2 + a for a in chosen)
+        for count in range(len(axes) + 1)
+        for chosen in itertools.combinations(axes, count)
+    ]
+
+
+def _window(window: Any, ndim: int) -> tuple[int, ...]:
+    given = _WINDOW[ndim] if window is None else window
+    values = tuple(given) if isinstance(given, Sequence) else (given,) * ndim
+    if len(values) != ndim:
+        raise ValueError(f"{_OP}: window must be one number or {ndim}, got {window!r}")
+    return tuple(_checks.integer(_OP, "window", value, 1) for value in values)
+
+
+def _grid(
+    shape: tuple[int, ...], target: Any, own: tuple[float, ...] | None, planes: int
+) -> tuple[int, ...]:
+    """Size at which the network works."""
+    if target is None:
+        return shape
+    values = [float(mm) for mm in target]
+    if len(values) != len(shape) or not all(0 < mm < np.inf for mm in values):
+        raise ValueError(
+            f"{_OP}: spacing must be {len(shape)} positive numbers (mm), got {target!r}"
+        )
+    if own is None:
+        raise ValueError(
+            f"{_OP}: volume must have a spacing, because the model works at {values} mm: give an "
+            "io.Volume with one, or spacing=None for a model that saved none"
+        )
+    return tuple(
+        max(1, round(n * have / want))
+        for n, have, want in zip(shape, own[planes:], values, strict=True)
+    )
+
+
+def _axes(
+    network: _Runner, grid: Sequence[int], window: Sequence[int], overlap: float, blend: str
+) -> list[Axis]:
+    axes = []
+    for size, length in zip(grid, window, strict=True):
+        if network.sizes is not None:
+            given, answer = network.sizes(length)
+            given, answer = network.sizes(min(length, size + given - answer))
+        else:
+            given = answer = min(length, -(-size // _STEP) * _STEP)
+        lost = given - answer
+        axes.append(axis(size, given, answer, lost // 2, overlap, blend))
+    return axes
+
+
+def _intensities(
+    array: Array, how: Any, network: _Runner
+) -> tuple[float | None, float | None, Array, Array]:
+    """Limits, shift and scale per channel."""
+    channels = array.shape[-1]
+    shift, scale = np.zeros(channels), np.ones(channels)
+    if isinstance(how, str):
+        choice(_OP, "normalise", how, ("zscore", "none"))
+        if how == "zscore":
+            for c in range(channels):
+                values = array[..., c]
+                shift[c] = values.mean(dtype=np.float64)
+                spread = np.sqrt(max(0.0, _mean_square(values) - shift[c] ** 2))
+                scale[c] = spread if spread > 0 else 1.0
+        return None, None, shift, scale
+    low, high = (float(value) for value in how)
+    if not low < high:
+        raise ValueError(f"{_OP}: normalise must be (low, high) with low < high, got {how!r}")
+    shift[:], scale[:] = low, high - low
+    return low, high, shift, scale
+
+
+def _mean_square(values: Array) -> float:
+    """Plane by plane, so that no second volume is needed."""
+    sums = [float(np.square(plane, dtype=np.float64).sum()) for plane in values]
+    return sum(sums) / values.size
+
+
+def _resampled(array: Array, size: tuple[int, ...]) -> Array:
+    """Linearly, channel by channel, as float32."""
+    mode = "trilinear" if len(size) == 3 else "bilinear"
+    result = np.empty((*size, array.shape[-1]), np.float32)
+    for c in range(array.shape[-1]):
+        pixels = torch.from_numpy(np.ascontiguousarray(array[..., c], np.float32))
+        found = nn.functional.interpolate(pixels[None, None], size, mode=mode, align_corners=False)
+        result[..., c] = found[0, 0].numpy()
+    return result
+
+
+class _Result:
+    """The array to fill; its type and its classes are known after the first window."""
+
+    def __init__(self, shape: tuple[int, ...], probabilities: bool) -> None:
+        self.shape = shape
+        self.probabilities = probabilities
+        self._array: Array | None = None
+
+    def array(self, classes: int) -> Array:
+        """Allocate it, once."""
+        if self._array is None:
+            if self.probabilities:
+                self._array = np.empty((classes, *self.shape), np.float32)
+            else:
+                self._array = np.empty(self.shape, np.min_scalar_type(max(1, classes - 1)))
+        return self._array
+
+    def like(self, volume: Any) -> Any:
+        """As the caller gave the image."""
+        assert self._array is not None
+        found = np.moveaxis(self._array, 0, -1) if self.probabilities else self._array
+        if not isinstance(volume, Volume):
+            return found
+        spatial = volume.axes.replace("c", "")
+        return volume.like(found, axes=spatial + "c" if self.probabilities else spatial)
+
+
+@contextlib.contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    before = model.training if isinstance(model, nn.Module) else False
+    if before:
+        model.eval()
+    try:
+        yield
+    finally:
+        if before:
+            model.train()
+
+
+def _ticker(report: Callable[[int, int], None], total: int, cancel: Any) -> Callable[[int], None]:
+    asked = cancel.is_set if isinstance(cancel, Event) else cancel
+    if asked is not None and not callable(asked):
+        raise TypeError(f"{_OP}: cancel must be an Event or callable, got {type(cancel).__name__}")
+    done = 0
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        if count:
+            report(done, total)
+        if asked is not None and asked():
+            raise Cancelled(f"{_OP}: cancelled after {done} of {total} windows")
+
+    return tick
+
+
+@contextlib.contextmanager
+def _bar(progress: Any, total: int) -> Iterator[Callable[[int, int], None]]:
+    if callable(progress):
+        yield progress
+        return
+    if not progress or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+
+    def draw(done: int, total: int) -> None:
+        filled = 30 * done // total
+        print(f"\rpredict [{'#' * filled:30}] {done}/{total}", end="", file=sys.stderr, flush=True)
+
+    draw(0, total)
+    try:
+        yield draw
+    finally:
+        print(file=sys.stderr)
