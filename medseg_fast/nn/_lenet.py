@@ -229,7 +229,10 @@ class FullyConvolutional(nn.Sequential):
                 f"{rows} x {columns} pixels, got {tuple(x.shape)}"
             )
         y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        return y
+        # More where strides leave a patch's last pixels unread.
+        rows = (x.shape[2] - rows) // self.stride + 1
+        columns = (x.shape[3] - columns) // self.stride + 1
+        return y[:, :, :rows, :columns]
 
 
 def to_fully_convolutional(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from medseg_fast.nn import _seam
@@ -45,6 +46,7 @@ class SegNet(Network):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> logits (N, classes, H, W)."""
         self.check(x)
+        _check_size(x)
         places: list[tuple[Tensor, Tensor]] = []
         y = x
         for layer in self.features:
@@ -59,6 +61,15 @@ class SegNet(Network):
         for block, (indices, before) in zip(self.decoder, reversed(places), strict=True):
             y = block(_seam.max_unpool(y, indices, before))
         return y
+
+
+@torch.fx.wrap
+def _check_size(x: Tensor) -> None:
+    if min(x.shape[2:]) < 32:
+        raise ValueError(
+            f"segnet: input must be at least 32 pixels along each axis, for five poolings, got "
+            f"{tuple(x.shape)}"
+        )
 
 
 @network
