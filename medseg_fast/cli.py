@@ -17,7 +17,7 @@ import click
 
 import medseg_fast as ms
 from medseg_fast import io
-from medseg_fast._app.command import Index, Main, MethodCommand, progress
+from medseg_fast._app.command import Index, Main, MethodCommand, Size, progress
 from medseg_fast._methods import METHODS
 from medseg_fast.edge_detection import EDGE_METHODS
 
@@ -231,6 +231,113 @@ def edges(image: Path, output: Path, threads: int | None, as_json: bool, **optio
     with progress("edges", count, as_json) as step, ms.num_threads(threads or ms.get_num_threads()):
         report = run(job, step)
     click.echo(json.dumps(report, indent=2) if as_json else summary(report))
+
+
+@cli.command()
+@click.argument(
+    "images", metavar="INPUT...", type=click.Path(path_type=Path), nargs=-1, required=True
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="File for the labels; its ending says the format.",
+)
+@click.option(
+    "--model",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Network with its weights: a .safetensors file of nn.save_model, or a known checkpoint.",
+)
+@click.option(
+    "--window",
+    type=Size(),
+    help="Pixels that the network sees at a time.  [default: the model's; 512 in 2D, 96 in 3D]",
+)
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.5,
+    show_default=True,
+    help="Part of a window that the next one shares.",
+)
+@click.option(
+    "--mirror", is_flag=True, help="Average over mirror images, too: 4 times the work, 8 in 3D."
+)
+@click.option(
+    "--spacing",
+    type=click.FloatRange(0, min_open=True),
+    multiple=True,
+    metavar="MM",
+    help="Pixel distance at which the network works; once per axis.  [default: the model's]",
+)
+@click.option(
+    "--zscore",
+    is_flag=True,
+    help="Scale intensities to mean 0, deviation 1.  [default: the model's]",
+)
+@click.option(
+    "--clip",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Clip intensities, and scale them to 0 to 1.  [default: the model's]",
+)
+@click.option(
+    "--probabilities",
+    is_flag=True,
+    help="Write the classes' probabilities, too: FILE.probabilities.",
+)
+@click.option(
+    "--overlay/--no-overlay",
+    default=True,
+    help="Write a picture: FILE with the ending .overlay.png.  [default: yes]",
+)
+@click.option(
+    "--measurements/--no-measurements",
+    default=True,
+    help="Write volumes and sizes: FILE with the ending .json.  [default: yes]",
+)
+@click.option(
+    "--contrast",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Intensities drawn black and white in the picture.",
+)
+@_frame
+@_channel
+@_force
+@_threads
+@_json
+@_debug
+def predict(
+    images: tuple[Path, ...],
+    spacing: tuple[float, ...],
+    zscore: bool,
+    clip: tuple[float, float] | None,
+    threads: int | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Label the image in INPUT by a network; several INPUTs are its channels.
+
+    Writes labels with INPUT's geometry, and beside them a picture and measurements.
+    """
+    from medseg_fast._app.predict import STEPS, Job, run, summary
+    from medseg_fast.nn._threads import torch_threads
+
+    if zscore and clip:
+        raise click.UsageError("--zscore and --clip exclude each other.")
+    how = "zscore" if zscore else clip
+    job = Job(images, spacing=spacing or None, normalise=how, **options)
+    count = threads or ms.get_num_threads()
+    with progress("predict", STEPS, as_json) as step, ms.num_threads(count), torch_threads(count):
+        report = run(job, step)
+    click.echo(_text(report if as_json else summary(report)))
 
 
 @cli.command()

@@ -1,0 +1,197 @@
+"""`medseg-fast predict`: from image and model files to a label file, picture and measurements."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import medseg_fast as ms
+from medseg_fast import io
+from medseg_fast._app import files, render
+from medseg_fast._app.measure import measure
+from medseg_fast._app.segment import single, stored
+
+if TYPE_CHECKING:
+    from medseg_fast.nn._blocks import Network
+
+STEPS = 100  # calls of `step` in `run` at most: per cent of the windows
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `medseg-fast predict` was asked to do."""
+
+    inputs: Sequence[Path]
+    output: Path
+    model: Path
+    window: int | tuple[int, ...] | None = None
+    overlap: float = 0.5
+    mirror: bool = False
+    spacing: tuple[float, ...] | None = None
+    normalise: str | tuple[float, ...] | None = None
+    probabilities: bool = False
+    overlay: bool = True
+    measurements: bool = True
+    contrast: tuple[float, float] | None = None
+    force: bool = False
+    frame: int | None = None
+    channel: int | None = None
+
+
+def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
+    """Do it, and return the measurements file's content.
+
+    Nothing is written before everything has been computed, and each file appears complete or not
+    at all. `step` is called at each per cent of the windows.
+    """
+    from medseg_fast import nn
+
+    likely_path = files.beside(job.output, ".probabilities" + _ending(job.output))
+    picture_path = files.beside(job.output, ".overlay.png")
+    report_path = files.beside(job.output, ".json")
+    wanted = {
+        likely_path: job.probabilities,
+        picture_path: job.overlay,
+        report_path: job.measurements,
+    }
+    paths = [job.output, *(path for path, chosen in wanted.items() if chosen)]
+    files.check_writable(paths, force=job.force, inputs=(*job.inputs, job.model))
+
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        seconds[name] = round(time.perf_counter() - start, 6)
+
+    with timed("load model"):
+        model = nn.load_model(job.model)
+    with timed("read"):
+        volume = _channels(job, model)
+    with timed("predict"):
+        found = nn.predict(
+            model,
+            volume,
+            window=job.window,
+            overlap=job.overlap,
+            mirror=range(model.ndim) if job.mirror else (),
+            spacing=job.spacing,
+            normalise=job.normalise,
+            output="probabilities" if job.probabilities else "labels",
+            progress=_percent(step),
+        )
+        likely = found.array if job.probabilities else None
+        labels = found.array if likely is None else _most_likely(likely)
+    image = volume if "c" not in volume.axes else volume.like(volume.array[..., 0])
+    labelled = image.like(stored(labels))
+    with timed("measure"):
+        regions = measure(labelled.array, image.spacing, image.array)
+    report = {
+        "inputs": [str(path) for path in job.inputs],
+        "output": str(job.output),
+        **{
+            name: str(path) if chosen else None
+            for name, (path, chosen) in zip(
+                ("probabilities", "overlay", "measurements"), wanted.items(), strict=True
+            )
+        },
+        "model": str(job.model),
+        "network": model.architecture.network,
+        "classes": model.classes,
+        "image": {
+            "shape": list(image.array.shape),
+            "dtype": str(image.array.dtype),
+            "spacing_mm": [float(mm) for mm in image.spacing],
+        },
+        "regions": regions,
+        "seconds": seconds,
+        "medseg_fast": ms.__version__,
+    }
+    with ExitStack() as waiting:  # side files take their places together, after the labels
+        if job.overlay:
+            with timed("draw"):
+                picture = render.overlay(image, labelled.array, window=job.contrast)
+                waiting.enter_context(files.replacing(picture_path)).write_bytes(
+                    render.png(picture)
+                )
+        with timed("write"):
+            io.write(job.output, labelled, overwrite=job.force)
+            if likely is not None:
+                io.write(likely_path, found, overwrite=job.force)
+        if job.measurements:
+            text = json.dumps(report, indent=2) + "\n"
+            waiting.enter_context(files.replacing(report_path)).write_text(text)
+    return report
+
+
+def _ending(path: Path) -> str:
+    """Of two parts where the format's ending has two."""
+    return path.name[len(files.beside(path, "").name) :]
+
+
+def _channels(job: Job, model: Network) -> io.Volume:
+    """The image as the model wants it: one channel, or several from one file or from several."""
+    volumes = [io.read(path) for path in job.inputs]
+    if len(volumes) > 1 or model.in_channels == 1:
+        volumes = [single(volume, job.frame, job.channel) for volume in volumes]
+    first = volumes[0]
+    if len(volumes) > 1:
+        for path, other in zip(job.inputs, volumes, strict=True):
+            same = other.spatial_shape == first.spatial_shape
+            if not same or not np.allclose(other.affine_lps, first.affine_lps, atol=1e-3):
+                raise ValueError(f"{path}: must lie where {job.inputs[0]} lies, pixel by pixel")
+        stacked = np.stack([volume.array for volume in volumes], -1)
+        first = first.like(stacked, axes=first.axes + "c")
+    count = first.array.shape[-1] if "c" in first.axes else 1
+    if count != model.in_channels:
+        raise ValueError(
+            f"{job.model}: needs {model.in_channels} channels, the image has {count}"
+            + (": give one INPUT for each" if count == 1 else "")
+        )
+    if count == 1 and "c" in first.axes:
+        first = first.like(first.array[..., 0])
+    return first
+
+
+def _most_likely(likely: Any) -> Any:
+    if likely.shape[-1] == 1:
+        return (likely[..., 0] > 0.5).astype(np.uint8)
+    return likely.argmax(-1).astype(np.min_scalar_type(likely.shape[-1] - 1))
+
+
+def _percent(step: Callable[[str], None]) -> Callable[[int, int], None]:
+    shown = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal shown
+        while shown < STEPS * done // total:
+            shown += 1
+            step(f"{done} of {total}")
+
+    return report
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """The report for a person."""
+    took = report["seconds"]["predict"]
+    lines = [f"{report['network']}, {report['classes']} classes: {took:.2f} s"]
+    for region in report["regions"]:
+        size = (
+            f"{region['area_mm2']:.1f} mm2"
+            if "area_mm2" in region
+            else f"{region['volume_mm3'] / 1000:.2f} ml"
+        )
+        lines.append(f"  label {region['label']}: {size}")
+    if not report["regions"]:
+        lines.append("  nothing found: all pixels have label 0")
+    written = (report[key] for key in ("output", "probabilities", "overlay", "measurements"))
+    lines += [f"  wrote {path}" for path in written if path]
+    return "\n".join(lines)
