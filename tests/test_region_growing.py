@@ -153,7 +153,8 @@ def test_seeded_out_and_empty(rng, layout):
         with pytest.raises(ValueError, match="out must be writable"):
             ms.seeded_region_growing(image, markers, out=out)
     assert not ms.seeded_region_growing(image, np.zeros(image.shape, int)).any()
-    assert ms.seeded_region_growing(np.zeros((0, 3)), np.zeros((0, 3), int)).shape == (0, 3)
+    for shape in ((0, 3), (3, 0, 2)):
+        assert ms.seeded_region_growing(np.zeros(shape), np.zeros(shape, int)).shape == shape
 
 
 @pytest.mark.parametrize(
