@@ -4,6 +4,7 @@
 
 #include "bindings.hpp"
 #include "kernels/pooling.hpp"
+#include "kernels/pyramid_pool.hpp"
 #include "kernels/resample_argmax.hpp"
 
 namespace msf {
@@ -26,6 +27,9 @@ void bind_networks(const Scope& m) {
     max_pool(input, windows, values, indices);
   });
   m.def("max_unpool", &max_unpool);
+  m.def("pyramid_means", &pyramid_means);
+  m.def("pyramid_mix", &pyramid_mix);
+  m.def("pyramid_concat", &pyramid_concat);
 }
 
 }  // namespace msf

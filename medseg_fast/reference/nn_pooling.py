@@ -1,4 +1,4 @@
-"""Slow twins of `medseg_fast.nn.functional.pooling`: one window, one value, one bin after another."""
+"""Slow twins of `medseg_fast.nn.functional.pooling`: one window, one value after another."""
 
 from __future__ import annotations
 
@@ -47,3 +47,48 @@ def max_unpool(
         for value, index in zip(values.ravel(), where.ravel(), strict=True):
             plane[index] = value
     return output.reshape(-1, *size)
+
+
+def pyramid_pool(
+    x: NDArray[Any],
+    bins: Sequence[int],
+    weights: Sequence[NDArray[Any]] | None = None,
+    biases: Sequence[NDArray[Any]] | None = None,
+    relu: bool = False,
+    align_corners: bool = False,
+) -> NDArray[np.float64]:
+    """Features of shape (N, C, H, W) and their means over grids, interpolated pixel by pixel."""
+    x = x.astype(np.float64)
+    rows, columns = x.shape[2:]
+    parts = [x]
+    for i, b in enumerate(bins):
+        grid = np.empty((*x.shape[:2], b, b))
+        for y, z in np.ndindex(b, b):
+            top, bottom = y * rows // b, -(-(y + 1) * rows // b)
+            left, right = z * columns // b, -(-(z + 1) * columns // b)
+            grid[:, :, y, z] = x[:, :, top:bottom, left:right].mean((2, 3))
+        if weights is not None:
+            weight = weights[i].reshape(weights[i].shape[:2]).astype(np.float64)
+            grid = np.einsum("oc,ncyx->noyx", weight, grid)
+            if biases is not None:
+                grid += biases[i][:, None, None]
+        if relu:
+            grid = np.maximum(grid, 0)
+        part = np.empty((*grid.shape[:2], rows, columns))
+        for y, z in np.ndindex(rows, columns):
+            at = [_position(o, n, b, align_corners) for o, n in ((y, rows), (z, columns))]
+            (a, b_, p), (c, d, q) = at
+            part[:, :, y, z] = (1 - p) * ((1 - q) * grid[:, :, a, c] + q * grid[:, :, a, d])
+            part[:, :, y, z] += p * ((1 - q) * grid[:, :, b_, c] + q * grid[:, :, b_, d])
+        parts.append(part)
+    return np.concatenate(parts, 1)
+
+
+def _position(output: int, n: int, cells: int, align_corners: bool) -> tuple[int, int, float]:
+    """The two cells that an output lies between, and how far from the first to the second."""
+    if align_corners:
+        at = output * (cells - 1) / (n - 1) if n > 1 else 0.0
+    else:
+        at = max((output + 0.5) * cells / n - 0.5, 0.0)
+    low = min(int(at), cells - 1)
+    return low, min(low + 1, cells - 1), at - low

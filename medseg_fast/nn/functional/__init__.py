@@ -7,6 +7,9 @@ from medseg_fast.nn.functional.pooling import (
     max_pool_with_indices,
     max_unpool,
 )
+from medseg_fast.nn.functional.pyramid import (
+    pyramid_pool,
+)
 from medseg_fast.nn.functional.resampling import (
     resample_argmax,
     upsample_argmax,
@@ -19,6 +22,7 @@ from medseg_fast.nn.functional.roi_align import (
 __all__ = [
     "max_pool_with_indices",
     "max_unpool",
+    "pyramid_pool",
     "resample_argmax",
     "roi_align",
     "roi_align_backward",
