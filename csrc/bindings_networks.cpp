@@ -6,6 +6,7 @@
 #include "kernels/pooling.hpp"
 #include "kernels/pyramid_pool.hpp"
 #include "kernels/resample_argmax.hpp"
+#include "kernels/upsampling.hpp"
 
 namespace msf {
 
@@ -27,6 +28,8 @@ void bind_networks(const Scope& m) {
     max_pool(input, windows, values, indices);
   });
   m.def("max_unpool", &max_unpool);
+  m.def("transposed_conv2x2", &transposed_conv2x2);
+  m.def("crop_concat", &crop_concat);
   m.def("pyramid_means", &pyramid_means);
   m.def("pyramid_mix", &pyramid_mix);
   m.def("pyramid_concat", &pyramid_concat);

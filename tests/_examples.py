@@ -85,6 +85,8 @@ def _features(dtype: Any) -> dict[str, Any]:
     rng = np.random.default_rng(8)
     features = rng.standard_normal((2, 4, 12, 19)).astype(dtype)
     return {
+        "skip": rng.standard_normal((2, 3, 15, 20)).astype(dtype),
+        "weight": rng.standard_normal((4, 5, 2, 2)).astype(dtype),
         "input": features,
         "x": features,
         "logits": features,

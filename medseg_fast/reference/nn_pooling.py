@@ -41,7 +41,7 @@ def max_pool_with_indices(
 def max_unpool(
     planes: NDArray[Any], indices: NDArray[np.int64], size: Sequence[int]
 ) -> NDArray[Any]:
-    """Values of planes of shape (planes, ...) at their indices in zeros of shape (planes, *size)."""
+    """Values of planes of shape (planes, ...) at their indices in zeros of `size`."""
     output = np.zeros((len(planes), int(np.prod(size))), planes.dtype)
     for plane, values, where in zip(output, planes, indices, strict=True):
         for value, index in zip(values.ravel(), where.ravel(), strict=True):

@@ -85,7 +85,10 @@ def test_max_pool_random(data):
         "dilation": [data.draw(st.integers(1, 2)) for _ in range(rank)],
         "ceil_mode": data.draw(st.booleans()),
     }
-    shape = [data.draw(st.integers(d * (k - 1) + 1, 12)) for k, d in zip(kernel, how["dilation"])]
+    shape = [
+        data.draw(st.integers(d * (k - 1) + 1, 12))
+        for k, d in zip(kernel, how["dilation"], strict=True)
+    ]
     array = _numbers(rng, (2, *shape), np.float32)
     try:
         expected = _expected(array, kernel, **how)

@@ -18,13 +18,19 @@ from medseg_fast.nn.functional.roi_align import (
     roi_align,
     roi_align_backward,
 )
+from medseg_fast.nn.functional.upsampling import (
+    crop_concat,
+    transposed_conv2x2,
+)
 
 __all__ = [
+    "crop_concat",
     "max_pool_with_indices",
     "max_unpool",
     "pyramid_pool",
     "resample_argmax",
     "roi_align",
     "roi_align_backward",
+    "transposed_conv2x2",
     "upsample_argmax",
 ]

@@ -1,0 +1,205 @@
+// The two steps of a U-Net's decoder: doubling by a transposed convolution, and joining the skip.
+//
+// With kernel and stride 2 no two input voxels meet in an output voxel, so the convolution is a
+// matrix product: (outputs x 4) by (channels x voxels), whose four rows of an output channel go to
+// two rows of its image, alternating. A panel of voxels is packed channel by channel into the
+// cache; for each output channel the 4 x panel products stay in registers over all channels, and
+// are interleaved when they are stored. The weights are packed once, (outputs, depth taps,
+// channels, 4). Channels are summed in order, whatever the number of threads.
+#include "kernels/upsampling.hpp"
+
+#if defined(__FMA__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "pack.hpp"
+#include "parallel.hpp"
+
+namespace msf {
+namespace {
+
+using Index = std::int64_t;
+
+template <class T>
+using Vector __attribute__((vector_size(register_bytes))) = T;
+
+// a * b + c, rounded once where the build has such an instruction.
+template <class T>
+Vector<T> fused(T a, Vector<T> b, Vector<T> c) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return (Vector<T>)_mm512_fmadd_ps(_mm512_set1_ps(a), (__m512)b, (__m512)c);
+  else
+    return (Vector<T>)_mm512_fmadd_pd(_mm512_set1_pd(a), (__m512d)b, (__m512d)c);
+#elif defined(__FMA__)
+  if constexpr (sizeof(T) == 4)
+    return (Vector<T>)_mm256_fmadd_ps(_mm256_set1_ps(a), (__m256)b, (__m256)c);
+  else
+    return (Vector<T>)_mm256_fmadd_pd(_mm256_set1_pd(a), (__m256d)b, (__m256d)c);
+#else
+  return a * b + c;
+#endif
+}
+
+template <class T>
+class TransposedConvolution {
+  static constexpr Index lanes = register_bytes / sizeof(T);
+  static constexpr Index panel = 3 * lanes;  // voxels
+
+  // A panel's values in three registers: members, as an array of vectors would live in memory.
+  struct Row {
+    Vector<T> x, y, z;
+
+    explicit Row(T value) : x(Vector<T>{} + value), y(x), z(x) {}
+    explicit Row(const T* from) {
+      std::memcpy(&x, from, sizeof x);
+      std::memcpy(&y, from + lanes, sizeof y);
+      std::memcpy(&z, from + 2 * lanes, sizeof z);
+    }
+    void add(T weight, const Row& v) {
+      x = fused<T>(weight, v.x, x);
+      y = fused<T>(weight, v.y, y);
+      z = fused<T>(weight, v.z, z);
+    }
+    void store(T* to) const {
+      std::memcpy(to, &x, sizeof x);
+      std::memcpy(to + lanes, &y, sizeof y);
+      std::memcpy(to + 2 * lanes, &z, sizeof z);
+    }
+  };
+
+ public:
+  TransposedConvolution(const Array& input, const Array& weight, const Array& bias,
+                        const MutableArray& output)
+      : input_(input.as<T>()),
+        weight_(weight.as<T>()),
+        bias_(bias.as<T>()),
+        output_(output.as<T>()),
+        batch_(input.shape[0]),
+        channels_(input.shape[1]),
+        depth_(input.shape[2]),
+        rows_(input.shape[3]),
+        columns_(input.shape[4]),
+        outputs_(weight.shape[1]),
+        taps_(weight.shape[2]),
+        packed_(new T[outputs_ * taps_ * channels_ * 4]) {}
+
+  void run() const {
+    pack_weights();
+    const Index voxels = depth_ * rows_ * columns_, panels = (voxels + panel - 1) / panel;
+    // Enough tasks for all threads, each packing its panel for at least 16 output channels.
+    const Index wanted = (4 * num_threads() + batch_ * panels - 1) / (batch_ * panels);
+    const Index shares = std::clamp<Index>(wanted, 1, (outputs_ + 15) / 16);
+    parallel_tasks(batch_ * panels * shares, [&](Index task) {
+      const Index share = task % shares, n = task / shares / panels;
+      const Index begin = task / shares % panels * panel, count = std::min(panel, voxels - begin);
+      const std::unique_ptr<T[]> packed(new T[channels_ * panel]());
+      for (Index c = 0; c < channels_; ++c)
+        std::memcpy(packed.get() + c * panel, input_ + (n * channels_ + c) * voxels + begin,
+                    count * sizeof(T));
+      for (Index o = outputs_ * share / shares; o < outputs_ * (share + 1) / shares; ++o) {
+        poll();
+        for (Index tap = 0; tap < taps_; ++tap) {
+          alignas(64) T products[4][panel];
+          multiply(packed.get(), packed_.get() + (o * taps_ + tap) * channels_ * 4, bias_[o],
+                   products);
+          scatter(products, n * outputs_ + o, tap, begin, count);
+        }
+      }
+    });
+  }
+
+ private:
+  void pack_weights() const {
+    parallel_for(outputs_ * taps_, 16, [&](Index begin, Index end) {
+      for (Index c = 0; c < channels_; ++c) {  // 64 bytes of each at once
+        const T* const from = weight_ + c * outputs_ * taps_ * 4;
+        for (Index row = begin; row < end; ++row)
+          std::copy_n(from + row * 4, 4, packed_.get() + (row * channels_ + c) * 4);
+      }
+    });
+  }
+
+  [[gnu::noinline]] void multiply(const T* __restrict voxels, const T* __restrict weights, T bias,
+                                  T (*products)[panel]) const {
+    Row a{bias}, b{bias}, c{bias}, d{bias};
+    for (Index i = 0; i < channels_; ++i, voxels += panel, weights += 4) {
+      const Row v(voxels);
+      a.add(weights[0], v);
+      b.add(weights[1], v);
+      c.add(weights[2], v);
+      d.add(weights[3], v);
+    }
+    a.store(products[0]);
+    b.store(products[1]);
+    c.store(products[2]);
+    d.store(products[3]);
+  }
+
+  // Products of `count` voxels from `begin` on to the rows of output plane `plane`.
+  void scatter(const T (*products)[panel], Index plane, Index tap, Index begin, Index count) const {
+    for (Index done = 0; done < count;) {
+      const Index voxel = begin + done, x = voxel % columns_, row = voxel / columns_;
+      const Index n = std::min(count - done, columns_ - x);
+      const Index z = row / rows_ * taps_ + tap, y = row % rows_ * 2;
+      for (Index dy = 0; dy < 2; ++dy) {
+        T* __restrict to =
+            output_ + (((plane * depth_ * taps_ + z) * rows_ * 2 + y + dy) * columns_ + x) * 2;
+        const T *const left = products[2 * dy] + done, *const right = products[2 * dy + 1] + done;
+        for (Index i = 0; i < n; ++i) {
+          to[2 * i] = left[i];
+          to[2 * i + 1] = right[i];
+        }
+      }
+      done += n;
+    }
+  }
+
+  const T *input_, *weight_, *bias_;
+  T* output_;
+  Index batch_, channels_, depth_, rows_, columns_, outputs_, taps_;
+  std::unique_ptr<T[]> packed_;
+};
+
+}  // namespace
+
+void transposed_conv2x2(const Array& input, const Array& weight, const Array& bias,
+                        const MutableArray& output) {
+  if (output.size() == 0) return;
+  if (input.dtype == DType::float64)
+    TransposedConvolution<double>(input, weight, bias, output).run();
+  else
+    TransposedConvolution<float>(input, weight, bias, output).run();
+}
+
+void crop_concat(const Array& skip, const Array& input, const std::array<Index, 3>& at,
+                 const MutableArray& output) {
+  if (output.size() == 0) return;
+  const Index bytes = item_size(output.dtype);
+  const Index channels = output.shape[1], depth = output.shape[2], rows = output.shape[3];
+  const Index row_bytes = output.shape[4] * bytes, slices = output.shape[0] * channels * depth;
+  const Index grain = std::max<Index>(1, (Index{1} << 18) / (rows * row_bytes));
+  parallel_for(slices, grain, [&](Index begin, Index end) {
+    for (Index slice = begin; slice < end; ++slice) {
+      poll();
+      const Index z = slice % depth, c = slice / depth % channels, n = slice / depth / channels;
+      std::byte* const to = output.as<std::byte>() + slice * rows * row_bytes;
+      if (c >= skip.shape[1]) {
+        const Index from = (n * input.shape[1] + c - skip.shape[1]) * depth + z;
+        std::memcpy(to, input.as<std::byte>() + from * rows * row_bytes, rows * row_bytes);
+        continue;
+      }
+      const Index plane = (n * skip.shape[1] + c) * skip.shape[2] + z + at[0];
+      for (Index y = 0; y < rows; ++y) {
+        const Index first = (plane * skip.shape[3] + y + at[1]) * skip.shape[4] + at[2];
+        std::memcpy(to + y * row_bytes, skip.as<std::byte>() + first * bytes, row_bytes);
+      }
+    }
+  });
+}
+
+}  // namespace msf
