@@ -1,12 +1,23 @@
 // What Python sees of the kernels for detection: boxes, regions and masks of instances.
+#include <optional>
 #include <vector>
 
 #include "bindings.hpp"
+#include "kernels/nms.hpp"
 #include "kernels/roi_align.hpp"
 
 namespace msf {
 
 void bind_detection(const Scope& m) {
+  m.def("nms", [](const Array& boxes, const Array& scores, const std::optional<Array>& classes,
+                  double iou_threshold, const MutableArray& keep) {
+    return nms(boxes, scores, classes ? &*classes : nullptr, iou_threshold, keep);
+  });
+  m.def("soft_nms",
+        [](const Array& boxes, const Array& scores, double iou_threshold, double sigma,
+           double score_threshold, const MutableArray& keep, const MutableArray& decayed) {
+          return soft_nms(boxes, scores, {iou_threshold, sigma, score_threshold}, keep, decayed);
+        });
   using Sizes = std::vector<std::int64_t>;
   m.def("roi_align", [](const Array& input, bool channels_last, const Array& boxes, const Array& to,
                         const Sizes& bins, double scale, std::int64_t samples, bool aligned,

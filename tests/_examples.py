@@ -102,11 +102,25 @@ def _features(dtype: Any) -> dict[str, Any]:
     }
 
 
+def _detections() -> dict[str, Any]:
+    """Overlapping boxes and their scores."""
+    rng = np.random.default_rng(9)
+    low = rng.random((60, 2), np.float32) * 20
+    return {
+        "boxes": np.concatenate([low, low + 8], 1),
+        "scores": rng.random(60, np.float32),
+        "iou_threshold": 0.4,
+    }
+
+
 # Arguments beside (or instead of) what the names give.
 _OWN: dict[str, dict[str, Any]] = {
     "region_growing": {"criterion": lambda value, mean, std, seed: abs(value - seed) < 40},
     "grab_cut": {"box": ((2, 20), (5, 33))},
     "isolated_connected": {"lower": 15, "seed2": (13, 26)},
+    "nms": _detections(),
+    "batched_nms": {**_detections(), "idxs": np.arange(60) % 3},
+    "soft_nms": _detections(),
     "reconstruction": {"seed": _image(np.uint8) // 2, "mask": _image(np.uint8)},
     "markers_from_minima": {"h": 10, "min_size": 4},
     "resample_argmax": {"size": (30, 20)},

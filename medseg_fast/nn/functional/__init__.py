@@ -3,6 +3,11 @@
 Needs NumPy alone; with PyTorch every function is a registered operator with gradients.
 """
 
+from medseg_fast.nn.functional.nms import (
+    batched_nms,
+    nms,
+    soft_nms,
+)
 from medseg_fast.nn.functional.pooling import (
     max_pool_with_indices,
     max_unpool,
@@ -24,13 +29,16 @@ from medseg_fast.nn.functional.upsampling import (
 )
 
 __all__ = [
+    "batched_nms",
     "crop_concat",
     "max_pool_with_indices",
     "max_unpool",
+    "nms",
     "pyramid_pool",
     "resample_argmax",
     "roi_align",
     "roi_align_backward",
+    "soft_nms",
     "transposed_conv2x2",
     "upsample_argmax",
 ]
