@@ -4,6 +4,7 @@
 
 #include "bindings.hpp"
 #include "kernels/nms.hpp"
+#include "kernels/paste_masks.hpp"
 #include "kernels/roi_align.hpp"
 
 namespace msf {
@@ -18,6 +19,7 @@ void bind_detection(const Scope& m) {
            double score_threshold, const MutableArray& keep, const MutableArray& decayed) {
           return soft_nms(boxes, scores, {iou_threshold, sigma, score_threshold}, keep, decayed);
         });
+  m.def("paste_masks", &paste_masks);
   using Sizes = std::vector<std::int64_t>;
   m.def("roi_align", [](const Array& input, bool channels_last, const Array& boxes, const Array& to,
                         const Sizes& bins, double scale, std::int64_t samples, bool aligned,

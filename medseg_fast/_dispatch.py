@@ -96,7 +96,7 @@ def specs_of(result: Any) -> list[tuple[tuple[int, ...], Any]]:
     return list(result) if several else [result]
 
 
-_PLAIN = (np.ndarray, np.generic, int, float, str, list, tuple, type(None))
+_PLAIN = (np.ndarray, np.generic, int, float, str, type(None))
 
 
 def _route(value: Any) -> Callable[..., Any] | None:
@@ -104,6 +104,8 @@ def _route(value: Any) -> Callable[..., Any] | None:
 
     torch.compile traces this function: the imports are statements because it follows those.
     """
+    if isinstance(value, (list, tuple)):  # of arrays, one for each level or image
+        return _route(value[0]) if value else None
     if isinstance(value, _PLAIN):
         return None
     cls = type(value)

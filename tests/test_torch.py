@@ -20,6 +20,8 @@ DTYPES = "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 float32
 
 
 def to_torch(value):
+    if isinstance(value, list):
+        return [to_torch(each) for each in value]
     return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 

@@ -3,10 +3,17 @@
 Needs NumPy alone; with PyTorch every function is a registered operator with gradients.
 """
 
+from medseg_fast.nn.functional.multiscale_roi_align import (
+    multiscale_roi_align,
+    multiscale_roi_align_backward,
+)
 from medseg_fast.nn.functional.nms import (
     batched_nms,
     nms,
     soft_nms,
+)
+from medseg_fast.nn.functional.paste_masks import (
+    paste_masks,
 )
 from medseg_fast.nn.functional.pooling import (
     max_pool_with_indices,
@@ -33,7 +40,10 @@ __all__ = [
     "crop_concat",
     "max_pool_with_indices",
     "max_unpool",
+    "multiscale_roi_align",
+    "multiscale_roi_align_backward",
     "nms",
+    "paste_masks",
     "pyramid_pool",
     "resample_argmax",
     "roi_align",

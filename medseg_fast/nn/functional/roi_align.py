@@ -17,7 +17,7 @@ from medseg_fast.nn.functional import _boxes
 Size = int | Sequence[int]
 
 
-def _sizes(op: str, output_size: Any, axes: int) -> tuple[int, ...]:
+def sizes_of(op: str, output_size: Any, axes: int) -> tuple[int, ...]:
     """Bins along each axis."""
     try:
         sizes = tuple(output_size) if np.ndim(output_size) else (output_size,) * axes
@@ -39,7 +39,7 @@ def _scale(op: str, value: Any) -> float:
     return scale
 
 
-def _feature_map(op: str, value: Any, name: str = "input") -> NDArray[Any]:
+def feature_map(op: str, value: Any, name: str = "input") -> NDArray[Any]:
     array = _boxes.floats(op, name, value)
     if array.ndim not in (4, 5):
         raise ValueError(
@@ -79,7 +79,7 @@ def _pooled(
     sampling_ratio: Any = -1,
     aligned: Any = False,
 ) -> tuple[tuple[int, ...], Any]:
-    sizes = _sizes("roi_align", output_size, len(input.shape) - 2)
+    sizes = sizes_of("roi_align", output_size, len(input.shape) - 2)
     dtype = np.dtype(input.dtype)
     return (
         (_boxes.count(boxes), input.shape[1], *sizes),
@@ -174,8 +174,8 @@ def roi_align(
              [34., 36.]]]], dtype=float32)
     """
     op = "roi_align"
-    array = _feature_map(op, input)
-    sizes = _sizes(op, output_size, array.ndim - 2)
+    array = feature_map(op, input)
+    sizes = sizes_of(op, output_size, array.ndim - 2)
     samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
     dtype = _boxes.arithmetic(array.dtype)
     regions = _boxes.regions(op, boxes, len(sizes), array.shape[0], dtype)
@@ -249,7 +249,7 @@ def roi_align_backward(
              [0., 0., 0.]]]])
     """
     op = "roi_align_backward"
-    array = _feature_map(op, gradient, "gradient")
+    array = feature_map(op, gradient, "gradient")
     shape = tuple(_checks.integer(op, "input_size", size, 0) for size in input_size)
     dtype = _boxes.arithmetic(array.dtype)
     sizes = array.shape[2:]
