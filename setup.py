@@ -32,7 +32,7 @@ else:
 # and unions. Vectors do nothing for these (AVX2 against baseline: 0.8 to 1.08 times the speed), and
 # compiling them three times took a third of the installation.
 SHARED = """
-    active_contour boundaries chan_vese_snake components descents edge_flow_boundaries
+    active_contour boundaries chan_vese_snake components convolution descents edge_flow_boundaries
     edge_flow_regions fast_marching geodesic geodesic_snake histogram_peaks hysteresis level_set
     live_wire maxflow minima minimum_cost multiotsu parallel reconstruction region region_growing
     region_pixels seeded_region_growing snake_matrix sparse_field sparse_graph spline

@@ -28,6 +28,7 @@ enum class DType : std::uint8_t {
   float16,
   float32,
   float64,
+  bfloat16,  // networks only: storage, as its two bytes; `visit` does not know it
 };
 
 inline constexpr int max_dims = 64;  // NumPy's own limit
@@ -88,6 +89,8 @@ decltype(auto) visit_unsigned(DType dtype, F&& f) {
       return f(Type<float>{});
     case DType::float64:
       return f(Type<double>{});
+    case DType::bfloat16:
+      break;
   }
   throw std::logic_error("unknown dtype");
 }
@@ -111,6 +114,7 @@ decltype(auto) visit(DType dtype, F&& f) {
 
 // Bytes of an element.
 inline std::int64_t item_size(DType dtype) {
+  if (dtype == DType::bfloat16) return 2;
   return visit_unsigned(dtype,
                         []<class T>(Type<T>) { return static_cast<std::int64_t>(sizeof(T)); });
 }

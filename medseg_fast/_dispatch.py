@@ -21,6 +21,14 @@ Gradient = Callable[[dict[str, Any], tuple[Any, ...], tuple[Any, ...]], dict[str
 
 OPERATIONS: dict[str, Operation] = {}
 
+BFLOAT16 = np.dtype([("bfloat16", np.uint16)])  # NumPy has no such type: the bytes alone
+
+
+class ChannelsLast(tuple[int, ...]):
+    """The shape (N, C, [D,] H, W) of features whose channels are the innermost axis in memory."""
+
+    __slots__ = ()
+
 
 class Operation:
     """What a route needs to know of a public function: its name, its NumPy body, its result.
@@ -37,6 +45,9 @@ class Operation:
     `gradient` makes it differentiable: called with the arguments by name, the results and the
     results' gradients (both tuples), it returns gradients by the arguments' names. It gets tensors,
     and to be traced it must call operations or functions of the tensors' library only.
+
+    `features`: it works on the features of a network. Tensors of bfloat16 reach the body as arrays
+    of `BFLOAT16`, and a result that is channels-last in memory stays so.
     """
 
     def __init__(
@@ -45,9 +56,10 @@ class Operation:
         result: Callable[..., Any] | None = None,
         eager: Sequence[str] = (),
         gradient: Gradient | None = None,
+        features: bool = False,
     ) -> None:
         self.name, self.body, self.result, self.eager = body.__name__, body, result, eager
-        self.gradient = gradient
+        self.gradient, self.features = gradient, features
         self.function = body  # what users call, set by `operation`
         self.torch: Any = None  # its registered operators, set by _torch
 
@@ -57,11 +69,12 @@ def operation(
     result: Callable[..., Any] | None = None,
     eager: Sequence[str] = ("out", "in_place"),
     gradient: Gradient | None = None,
+    features: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function written for NumPy arrays accept the arrays of every supported library."""
 
     def decorate(body: Callable[P, R]) -> Callable[P, R]:
-        op = OPERATIONS[body.__name__] = Operation(body, result, eager, gradient)
+        op = OPERATIONS[body.__name__] = Operation(body, result, eager, gradient, features)
         if (route := sys.modules.get("medseg_fast._torch")) is not None:
             route.register(op)
 

@@ -28,14 +28,16 @@ import numpy as np
 import torch
 
 from medseg_fast import _torch_schema
-from medseg_fast._dispatch import OPERATIONS, Operation, specs_of
+from medseg_fast._dispatch import BFLOAT16, OPERATIONS, ChannelsLast, Operation, specs_of
 
 _DTYPES = {
     getattr(torch, name): np.dtype(name)
     for name in "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64".split()
     + "float16 float32 float64".split()
 }
+_DTYPES[torch.bfloat16] = BFLOAT16
 _TORCH_DTYPES = {dtype: torch_dtype for torch_dtype, dtype in _DTYPES.items()}
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _LIBRARY = torch.library.Library("medseg_fast", "DEF")
 
 
@@ -175,7 +177,7 @@ def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation on tensors. torch.compile traces this function."""
     for value in (*args, *kwargs.values()):
         if isinstance(value, torch.Tensor):
-            _check(op.name, value)
+            _check(op, value)
     registered = op.torch
     if registered is None:
         return _outside(op, args, kwargs)
@@ -197,7 +199,8 @@ def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return result[0] if len(result) == 1 else tuple(result)
 
 
-def _check(name: str, tensor: torch.Tensor) -> None:
+def _check(op: Operation, tensor: torch.Tensor) -> None:
+    name = op.name
     if tensor.device.type not in ("cpu", "meta"):
         raise NotImplementedError(
             f"{name}: no implementation for tensors on {tensor.device}; "
@@ -205,7 +208,7 @@ def _check(name: str, tensor: torch.Tensor) -> None:
         )
     if tensor.layout is not torch.strided:
         raise TypeError(f"{name}: tensors must be dense, got layout {tensor.layout}")
-    if tensor.dtype not in _DTYPES:
+    if tensor.dtype not in _DTYPES or (tensor.dtype is torch.bfloat16 and not op.features):
         hint = "; pass image.float()" if tensor.dtype is torch.bfloat16 else ""
         raise TypeError(
             f"{name}: image must be bool, integer or float of at most 64 bits, "
@@ -224,7 +227,10 @@ def _run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], *, fresh:
 
     def to_numpy(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
-            seen.append((value, value.detach().resolve_neg().numpy()))
+            tensor = value.detach().resolve_neg()
+            narrow = tensor.dtype is torch.bfloat16
+            array = tensor.view(torch.uint16).numpy().view(BFLOAT16) if narrow else tensor.numpy()
+            seen.append((value, array))
             return seen[-1][1]
         return tuple(map(to_numpy, value)) if isinstance(value, (tuple, list)) else value
 
@@ -242,10 +248,14 @@ def _run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], *, fresh:
                 if not fresh:
                     return tensor  # out=, in_place=
                 value = value.copy()
-        array = np.require(value, requirements=["C", "W"])
+        narrow = value.dtype == BFLOAT16
+        array = value.view(np.uint16) if narrow else value
+        if not (op.features and _is_channels_last(array)):
+            array = np.require(array, requirements=["C", "W"])
         if fresh and any(np.may_share_memory(array, given) for _, given in seen):
             array = array.copy()
-        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+        tensor = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+        return tensor.view(torch.bfloat16) if narrow else tensor
 
     result = op.body(*map(to_numpy, args), **{k: to_numpy(v) for k, v in kwargs.items()})
     return to_torch(result)
@@ -255,7 +265,17 @@ def _trace(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Empty tensors of the shape and dtype that the operation's `result` tells."""
     tensors = (t for t in _leaves((args, tuple(kwargs.values()))) if isinstance(t, torch.Tensor))
     device = next((t.device for t in tensors), None)
-    empty = tuple(torch.empty(s, dtype=d, device=device) for s, d in _tell(op, args, kwargs))
+    empty = tuple(
+        torch.empty(
+            shape,
+            dtype=dtype,
+            device=device,
+            memory_format=_CHANNELS_LAST[len(shape)]
+            if isinstance(shape, ChannelsLast)
+            else torch.contiguous_format,
+        )
+        for shape, dtype in _tell(op, args, kwargs)
+    )
     return empty[0] if len(empty) == 1 else empty
 
 
@@ -266,12 +286,22 @@ def _tell(
 
     def describe(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
-            return _Spec(tuple(value.shape), _DTYPES[value.dtype])
+            order = _CHANNELS_LAST.get(value.ndim)
+            last = order and not value.is_contiguous() and value.is_contiguous(memory_format=order)
+            shape = ChannelsLast(value.shape) if last and op.features else tuple(value.shape)
+            return _Spec(shape, _DTYPES[value.dtype])
         return tuple(map(describe, value)) if isinstance(value, tuple) else value
 
     assert op.result is not None
     told = op.result(*map(describe, args), **{k: describe(v) for k, v in kwargs.items()})
     return [(shape, _TORCH_DTYPES[np.dtype(dtype)]) for shape, dtype in specs_of(told)]
+
+
+def _is_channels_last(array: Any) -> bool:
+    """Whether features are channels-last in memory and not in C order."""
+    if array.ndim not in _CHANNELS_LAST or array.flags.c_contiguous:
+        return False
+    return bool(np.moveaxis(array, 1, -1).flags.c_contiguous)
 
 
 class _Place(int):

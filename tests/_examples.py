@@ -113,6 +113,8 @@ def _detections() -> dict[str, Any]:
         "scores": rng.random(60, np.float32),
         "iou_threshold": 0.4,
     }
+    weight = rng.standard_normal((6, 4, 3, 3)).astype(dtype)
+    return {"input": features, "x": features, "weight": weight}
 
 
 # Arguments beside (or instead of) what the names give.

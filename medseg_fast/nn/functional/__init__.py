@@ -3,6 +3,9 @@
 Needs NumPy alone; with PyTorch every function is a registered operator with gradients.
 """
 
+from medseg_fast.nn.functional.convolution import (
+    conv_pool,
+)
 from medseg_fast.nn.functional.multiscale_roi_align import (
     multiscale_roi_align,
     multiscale_roi_align_backward,
@@ -37,6 +40,7 @@ from medseg_fast.nn.functional.upsampling import (
 
 __all__ = [
     "batched_nms",
+    "conv_pool",
     "crop_concat",
     "max_pool_with_indices",
     "max_unpool",

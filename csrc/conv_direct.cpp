@@ -1,0 +1,140 @@
+// Direct convolution: the products of dot_panel over a block's packed input.
+//
+// A pixel's inputs are a few runs of consecutive floats in the packed block: its channels at each
+// tap, or at a whole row of taps where those touch. So any kernel, stride and dilation is the same
+// loop, with other addresses.
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "conv_lanes.hpp"
+#include "conv_parts.hpp"
+#include "parallel.hpp"
+
+namespace msf {
+
+namespace {
+
+std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
+
+class Direct final : public Convolution {
+ public:
+  Direct(const ConvolutionSpec& spec, const float* weight, const float* bias)
+      : spec_(spec),
+        panels_((spec.out_channels + panel - 1) / panel),
+        taps_(spec.kernel[0] * spec.kernel[1] * spec.kernel[2]),
+        pitch_(spec.in_channels < lanes ? spec.in_channels : round_up(spec.in_channels, lanes)),
+        weights_(aligned_floats(packed_floats())),
+        bias_(static_cast<std::size_t>(panels_ * panel)) {
+    const std::int64_t channels = spec.in_channels;
+    pack_panels(
+        spec.out_channels, taps_ * channels, panel,
+        [&](std::int64_t o, std::int64_t k) {
+          return weight[(o * channels + k % channels) * taps_ + k / channels];
+        },
+        weights_.get());
+    if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
+  }
+
+  std::int64_t packed_bytes() const override {
+    return (packed_floats() + panels_ * panel) * static_cast<std::int64_t>(sizeof(float));
+  }
+
+  void run(const Features& in, const ConvolutionOutputs& out) const override {
+    const Size3 full = spec_.full_size(in.size);
+    const Size3 block = block_size(full);
+    Size3 count, packed;
+    for (int a = 0; a < 3; ++a) {
+      count[a] = (full[a] + block[a] - 1) / block[a];
+      packed[a] = (block[a] - 1) * spec_.stride[a] + (spec_.kernel[a] - 1) * spec_.dilation[a] + 1;
+    }
+    const std::vector<Run> runs = runs_in(packed);
+    const Finish finish{spec_, bias_.data(), out, full};
+    const std::int64_t blocks = count[0] * count[1] * count[2];
+    const std::int64_t pixels = block[0] * block[1] * block[2];
+    const std::int64_t rows = round_up(pixels, dot_rows);
+    const TaskGrid grid(in.batch * blocks, panels_, 4);
+    parallel_tasks(grid.count(), [&](std::int64_t task) {
+      const std::int64_t number = grid.block(task), n = number / blocks, b = number % blocks;
+      const Size3 place{b / (count[1] * count[2]), b / count[2] % count[1], b % count[2]};
+      Box to{{}, block}, from{{}, packed};
+      for (int a = 0; a < 3; ++a) {
+        to.at[a] = place[a] * block[a];
+        from.at[a] = to.at[a] * spec_.stride[a] - spec_.before[a];
+      }
+      float* const input = task_scratch(from.pixels() * pitch_ + 3 * rows * panel + 16);
+      float* const sums = input + round_up(from.pixels() * pitch_, 16);
+      pack_box(in, n, 0, spec_.in_channels, from, input, pitch_);
+      std::vector<const float*> address(static_cast<std::size_t>(rows), input);
+      auto next = address.begin();
+      for (std::int64_t z = 0; z < block[0]; ++z)
+        for (std::int64_t y = 0; y < block[1]; ++y)
+          for (std::int64_t x = 0; x < block[2]; ++x)
+            *next++ = input + ((z * spec_.stride[0] * packed[1] + y * spec_.stride[1]) * packed[2] +
+                               x * spec_.stride[2]) *
+                                  pitch_;
+      std::int64_t work = 0;
+      for (std::int64_t p = grid.first_panel(task); p < grid.last_panel(task); ++p) {
+        const float* const weights = weights_.get() + p * taps_ * spec_.in_channels * panel;
+        for (std::int64_t r = 0; r < rows; r += dot_rows) {
+          dot_panel(&address[static_cast<std::size_t>(r)], runs.data(),
+                    static_cast<std::int64_t>(runs.size()), weights, sums + r * panel, panel);
+        }
+        if ((work += taps_ * spec_.in_channels * rows) > 1 << 20) {
+          work = 0;
+          poll();
+        }
+        finish(sums, sums + rows * panel, n, p * panel, to);
+      }
+    });
+  }
+
+ private:
+  std::int64_t packed_floats() const { return panels_ * taps_ * spec_.in_channels * panel; }
+
+  // Some 200 pixels, so that weights are loaded for many, and packed input within 200 kB.
+  Size3 block_size(const Size3& full) const {
+    const Size3& pool = spec_.pool;
+    const std::int64_t steps = spec_.stride[0] * spec_.stride[1] * spec_.stride[2];
+    const std::int64_t pixels = std::clamp<std::int64_t>(50000 / (pitch_ * steps), 48, 192);
+    Size3 block = pool;
+    const std::int64_t widest = pixels / (pool[0] * std::max<std::int64_t>(pool[1], 2));
+    block[2] =
+        round_up(std::clamp<std::int64_t>(full[2], 1, std::max<std::int64_t>(widest, 1)), pool[2]);
+    const std::int64_t rows = pixels / (block[0] * block[2]);
+    block[1] =
+        round_up(std::clamp<std::int64_t>(rows, 1, std::max<std::int64_t>(full[1], 1)), pool[1]);
+    return block;
+  }
+
+  std::vector<Run> runs_in(const Size3& packed) const {
+    std::vector<Run> runs;
+    for (std::int64_t z = 0; z < spec_.kernel[0]; ++z)
+      for (std::int64_t y = 0; y < spec_.kernel[1]; ++y)
+        for (std::int64_t x = 0; x < spec_.kernel[2]; ++x) {
+          const std::int64_t offset =
+              ((z * spec_.dilation[0] * packed[1] + y * spec_.dilation[1]) * packed[2] +
+               x * spec_.dilation[2]) *
+              pitch_;
+          if (!runs.empty() && runs.back().offset + runs.back().length == offset)
+            runs.back().length += spec_.in_channels;
+          else
+            runs.push_back({offset, spec_.in_channels});
+        }
+    return runs;
+  }
+
+  ConvolutionSpec spec_;
+  std::int64_t panels_, taps_, pitch_;
+  AlignedFloats weights_;
+  std::vector<float> bias_;
+};
+
+}  // namespace
+
+std::unique_ptr<Convolution> make_direct(const ConvolutionSpec& spec, const float* weight,
+                                         const float* bias) {
+  return std::make_unique<Direct>(spec, weight, bias);
+}
+
+}  // namespace msf

@@ -1,0 +1,86 @@
+// Vectors of the build's width, and the one loop that all convolutions spend their time in.
+//
+// Sources that include this are compiled with contraction: networks have a tolerance.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "pack.hpp"
+
+namespace msf {
+
+typedef float Lanes __attribute__((vector_size(register_bytes)));
+typedef std::int32_t IntLanes __attribute__((vector_size(register_bytes)));
+inline constexpr std::int64_t lanes = register_bytes / sizeof(float);
+// Output channels computed together, for `dot_rows` pixels: as many sums as registers hold beside
+// their operands (12 of 16; 24 of AVX-512's 32).
+inline constexpr std::int64_t panel = 2 * lanes;
+inline constexpr int dot_rows = register_bytes == 64 ? 12 : 6;
+
+inline Lanes load_lanes(const float* from) {
+  Lanes v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+inline void store_lanes(float* to, Lanes v) { std::memcpy(to, &v, sizeof v); }
+
+// Consecutive operands of a sum: a row's values `offset` elements after the row's address.
+struct Run {
+  std::int64_t offset, length;
+};
+
+// to[r] = sums over all runs of row r times the packed weights, a panel of them for each element
+// of the runs. Rows of the result are to_stride apart.
+[[gnu::noinline]] inline void dot_panel(const float* const* rows, const Run* runs,
+                                        std::int64_t run_count, const float* weights, float* to,
+                                        std::int64_t to_stride) {
+  Lanes sum[dot_rows][2] = {};
+  for (std::int64_t i = 0; i < run_count; ++i) {
+    const float* row[dot_rows];
+    for (int r = 0; r < dot_rows; ++r) row[r] = rows[r] + runs[i].offset;
+    const std::int64_t length = runs[i].length;
+    for (std::int64_t k = 0; k < length; ++k) {
+      const Lanes w0 = load_lanes(weights), w1 = load_lanes(weights + lanes);
+      weights += panel;
+#pragma GCC unroll 12
+      for (int r = 0; r < dot_rows; ++r) {
+        const float x = row[r][k];
+        sum[r][0] += x * w0;
+        sum[r][1] += x * w1;
+      }
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < dot_rows; ++r) {
+    store_lanes(to + r * to_stride, sum[r][0]);
+    store_lanes(to + r * to_stride + lanes, sum[r][1]);
+  }
+}
+
+namespace detail {
+template <int... i>
+void interleave(Lanes a, Lanes b, Lanes& low, Lanes& high, std::integer_sequence<int, i...>) {
+  constexpr int n = sizeof...(i), half = n / 2;
+  low = __builtin_shufflevector(a, b, (i / 2 + (i % 2) * n)...);
+  high = __builtin_shufflevector(a, b, (half + i / 2 + (i % 2) * n)...);
+}
+}  // namespace detail
+
+// Rows become columns.
+inline void transpose_lanes(Lanes (&v)[lanes]) {
+  constexpr auto order = std::make_integer_sequence<int, static_cast<int>(lanes)>{};
+  constexpr int half = lanes / 2;
+#pragma GCC unroll 4
+  for (int step = 1; step < lanes; step *= 2) {
+    Lanes w[lanes];
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i)
+      detail::interleave(v[i], v[i + half], w[2 * i], w[2 * i + 1], order);
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes; ++i) v[i] = w[i];
+  }
+}
+
+}  // namespace msf

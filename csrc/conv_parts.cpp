@@ -1,0 +1,343 @@
+// Packing of a convolution's input and finishing of its output; see convolution.hpp.
+//
+// Max pooling follows torch: the first of equal maxima, in raster order, and NaN wins.
+#include "conv_parts.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "conv_lanes.hpp"
+#include "parallel.hpp"
+
+namespace msf {
+
+namespace {
+
+struct BFloat16 {
+  std::uint16_t bits;
+  operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
+  BFloat16() = default;
+  explicit BFloat16(float value) {  // to nearest, ties to even
+    const auto word = std::bit_cast<std::uint32_t>(value);
+    const std::uint32_t rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16;
+    bits = static_cast<std::uint16_t>(value != value ? 0x7fc0 : rounded);
+  }
+};
+
+inline Lanes load_as_lanes(const float* from) { return load_lanes(from); }
+inline Lanes load_as_lanes(const BFloat16* from) {
+  Lanes v;
+  for (std::int64_t i = 0; i < lanes; ++i) v[i] = from[i];
+  return v;
+}
+inline void store_as(float* to, Lanes v) { store_lanes(to, v); }
+inline void store_as(BFloat16* to, Lanes v) {
+  for (std::int64_t i = 0; i < lanes; ++i) to[i] = BFloat16(v[i]);
+}
+
+// `count` channels of a row of `n` pixels.
+template <class T>
+void pack_row(const T* from, std::int64_t channel_stride, std::int64_t pixel_stride,
+              std::int64_t count, std::int64_t n, float* to, std::int64_t pitch) {
+  std::int64_t c = 0;
+  if (channel_stride == 1) {
+    for (; c + lanes <= count; c += lanes)
+      for (std::int64_t x = 0; x < n; ++x)
+        store_lanes(to + x * pitch + c, load_as_lanes(from + x * pixel_stride + c));
+  } else if (pixel_stride == 1) {
+    for (; c + lanes <= count && n >= lanes; c += lanes)
+      for (std::int64_t begin = 0; begin < n; begin += lanes) {
+        const std::int64_t x = std::min(begin, n - lanes);  // the last step may repeat some
+        Lanes v[lanes];
+        for (std::int64_t i = 0; i < lanes; ++i)
+          v[i] = load_as_lanes(from + (c + i) * channel_stride + x);
+        transpose_lanes(v);
+        for (std::int64_t j = 0; j < lanes; ++j) store_lanes(to + (x + j) * pitch + c, v[j]);
+      }
+  }
+  for (; c < count; ++c)
+    for (std::int64_t x = 0; x < n; ++x)
+      to[x * pitch + c] = from[c * channel_stride + x * pixel_stride];
+}
+
+// A planar block is short pieces of rows far apart, which no hardware prefetcher follows.
+void prefetch_row(const Features& in, std::int64_t from, std::int64_t count, std::int64_t n) {
+  constexpr std::int64_t ahead = 3;
+  const std::int64_t item = item_size(in.dtype);
+  const char* row = static_cast<const char*>(in.data) + (from + ahead * in.stride[1]) * item;
+  for (std::int64_t c = 0; c < std::min(count, panel); ++c, row += in.channel_stride * item)
+    for (std::int64_t x = 0; x < n * item; x += 64) __builtin_prefetch(row + x);
+}
+
+// The reverse, from panels.
+template <class T>
+void write_row(const float* from, std::int64_t count, std::int64_t n, T* to,
+               std::int64_t channel_stride, std::int64_t pixel_stride) {
+  std::int64_t c = 0;
+  if (channel_stride == 1) {
+    for (; c + lanes <= count; c += lanes)
+      for (std::int64_t x = 0; x < n; ++x)
+        store_as(to + x * pixel_stride + c, load_lanes(from + x * panel + c));
+  } else if (pixel_stride == 1) {
+    for (; c + lanes <= count && n >= lanes; c += lanes)
+      for (std::int64_t begin = 0; begin < n; begin += lanes) {
+        const std::int64_t x = std::min(begin, n - lanes);
+        Lanes v[lanes];
+        for (std::int64_t i = 0; i < lanes; ++i) v[i] = load_lanes(from + (x + i) * panel + c);
+        transpose_lanes(v);
+        for (std::int64_t i = 0; i < lanes; ++i) store_as(to + (c + i) * channel_stride + x, v[i]);
+      }
+  }
+  for (; c < count; ++c)
+    for (std::int64_t x = 0; x < n; ++x)
+      to[c * channel_stride + x * pixel_stride] = static_cast<T>(from[x * panel + c]);
+}
+
+// A box of panels into features.
+void write_box(const float* from, std::int64_t row_pixels, std::int64_t plane_pixels,
+               const Features& to, std::int64_t n, std::int64_t c0, const Box& box) {
+  const std::int64_t count = std::min(panel, to.channels - c0);
+  for (std::int64_t z = 0; z < box.size[0]; ++z)
+    for (std::int64_t y = 0; y < box.size[1]; ++y) {
+      const float* const row = from + (z * plane_pixels + y * row_pixels) * panel;
+      const std::int64_t at = to.offset(n, c0, {box.at[0] + z, box.at[1] + y, box.at[2]});
+      void* const data = const_cast<void*>(to.data);
+      if (to.dtype == DType::bfloat16)
+        write_row(row, count, box.size[2], static_cast<BFloat16*>(data) + at, to.channel_stride,
+                  to.stride[2]);
+      else
+        write_row(row, count, box.size[2], static_cast<float*>(data) + at, to.channel_stride,
+                  to.stride[2]);
+    }
+}
+
+template <class F>
+void apply(float* sums, std::int64_t pixels, const float* bias, F&& f) {
+  const Lanes b0 = load_lanes(bias), b1 = load_lanes(bias + lanes);
+  for (std::int64_t i = 0; i < pixels; ++i, sums += panel) {
+    store_lanes(sums, f(load_lanes(sums) + b0));
+    store_lanes(sums + lanes, f(load_lanes(sums + lanes) + b1));
+  }
+}
+
+template <class F>
+Lanes each(Lanes v, F&& f) {
+  for (std::int64_t i = 0; i < lanes; ++i) v[i] = f(v[i]);
+  return v;
+}
+
+// NaN stays NaN.
+void activate(float* sums, std::int64_t pixels, const float* bias, Activation activation,
+              float slope) {
+  const Lanes zero{};
+  switch (activation) {
+    case Activation::none:
+      return apply(sums, pixels, bias, [](Lanes v) { return v; });
+    case Activation::relu:
+      return apply(sums, pixels, bias, [&](Lanes v) { return v < zero ? zero : v; });
+    case Activation::leaky_relu:
+      return apply(sums, pixels, bias, [&](Lanes v) { return v < zero ? v * slope : v; });
+    case Activation::elu:
+      return apply(sums, pixels, bias, [&](Lanes v) {
+        return each(v, [&](float x) { return x < 0 ? slope * std::expm1(x) : x; });
+      });
+    case Activation::sigmoid:
+      return apply(sums, pixels, bias,
+                   [](Lanes v) { return each(v, [](float x) { return 1 / (1 + std::exp(-x)); }); });
+  }
+}
+
+}  // namespace
+
+void pack_box(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
+              const Box& box, float* to, std::int64_t pitch) {
+  const std::int64_t width = box.size[2];
+  const std::int64_t left = std::clamp<std::int64_t>(-box.at[2], 0, width);
+  const std::int64_t right = std::clamp<std::int64_t>(in.size[2] - box.at[2], left, width);
+  const std::int64_t whole = std::min((count + lanes - 1) / lanes * lanes, pitch);
+  const auto blank = [&](float* row, std::int64_t from, std::int64_t end) {
+    for (std::int64_t x = from; x < end; ++x) std::fill_n(row + x * pitch, whole, 0.0f);
+  };
+  for (std::int64_t z = box.at[0]; z < box.at[0] + box.size[0]; ++z)
+    for (std::int64_t y = box.at[1]; y < box.at[1] + box.size[1]; ++y, to += width * pitch) {
+      if (z < 0 || z >= in.size[0] || y < 0 || y >= in.size[1] || left == right) {
+        blank(to, 0, width);
+        continue;
+      }
+      blank(to, 0, left);
+      blank(to, right, width);
+      const std::int64_t from = in.offset(n, c0, {z, y, box.at[2] + left});
+      if (in.stride[2] == 1) prefetch_row(in, from, count, right - left);
+      if (in.dtype == DType::bfloat16)
+        pack_row(static_cast<const BFloat16*>(in.data) + from, in.channel_stride, in.stride[2],
+                 count, right - left, to + left * pitch, pitch);
+      else
+        pack_row(static_cast<const float*>(in.data) + from, in.channel_stride, in.stride[2], count,
+                 right - left, to + left * pitch, pitch);
+      if (count < whole)
+        for (std::int64_t x = left; x < right; ++x)
+          std::fill(to + x * pitch + count, to + x * pitch + whole, 0.0f);
+    }
+}
+
+namespace {
+
+// Where the pixels of pooling windows are in a block's sums, in panels.
+struct Windows {
+  Size3 count, step;                  // windows along an axis, panels from one to the next
+  std::vector<std::int64_t> offsets;  // of a window's pixels, in raster order
+};
+
+template <class F>
+void for_each_window(const Windows& windows, const float* sums, F&& f) {
+  for (std::int64_t z = 0; z < windows.count[0]; ++z)
+    for (std::int64_t y = 0; y < windows.count[1]; ++y) {
+      const float* corner = sums + (z * windows.step[0] + y * windows.step[1]) * panel;
+      for (std::int64_t x = 0; x < windows.count[2]; ++x, corner += windows.step[2] * panel)
+        for (int half = 0; half < 2; ++half) f(corner + half * lanes);
+    }
+}
+
+// `pixels`: of a window, 0 if only known at run time.
+template <int pixels>
+void max_values(const Windows& windows, const float* sums, float* to) {
+  const auto count = pixels ? pixels : static_cast<std::int64_t>(windows.offsets.size());
+  const std::int64_t* const offsets = windows.offsets.data();
+  for_each_window(windows, sums, [&](const float* corner) {
+    Lanes best = load_lanes(corner);
+    auto nan = best != best;
+    Lanes any = best;
+#pragma GCC unroll 8
+    for (std::int64_t i = 1; i < count; ++i) {
+      const Lanes v = load_lanes(corner + offsets[i] * panel);
+      best = v > best ? v : best;
+      any = v != v ? v : any;
+      nan |= v != v;
+    }
+    store_lanes(to, nan ? any : best);
+    to += lanes;
+  });
+}
+
+// The place of the maximum within its window as well: the first of equals.
+template <int pixels>
+void max_places(const Windows& windows, const float* sums, float* to, std::int32_t* places) {
+  const auto count = pixels ? pixels : static_cast<std::int64_t>(windows.offsets.size());
+  const std::int64_t* const offsets = windows.offsets.data();
+  for_each_window(windows, sums, [&](const float* corner) {
+    Lanes best = load_lanes(corner);
+    IntLanes place{};
+#pragma GCC unroll 8
+    for (std::int64_t i = 1; i < count; ++i) {
+      const Lanes v = load_lanes(corner + offsets[i] * panel);
+      const auto better = (v > best) | (v != v);
+      best = better ? v : best;
+      place = better ? static_cast<std::int32_t>(i) - IntLanes{} : place;
+    }
+    store_lanes(to, best);
+    std::memcpy(places, &place, sizeof place);
+    to += lanes;
+    places += lanes;
+  });
+}
+
+void averages(const Windows& windows, const float* sums, float* to) {
+  const float share = 1.0f / static_cast<float>(windows.offsets.size());
+  for_each_window(windows, sums, [&](const float* corner) {
+    Lanes sum = load_lanes(corner);
+    for (std::size_t i = 1; i < windows.offsets.size(); ++i)
+      sum += load_lanes(corner + windows.offsets[i] * panel);
+    store_lanes(to, sum * share);
+    to += lanes;
+  });
+}
+
+// Places within windows into flat indices of the full map.
+void write_indices(const ConvolutionSpec& spec, const ConvolutionOutputs& out, const Size3& full,
+                   const std::int32_t* places, std::int64_t n, std::int64_t c0, const Box& pooled) {
+  const Size3& pool = spec.pool;
+  const Size3 total{full[0] / pool[0], full[1] / pool[1], full[2] / pool[2]};
+  const std::int64_t all = total[0] * total[1] * total[2], channels = spec.out_channels;
+  const std::int64_t by_channel = out.indices_channels_last ? 1 : all;
+  const std::int64_t by_pixel = out.indices_channels_last ? channels : 1;
+  std::vector<std::int64_t> steps;
+  for (std::int64_t z = 0; z < pool[0]; ++z)
+    for (std::int64_t y = 0; y < pool[1]; ++y)
+      for (std::int64_t x = 0; x < pool[2]; ++x) steps.push_back((z * full[1] + y) * full[2] + x);
+  for (std::int64_t z = pooled.at[0]; z < pooled.at[0] + pooled.size[0]; ++z)
+    for (std::int64_t y = pooled.at[1]; y < pooled.at[1] + pooled.size[1]; ++y) {
+      const std::int64_t pixel = (z * total[1] + y) * total[2] + pooled.at[2];
+      const std::int64_t corner =
+          (z * pool[0] * full[1] + y * pool[1]) * full[2] + pooled.at[2] * pool[2];
+      std::int64_t* to = out.indices + n * channels * all + c0 * by_channel + pixel * by_pixel;
+      for (std::int64_t c = 0; c < std::min(panel, channels - c0); ++c)
+        for (std::int64_t x = 0; x < pooled.size[2]; ++x)
+          to[c * by_channel + x * by_pixel] =
+              corner + x * pool[2] + steps[static_cast<std::size_t>(places[x * panel + c])];
+      places += pooled.size[2] * panel;
+    }
+}
+
+}  // namespace
+
+void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_t c0,
+                        const Box& box) const {
+  const bool pools = spec.pooling != Pooling::none;
+  // Bias and activation rise with their argument, so that they may follow the maximum; but values
+  // that they make equal have the first one's index.
+  const bool late = spec.pooling == Pooling::max && !out.full && !out.indices && spec.slope >= 0;
+  if (!late) activate(sums, box.pixels(), bias + c0, spec.activation, spec.slope);
+  const std::int64_t row = box.size[2], plane = box.size[1] * row;
+  Box inside = box;
+  for (int a = 0; a < 3; ++a) inside.size[a] = std::min(box.size[a], full[a] - box.at[a]);
+  if (out.full) write_box(sums, row, plane, *out.full, n, c0, inside);
+  if (!pools) return;
+
+  const Size3& pool = spec.pool;
+  Box pooled;
+  for (int a = 0; a < 3; ++a) {
+    pooled.at[a] = box.at[a] / pool[a];
+    pooled.size[a] = inside.size[a] / pool[a];
+  }
+  Windows windows{pooled.size, {pool[0] * plane, pool[1] * row, pool[2]}, {}};
+  for (std::int64_t z = 0; z < pool[0]; ++z)
+    for (std::int64_t y = 0; y < pool[1]; ++y)
+      for (std::int64_t x = 0; x < pool[2]; ++x) windows.offsets.push_back(z * plane + y * row + x);
+  const auto count = windows.offsets.size();
+  auto* const places = reinterpret_cast<std::int32_t*>(scratch + pooled.pixels() * panel);
+  if (spec.pooling == Pooling::average)
+    averages(windows, sums, scratch);
+  else if (out.indices)
+    (count == 4   ? max_places<4>
+     : count == 8 ? max_places<8>
+                  : max_places<0>)(windows, sums, scratch, places);
+  else
+    (count == 4   ? max_values<4>
+     : count == 8 ? max_values<8>
+                  : max_values<0>)(windows, sums, scratch);
+  if (late) activate(scratch, pooled.pixels(), bias + c0, spec.activation, spec.slope);
+  if (out.pooled)
+    write_box(scratch, pooled.size[2], pooled.size[1] * pooled.size[2], *out.pooled, n, c0, pooled);
+  if (out.indices) write_indices(spec, out, full, places, n, c0, pooled);
+}
+
+float* task_scratch(std::int64_t floats) {
+  thread_local AlignedFloats kept;
+  thread_local std::int64_t size = 0;
+  if (floats > size) {
+    size = 0;
+    kept.reset();
+    kept = aligned_floats(floats);
+    size = floats;
+  }
+  return kept.get();
+}
+
+TaskGrid::TaskGrid(std::int64_t blocks, std::int64_t panels, std::int64_t least_panels)
+    : blocks(blocks), panels(panels), groups(1) {
+  const std::int64_t wanted = (4 * num_threads() + blocks - 1) / std::max<std::int64_t>(blocks, 1);
+  if (num_threads() > 1) groups = std::clamp<std::int64_t>(panels / least_panels, 1, wanted);
+}
+
+}  // namespace msf

@@ -1,0 +1,77 @@
+// What both algorithms do around their sums: pack a block's input, finish and write its output.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <new>
+
+#include "convolution.hpp"
+
+namespace msf {
+
+// A box of pixels, which may reach beyond the features: at most `size` from `at` on.
+struct Box {
+  Size3 at, size;
+  std::int64_t pixels() const { return size[0] * size[1] * size[2]; }
+};
+
+// Copies `count` channels from c0 on of the box to `to`, `pitch` floats a pixel, channels last;
+// zeros outside. A pixel's floats beyond the channels, up to a whole vector, become 0 as well if
+// they fit the pitch.
+void pack_box(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
+              const Box& box, float* to, std::int64_t pitch);
+
+// Bias, activation, pooling and writes of the sums of a panel of channels from c0 on.
+struct Finish {
+  const ConvolutionSpec& spec;
+  const float* bias;  // a whole number of panels
+  const ConvolutionOutputs& out;
+  Size3 full;
+
+  // sums: a panel of floats for each pixel of the box, which starts at a multiple of the pooling
+  // window; changed. scratch: pixels() panels.
+  void operator()(float* sums, float* scratch, std::int64_t n, std::int64_t c0,
+                  const Box& box) const;
+};
+
+// Floats aligned for the widest vectors: a load across two cache lines counts twice.
+struct AlignedDelete {
+  void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
+};
+using AlignedFloats = std::unique_ptr<float[], AlignedDelete>;
+inline AlignedFloats aligned_floats(std::int64_t count) {
+  return AlignedFloats(static_cast<float*>(
+      ::operator new[](static_cast<std::size_t>(count) * sizeof(float), std::align_val_t{64})));
+}
+
+// Room that a thread keeps for its tasks, aligned for vectors, grown when it must.
+float* task_scratch(std::int64_t floats);
+
+// Weights in the order that dot_panel reads: for each panel of output channels, for each k a panel
+// of floats; at(o, k) are the weights.
+template <class At>
+void pack_panels(std::int64_t out_channels, std::int64_t k_count, std::int64_t panel, At&& at,
+                 float* to) {
+  for (std::int64_t first = 0; first < out_channels; first += panel)
+    for (std::int64_t k = 0; k < k_count; ++k)
+      for (std::int64_t o = first; o < first + panel; ++o)
+        *to++ = o < out_channels ? at(o, k) : 0.0f;
+}
+
+// Cuts the work of all blocks into tasks: blocks x groups of panels, enough for all threads.
+struct TaskGrid {
+  std::int64_t blocks, panels, groups;
+  TaskGrid(std::int64_t blocks, std::int64_t panels, std::int64_t least_panels);
+  std::int64_t count() const { return blocks * groups; }
+  // Group by group, so that threads share the weights that they stream.
+  std::int64_t block(std::int64_t task) const { return task % blocks; }
+  std::int64_t first_panel(std::int64_t task) const { return panels * (task / blocks) / groups; }
+  std::int64_t last_panel(std::int64_t task) const { return panels * (task / blocks + 1) / groups; }
+};
+
+std::unique_ptr<Convolution> make_direct(const ConvolutionSpec& spec, const float* weight,
+                                         const float* bias);
+std::unique_ptr<Convolution> make_winograd(const ConvolutionSpec& spec, const float* weight,
+                                           const float* bias, int m);
+
+}  // namespace msf

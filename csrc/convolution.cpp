@@ -1,0 +1,60 @@
+// Which algorithm carries a convolution, and the shapes of its results; see convolution.hpp.
+#include "convolution.hpp"
+
+#include <stdexcept>
+
+#include "conv_parts.hpp"
+
+namespace msf {
+
+Features features(const Array& array, bool channels_last) {
+  Features f{array.data, array.dtype, array.shape[0], 0, {1, 1, 1}, 0, 0, {}};
+  const int spatial = array.ndim - 2, first = channels_last ? 1 : 2;
+  f.channels = array.shape[channels_last ? array.ndim - 1 : 1];
+  std::int64_t stride = channels_last ? f.channels : 1;
+  for (int a = 2; a >= 0; --a) {
+    const int axis = first + a - (3 - spatial);
+    if (axis >= first) f.size[a] = array.shape[axis];
+    f.stride[a] = stride;
+    stride *= f.size[a];
+  }
+  f.channel_stride = channels_last ? 1 : stride;
+  f.batch_stride = channels_last ? stride : stride * f.channels;
+  return f;
+}
+
+Size3 ConvolutionSpec::full_size(const Size3& in) const {
+  Size3 out;
+  for (int a = 0; a < 3; ++a)
+    out[a] = (in[a] + before[a] + after[a] - dilation[a] * (kernel[a] - 1) - 1) / stride[a] + 1;
+  return out;
+}
+
+Size3 ConvolutionSpec::pooled_size(const Size3& in) const {
+  Size3 out = full_size(in);
+  for (int a = 0; a < 3; ++a) out[a] /= pool[a];
+  return out;
+}
+
+Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in) {
+  for (int a = 1; a < 3; ++a)
+    if (spec.kernel[a] != 3 || spec.stride[a] != 1 || spec.dilation[a] != 1)
+      return Algorithm::direct;
+  if (spec.in_channels < 16 || spec.out_channels < 16) return Algorithm::direct;
+  const Size3 out = spec.full_size(in);
+  return out[1] <= 2 || out[2] <= 2 ? Algorithm::winograd2 : Algorithm::winograd4;
+}
+
+std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const float* weight,
+                                              const float* bias, Algorithm algorithm) {
+  switch (algorithm) {
+    case Algorithm::winograd2:
+      return make_winograd(spec, weight, bias, 2);
+    case Algorithm::winograd4:
+      return make_winograd(spec, weight, bias, 4);
+    default:
+      return make_direct(spec, weight, bias);
+  }
+}
+
+}  // namespace msf

@@ -1,0 +1,49 @@
+"""Features of networks as the kernels want them: (N, C, [D,] H, W) in one of two memory orders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg_fast import _checks
+
+
+def is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    """Whether values are bfloat16: `BFLOAT16`, or the type of the package ml_dtypes."""
+    return dtype.itemsize == 2 and "bfloat16" in (dtype.name, *(dtype.names or ()))
+
+
+def to_float32(array: NDArray[Any]) -> NDArray[Any]:
+    """The values of bfloat16 as float32; other arrays as they are."""
+    if not is_bfloat16(array.dtype):
+        return array
+    return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def checked(op: str, value: Any, name: str, ndim: tuple[int, ...]) -> NDArray[Any]:
+    """The array, of float32, float64 or bfloat16 in native byte order."""
+    array = np.asarray(value)
+    if array.dtype.kind == "f":
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype not in (np.float32, np.float64) and not is_bfloat16(array.dtype):
+        raise TypeError(f"{op}: {name} must be float32, float64 or bfloat16, got {array.dtype}")
+    if array.ndim not in ndim:
+        numbers = " or ".join(map(str, ndim))
+        raise ValueError(f"{op}: {name} must have {numbers} dimensions, got shape {array.shape}")
+    return array
+
+
+def ordered(array: NDArray[Any]) -> tuple[NDArray[Any], bool]:
+    """The features, contiguous and native, and whether their channels are the last axis.
+
+    Copies only what is neither contiguous in the order of the axes nor channels-last.
+    """
+    if not array.flags.c_contiguous:
+        moved = np.moveaxis(array, 1, -1)
+        if moved.flags.c_contiguous:
+            return _checks.contiguous(moved), True
+    if array.dtype.kind == "V":
+        return np.require(array, requirements=["C", "A"]), False
+    return _checks.contiguous(array), False
