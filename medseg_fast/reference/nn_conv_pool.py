@@ -53,7 +53,7 @@ def activate(x: NDArray[Any], activation: str | None, slope: float = 0.01) -> ND
     if activation == "elu":
         return np.where(x > 0, x, slope * (np.exp(np.minimum(x, 0)) - 1))
     if activation == "sigmoid":
-        return 1 / (1 + np.exp(-x))
+        x = 1 / (1 + np.exp(-x))
     return x
 
 

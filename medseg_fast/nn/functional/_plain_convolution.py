@@ -34,15 +34,16 @@ def plain_conv_pool(
     for tap in itertools.product(*map(range, sizes.kernel)):
         steps = zip(tap, sizes.dilation, sizes.stride, size, strict=True)
         window = tuple(slice(t * d, t * d + s * (n - 1) + 1, s) for t, d, s, n in steps)
-        full += padded[(slice(None), *window)] @ weight[(slice(None), slice(None), *tap)].T
+        at: Any = (..., *tap)
+        full += padded[(slice(None), *window)] @ weight[at].T
     full = _activated(full, activation, slope)
     if pool is None:
         return order(full)
     count = sizes.pooled(x.shape[2:])
     parts = []
     for place in itertools.product(*map(range, sizes.pool)):
-        steps = zip(place, sizes.pool, count, strict=True)
-        parts.append(full[(slice(None), *(slice(p, p + w * n, w) for p, w, n in steps))])
+        windows = zip(place, sizes.pool, count, strict=True)
+        parts.append(full[(slice(None), *(slice(p, p + w * n, w) for p, w, n in windows))])
     stacked = np.stack(parts)
     if pool == "avg":
         results = [order(stacked.mean(0))]
@@ -67,5 +68,5 @@ def _activated(x: NDArray[Any], activation: str | None, slope: float) -> NDArray
     if activation == "elu":
         return np.where(x < 0, slope * np.expm1(np.minimum(x, 0)), x)
     if activation == "sigmoid":
-        return 1 / (1 + np.exp(-x))
+        x = 1 / (1 + np.exp(-x))
     return x

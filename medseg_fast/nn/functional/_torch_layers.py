@@ -68,7 +68,8 @@ def conv_pool_gradient(given: dict[str, Any], gradients: tuple[Any, ...]) -> dic
     def forward(*tensors: torch.Tensor) -> list[torch.Tensor]:
         return _conv_pool(given, dict(zip(names, tensors, strict=True)))
 
-    results, pull = torch.func.vjp(forward, *(given[name] for name in names))
+    traced: Any = torch.func.vjp(forward, *(given[name] for name in names))
+    results, pull = traced
     wanted = [g for g in gradients if g is None or g.is_floating_point()]
     wanted = wanted if len(wanted) == len(results) else [gradients[0], *gradients[-1:]]
     full = [torch.zeros_like(r) if g is None else g for g, r in zip(wanted, results, strict=False)]

@@ -1,0 +1,155 @@
+"""Convolution + ReLU + pooling beside PyTorch, ONNX Runtime and OpenVINO, all on two threads.
+
+Rivals that are not installed are left out. The layers are those of the networks: four depths of a
+U-Net, the first layer on one and three channels, SegNet's with indices, one of a 3D U-Net.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _cases import Case
+
+from medseg_fast.nn.functional import conv_pool
+
+THREADS = 2
+
+
+def _same(ours, theirs):
+    """Values within the stated bound of the largest; indices may differ where rounding decides."""
+    ours = ours if isinstance(ours, tuple) else (ours,)
+    theirs = [np.asarray(t) for t in (theirs if isinstance(theirs, (tuple, list)) else (theirs,))]
+    assert np.abs(ours[0] - theirs[0]).max() <= 1e-4 * np.abs(theirs[0]).max()
+    if len(ours) > 1 and len(theirs) > 1:
+        assert (ours[1] != theirs[1]).mean() < 1e-3
+
+
+def _layer(channels, size, indices=False):
+    def build():
+        rng = np.random.default_rng(0)
+        axes = len(size)
+        x = rng.standard_normal((1, channels[0], *size), np.float32)
+        weight = rng.standard_normal((channels[1], channels[0], *(3,) * axes), np.float32)
+        weight /= np.float32(np.sqrt(channels[0] * 3**axes))
+        bias = rng.standard_normal(channels[1], np.float32)
+        calls = {
+            "medseg_fast": lambda: conv_pool(
+                x,
+                weight,
+                bias,
+                padding=1,
+                activation="relu",
+                pool="max",
+                return_indices=indices,
+            )
+        }
+        if find_spec("torch"):
+            calls.update(_torch_calls(x, weight, bias, indices))
+        return x, calls
+
+    return build
+
+
+def _torch_calls(x, weight, bias, indices):
+    """PyTorch as it comes and channels-last, and what reads its export."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    axes = x.ndim - 2
+    convolution, pooling, order = (
+        (torch.nn.Conv2d, torch.nn.MaxPool2d, torch.channels_last)
+        if axes == 2
+        else (torch.nn.Conv3d, torch.nn.MaxPool3d, torch.channels_last_3d)
+    )
+
+    def network():
+        layer = convolution(x.shape[1], weight.shape[0], 3, padding=1)
+        layer.weight.data, layer.bias.data = torch.from_numpy(weight), torch.from_numpy(bias)
+        return torch.nn.Sequential(
+            layer, torch.nn.ReLU(), pooling(2, return_indices=indices)
+        ).eval()
+
+    def run(model, tensor):
+        with torch.inference_mode():
+            return model(tensor)
+
+    plain, last = network(), network().to(memory_format=order)
+    tensor = torch.from_numpy(x)
+    tensor_last = tensor.to(memory_format=order)
+    calls = {
+        "PyTorch": lambda: run(plain, tensor),
+        "PyTorch channels-last": lambda: run(last, tensor_last),
+    }
+    if find_spec("openvino"):
+        calls["OpenVINO"] = _openvino(plain, tensor, x)
+    if find_spec("onnxruntime") and find_spec("onnx"):
+        calls["ONNX Runtime"] = _onnxruntime(plain, tensor, x)
+    return calls
+
+
+def _openvino(model, tensor, x):
+    import openvino
+
+    converted = openvino.convert_model(model, example_input=tensor)
+    converted.reshape(list(x.shape))
+    options = {
+        "INFERENCE_NUM_THREADS": THREADS,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    request = openvino.Core().compile_model(converted, "CPU", options).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
+
+    def call():
+        request.infer()
+        return [request.get_output_tensor(i).data for i in range(len(converted.outputs))]
+
+    return call
+
+
+def _onnxruntime(model, tensor, x):
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder, "layer.onnx"))
+        torch.onnx.export(model, (tensor,), file, dynamo=False)
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: x}
+    return lambda: session.run(None, feed)
+
+
+def _case(name, channels, size, target, indices=False):
+    text = f"{channels[0]} to {channels[1]} channels, {name}, float32"
+    return Case(
+        "conv_pool",
+        text + (", indices" if indices else ""),
+        _layer(channels, size, indices),
+        same=_same,
+        target=target,
+    )
+
+
+CASES = [
+    _case("256x256", (64, 64), (256, 256), 2),
+    _case("128x128", (128, 128), (128, 128), 1.8),
+    _case("64x64", (256, 256), (64, 64), 1.8),
+    _case("32x32", (512, 512), (32, 32), 1.8),
+    _case("512x512", (3, 64), (512, 512), 2),
+    _case("512x512", (1, 64), (512, 512), 2),
+    _case("256x256", (64, 64), (256, 256), 2, indices=True),
+    _case("64x64x64", (32, 64), (64, 64, 64), 1.5),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_conv_pool(benchmark, case):
+    _, calls = case.build()
+    case.check(calls)
+    benchmark(calls["medseg_fast"])
