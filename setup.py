@@ -44,8 +44,8 @@ SHARED = """
 # compare, pack bits and move tiles about, which wider registers hardly speed up.
 AT_MOST_AVX2 = """
     canny_crossings chan_vese edge_bits expand_labels histogram label label_sizes
-    local mask_clip moves nearest_background random_walker signed_distance snake_smoothing sums
-    threshold zero_crossings
+    local mask_clip moves multigrid multigrid_levels nearest_background random_walker
+    signed_distance snake_smoothing sums threshold zero_crossings
 """.split()
 
 # Compiled once as well, with little optimisation: they only call kernels.

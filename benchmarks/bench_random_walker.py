@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 from _cases import Case
 from _data import mni152, photograph
@@ -27,7 +29,7 @@ def _same(ours, theirs):
     assert np.count_nonzero(ours != theirs) < 1e-3 * ours.size
 
 
-def _build(image, seeds):
+def _build(image, seeds, mode="cg_j"):
     def build():
         import warnings
 
@@ -38,10 +40,13 @@ def _build(image, seeds):
         warnings.filterwarnings("ignore", "The probability range")
         given = image()
         marked = seeds(given)
-        return given, {
-            "medseg_fast": lambda: ms.random_walker(given, marked),
+        calls = {
+            "medseg_fast": lambda: ms.random_walker(given, marked, mode=mode),
             "scikit-image": lambda: random_walker(given, marked),
         }
+        if mode == "cg_mg" and importlib.util.find_spec("pyamg"):
+            calls["scikit-image cg_mg"] = lambda: random_walker(given, marked, mode=mode)
+        return given, calls
 
     return build
 
@@ -54,28 +59,37 @@ def _photograph():
     return photograph("512x512", np.uint8)
 
 
+def _heads(image):
+    return _seeds(image, 90, 190)
+
+
+def _small(image):
+    return _few(image.shape, 4)
+
+
+def _photographed(image):
+    return _seeds(image, 20, 200)
+
+
+_INPUTS = [
+    ("MNI152 64^3, 2 labels", _head, _heads),
+    ("MNI152 64^3, 4 small seeds", _head, _small),
+    ("photograph 512^2, 2 labels", _photograph, _photographed),
+]
+_APART = "up to 7 % of its labels are not the solution's, of ours 0.03 %"
+
 CASES = [
+    Case("random_walker", data, _build(image, seeds), same=_same, target=8)
+    for data, image, seeds in _INPUTS
+] + [
     Case(
-        "random_walker",
-        "MNI152 64^3, 2 labels",
-        _build(_head, lambda v: _seeds(v, 30, 190)),
-        same=_same,
+        "random_walker cg_mg",
+        data,
+        _build(image, seeds, "cg_mg"),
+        differs={"scikit-image": _APART, "scikit-image cg_mg": "another approximation"},
         target=8,
-    ),
-    Case(
-        "random_walker",
-        "MNI152 64^3, 4 small seeds",
-        _build(_head, lambda v: _few(v.shape, 4)),
-        same=_same,
-        target=8,
-    ),
-    Case(
-        "random_walker",
-        "photograph 512^2, 2 labels",
-        _build(_photograph, lambda v: _seeds(v, 20, 200)),
-        same=_same,
-        target=8,
-    ),
+    )
+    for data, image, seeds in _INPUTS
 ]
 
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "load_values.hpp"
+#include "multigrid.hpp"
 #include "parallel.hpp"
 
 namespace msf {
@@ -106,6 +107,81 @@ class Walk {
     });
   }
 
+  // The unknown pixels brick by brick, so that neighbours are near in memory, and their graph.
+  WeightedGraph graph(std::vector<std::int64_t>& pixels, std::vector<Seed>& seeds) const {
+    const std::int64_t side = extents_[0] > 1 ? 16 : 64;
+    const std::int64_t size[3] = {extents_[0] > 1 ? side : 1, side, side};
+    std::int64_t bricks[3];
+    for (int axis = 0; axis < 3; ++axis)
+      bricks[axis] = (extents_[axis] + size[axis] - 1) / size[axis];
+    const std::int64_t count = bricks[0] * bricks[1] * bricks[2];
+    const auto each = [&](std::int64_t brick, auto&& f) {
+      const std::int64_t at[3] = {brick / (bricks[1] * bricks[2]) * size[0],
+                                  brick / bricks[2] % bricks[1] * size[1],
+                                  brick % bricks[2] * size[2]};
+      const std::int64_t end = std::min(at[2] + size[2], extents_[2]);
+      for (std::int64_t z = at[0]; z < std::min(at[0] + size[0], extents_[0]); ++z)
+        for (std::int64_t y = at[1]; y < std::min(at[1] + size[1], extents_[1]); ++y)
+          for (std::int64_t x = at[2]; x < end; ++x) {
+            const std::int64_t pixel = z * strides_[0] + y * strides_[1] + x;
+            if (labels_[pixel] == 0) f(pixel);
+          }
+    };
+    WeightedGraph graph;
+    std::vector<std::uint32_t> number(n_);
+    graph.block.assign(count + 1, 0);
+    parallel_tasks(count, [&](std::int64_t brick) {
+      each(brick, [&](std::int64_t) { ++graph.block[brick + 1]; });
+    });
+    for (std::int64_t b = 0; b < count; ++b) graph.block[b + 1] += graph.block[b];
+    pixels.resize(graph.block.back());
+    parallel_tasks(count, [&](std::int64_t brick) {
+      std::uint32_t at = graph.block[brick];
+      each(brick, [&](std::int64_t pixel) {
+        number[pixel] = at;
+        pixels[at++] = pixel;
+      });
+    });
+    const auto edges_of = [&](std::int64_t pixel, auto&& f) {
+      for (int axis = 0; axis < 3; ++axis) {
+        const std::int64_t other = pixel - strides_[axis];
+        if (other >= 0 && weights(axis)[other] > 0) f(other, weights(axis)[other]);
+        if (weights(axis)[pixel] > 0) f(pixel + strides_[axis], weights(axis)[pixel]);
+      }
+    };
+    const std::uint32_t rows = graph.block.back();
+    graph.first.assign(rows + 1, 0);
+    graph.excess.assign(rows, 0.0f);
+    parallel_for(rows, 1 << 13, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i)
+        edges_of(pixels[i], [&](std::int64_t, float) { ++graph.first[i + 1]; });
+    });
+    for (std::uint32_t i = 0; i < rows; ++i) graph.first[i + 1] += graph.first[i];
+    graph.column.resize(graph.first[rows]);
+    graph.weight.resize(graph.first[rows]);
+    parallel_for(rows, 1 << 13, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        std::uint32_t at = graph.first[i];
+        edges_of(pixels[i], [&](std::int64_t other, float w) {
+          std::uint32_t k = at++;
+          for (; k > graph.first[i] && graph.column[k - 1] > number[other]; --k) {
+            graph.column[k] = graph.column[k - 1];
+            graph.weight[k] = graph.weight[k - 1];
+          }
+          graph.column[k] = number[other];
+          graph.weight[k] = w;
+        });
+      }
+    });
+    for (const auto& row : seeds_of_row_)
+      for (Seed seed : row) {
+        seed.pixel = number[seed.pixel];
+        graph.excess[seed.pixel] += seed.weight;
+        seeds.push_back(seed);
+      }
+    return graph;
+  }
+
   // Probabilities of the labels from `first` on, `count` of them at once.
   void solve(std::int32_t first, int count, RandomWalkReport& report) {
     systems_.resize(count);
@@ -167,7 +243,8 @@ class Walk {
         sum += w;
         if (labels_[other] > 0) seeds_of_row_[row].push_back({pixel, labels_[other], w});
       }
-    inverse_[pixel] = sum > 0 ? static_cast<float>(walk_.jacobi ? 1 / sum : 1) : 0.0f;
+    inverse_[pixel] =
+        sum > 0 ? static_cast<float>(walk_.solver == WalkSolver::plain ? 1 : 1 / sum) : 0.0f;
   }
 
   // Squared norm of the residual, and of it preconditioned.
@@ -266,6 +343,73 @@ class Walk {
   std::vector<System> systems_;
 };
 
+// Probabilities sum to one: the last label's are what the others leave. Its residual is then minus
+// the sum of theirs, which so small ones keep below its own bound.
+void solve_by_multigrid(const Walk& system, const RandomWalk& walk, std::int32_t* label,
+                        std::int64_t all, std::int64_t n, double* probabilities,
+                        RandomWalkReport& report) {
+  std::vector<std::int64_t> pixels;
+  std::vector<Seed> seeds;
+  Multigrid multigrid(system.graph(pixels, seeds));
+  const auto rows = static_cast<std::int64_t>(pixels.size());
+  constexpr std::int64_t grain = 1 << 13;
+  std::vector<double> b, x, rest(rows, 1.0), best(rows, -HUGE_VAL);
+  std::vector<std::int32_t> winner(rows);
+  const auto fill = [&](std::int64_t first, int count, int sides, double* norms) {
+    b.assign(rows * sides, 0.0);
+    for (const Seed& seed : seeds)
+      if (seed.label >= first && seed.label < first + count)
+        b[seed.pixel * sides + seed.label - first] += seed.weight;
+    for (int k = 0; k < count; ++k) {
+      norms[k] = 0;
+      for (std::int64_t i = 0; i < rows; ++i) norms[k] += b[i * sides + k] * b[i * sides + k];
+      norms[k] = std::sqrt(norms[k]);
+    }
+  };
+  const auto take = [&](std::int64_t number, const double* p, int sides) {
+    double* const out = probabilities ? probabilities + (number - 1) * all : nullptr;
+    std::vector<std::array<double, 2>> range((rows + grain - 1) / grain);
+    parallel_for(rows, grain, [&](std::int64_t begin, std::int64_t end) {
+      double least = 0, most = 0;
+      for (std::int64_t i = begin; i < end; ++i) {
+        const double here = p[i * sides];
+        least = std::min(least, here);
+        most = std::max(most, here);
+        if (out) out[pixels[i]] = here;
+        if (here > best[i]) best[i] = here, winner[i] = static_cast<std::int32_t>(number);
+        if (p != rest.data()) rest[i] -= here;
+      }
+      range[begin / grain] = {least, most};
+    });
+    for (const auto& r : range) {
+      report.least = std::min(report.least, r[0]);
+      report.most = std::max(report.most, r[1]);
+    }
+  };
+  double last = 0;
+  fill(n, 1, 1, &last);
+  for (std::int64_t first = 1; first < n; first += 4) {
+    const int count = static_cast<int>(std::min<std::int64_t>(4, n - first));
+    const int sides = count == 3 ? 4 : count;
+    double enough[4] = {};
+    fill(first, count, sides, enough);
+    for (int k = 0; k < count; ++k) {
+      if (last > 0) enough[k] = std::min(enough[k], last / static_cast<double>(n - 1));
+      enough[k] *= walk.tolerance;
+    }
+    x.resize(rows * sides);
+    const std::int64_t used =
+        multigrid.solve(sides, b.data(), enough, walk.most_iterations, x.data());
+    if (used < 0) report.converged = false;
+    report.iterations += std::max<std::int64_t>(used, 0);
+    for (int k = 0; k < count; ++k) take(first + k, x.data() + k, sides);
+  }
+  take(n, rest.data(), 1);
+  parallel_for(rows, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) label[pixels[i]] = winner[i];
+  });
+}
+
 }  // namespace
 
 std::array<double, 2> mean_and_deviation(const Array& image) {
@@ -295,6 +439,11 @@ RandomWalkReport random_walker(const Array& image, double scale, const RandomWal
   const std::int64_t pixels = labels.size();
   Walk system(walk, label, labels.shape.data());
   system.weigh(image, scale);
+  if (walk.solver == WalkSolver::multigrid) {
+    solve_by_multigrid(system, walk, label, pixels, n,
+                       probabilities ? probabilities->as<double>() : nullptr, report);
+    return report;
+  }
   constexpr int most_at_once = 4;
   std::vector<double> best(n > 1 ? pixels : 0, -1.0);
   std::vector<std::int32_t> winner(n > 1 ? pixels : 0);

@@ -161,12 +161,14 @@ def test_constant_image_and_ties():
     assert_allclose(got[0], np.broadcast_to(1 - np.arange(7) / 6, (5, 7)), atol=1e-8)
 
 
-def test_threads_give_the_same_bytes(rng):
+@pytest.mark.parametrize("mode", ["cg_j", "cg_mg"])
+def test_threads_give_the_same_bytes(rng, mode):
     image, seeds = image_and_seeds(rng, (70, 30, 40), 3)
     results = []
     for threads in (1, 2, 5):
         with ms.num_threads(threads):
-            results.append(ms.random_walker(image, seeds, return_full_prob=True).tobytes())
+            got = ms.random_walker(image, seeds, mode=mode, return_full_prob=True)
+            results.append(got.tobytes())
     assert results[0] == results[1] == results[2]
 
 
@@ -200,6 +202,56 @@ def test_bad_input(error, message, change):
     labels[0, 0] = 1
     with pytest.raises(error, match=message):
         ms.random_walker(**{"data": np.arange(20.0).reshape(4, 5), "labels": labels, **change})
+
+
+@pytest.mark.parametrize("shape", [(90, 110), (30, 32, 34)], ids=str)
+@pytest.mark.parametrize("labels", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("contrast", [1, 100])
+def test_multigrid_solves_the_system(rng, shape, labels, contrast):
+    """Weights down to 1e-10: the residual, and what it leaves of the exact solution by `tol`."""
+    image, seeds = image_and_seeds(rng, shape, labels)
+    image = np.round(image * 40) * contrast  # plateaus
+    args = {"return_full_prob": True, "beta": 1.0}
+    exact = ms.random_walker(image, seeds, mode="bf", **args)
+    got = ms.random_walker(image, seeds, mode="cg_mg", **args)
+    for k in range(labels):
+        assert _residual(image, seeds, exact, k) < 1e-7
+        assert _residual(image, seeds, got, k) < 1.1e-3
+    assert_allclose(exact.sum(0), 1, atol=1e-9)
+    assert np.mean(got.argmax(0) != exact.argmax(0)) < 5e-3
+    chosen = ms.random_walker(image, seeds, mode="cg_mg", beta=1.0)
+    assert_array_equal(chosen[seeds == 0] - 1, got.argmax(0)[seeds == 0])
+
+
+def _residual(image, seeds, probabilities, k):
+    """Of the equations of unlabelled pixels, relative to what the seeds of label k give them."""
+    p = np.where(seeds > 0, seeds == k + 1, probabilities[k])
+    left, right = np.zeros(p.shape), np.zeros(p.shape)
+    for axis in range(p.ndim):
+        a = tuple(slice(-1) if d == axis else slice(None) for d in range(p.ndim))
+        b = tuple(slice(1, None) if d == axis else slice(None) for d in range(p.ndim))
+        w = np.exp(-((image[a] - image[b]) ** 2) / (10 * image.std())) + 1e-10
+        w = w.astype(np.float32).astype(np.float64)
+        for here, there in ((a, b), (b, a)):
+            left[here] += w * (p[here] - p[there])
+            right[here] += w * (seeds[there] == k + 1)
+    unknown = seeds == 0
+    return np.linalg.norm(left[unknown]) / np.linalg.norm(right[unknown])
+
+
+def test_peak_memory_of_multigrid():
+    setup = """
+    rng = np.random.default_rng(0)
+    image = rng.random((60, 70, 80)).astype(np.float32)
+    seeds = np.zeros(image.shape, np.int32)
+    seeds[:2], seeds[-2:] = 1, 2
+    """
+    got = peak_bytes_per_pixel(
+        "ms.random_walker(image, seeds, mode='cg_mg', tol=0.3)",
+        setup=setup,
+        warm="ms.random_walker(image[:4, :4, :4], seeds[:4, :4, :4], mode='cg_mg')",
+    )
+    assert got < 280
 
 
 def test_peak_memory():

@@ -10,11 +10,13 @@ namespace msf {
 // Mean and standard deviation of all values, not finite if one of them is not.
 std::array<double, 2> mean_and_deviation(const Array& image);
 
+enum class WalkSolver : int { plain, diagonal, multigrid };  // what preconditions the iteration
+
 struct RandomWalk {
   std::array<double, 3> factors{};  // of squared differences along z, y, x in the exponent
   double tolerance = 1e-3;          // of the residual's norm, relative to that of the right side
   std::int64_t most_iterations = 0;
-  bool jacobi = true;  // preconditioned by the diagonal
+  WalkSolver solver = WalkSolver::diagonal;
 };
 
 struct RandomWalkReport {
