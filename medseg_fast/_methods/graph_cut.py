@@ -20,6 +20,9 @@ BOX = Option(
     "box", "text", 'all voxels outside this box are outside: "z:z,y:y,x:x", stops excluded'
 )
 SMOOTHNESS = Option("smoothness", "float", "cost of a boundary without contrast", 4.0)
+SLAB = Option(
+    "slab", "int", "cut so many planes at a time: for volumes whose graph does not fit into memory"
+)
 SIGMA = Option(
     "sigma", "float", "difference that counts as an edge  [default: that of all neighbours]"
 )
@@ -80,6 +83,7 @@ def _graph_cut(
     sigma: float | None = None,
     region: str = "histogram",
     connectivity: int = 1,
+    slab: int | None = None,
     **known: Any,
 ) -> tuple[Array, dict[str, Any]]:
     foreground, background = _known(image, **known)
@@ -87,14 +91,17 @@ def _graph_cut(
         raise ValueError("--inside: must be given, or --seeds with voxels labelled 1")
     if not background.any():
         raise ValueError("--outside: must be given, or --box, or --seeds with voxels labelled 2")
-    session = ms.GraphCutSession(
-        image,
-        lambda_=smoothness,
-        sigma=sigma,
-        connectivity=connectivity,
-        spacing=spacing,
-        region=None if region == "none" else region,  # type: ignore[arg-type]
-    )
+    model: dict[str, Any] = {
+        "lambda_": smoothness,
+        "sigma": sigma,
+        "connectivity": connectivity,
+        "spacing": spacing,
+        "region": None if region == "none" else region,
+    }
+    if slab is not None:
+        mask = ms.graph_cut(image, foreground, background, slab=slab, **model)
+        return mask, {} if sigma is None else {"sigma": sigma}
+    session = ms.GraphCutSession(image, **model)
     session.add_seeds(foreground, background)
     return session.mask(), {"sigma": float(session.sigma)}
 
@@ -120,6 +127,7 @@ METHODS = (
                 "histogram",
             ),
             CONNECTIVITY,
+            SLAB,
         ),
         in_mm=True,
     ),
