@@ -33,7 +33,13 @@ print((after - before) / {pixels})
 
 
 def peak_bytes_per_pixel(
-    call: str, *, setup: str, pixels: str = "image.size", warm: str = "", threads: int = 1
+    call: str,
+    *,
+    setup: str,
+    pixels: str = "image.size",
+    warm: str = "",
+    threads: int = 1,
+    timeout_s: float = 120,
 ) -> float:
     """Peak extra bytes per pixel of `call`, its result included, in a fresh process.
 
@@ -51,8 +57,9 @@ def peak_bytes_per_pixel(
     )
     # Freed blocks go back at once, and every large one is a mapping of its own.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+    command = [sys.executable, "-c", script]
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120
+        command, env=environment, capture_output=True, text=True, timeout=timeout_s
     )
     assert done.returncode == 0, done.stderr
     return float(done.stdout)

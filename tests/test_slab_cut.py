@@ -113,5 +113,6 @@ def test_a_large_volume_in_4_gigabytes(slab):
         setup=_SETUP.format(shape=(256, 512, 512)),
         warm=_WARM,
         threads=2,
+        timeout_s=600,
     )
     assert got < (2**32 / 2**26 if slab is None else 16)
