@@ -35,7 +35,7 @@ SHARED = """
     active_contour boundaries chan_vese_snake components convolution descents edge_flow_boundaries
     edge_flow_regions fast_marching geodesic geodesic_snake histogram_peaks hysteresis level_set
     live_wire maxflow minima minimum_cost multiotsu parallel reconstruction region region_growing
-    region_pixels seeded_region_growing snake_matrix sparse_field sparse_graph spline
+    region_pixels seeded_region_growing separable_plan snake_matrix sparse_field sparse_graph spline
     threshold_explorer watershed watershed_compact watershed_flood watershed_hierarchy
     watershed_immersion watershed_setup
 """.split()
@@ -84,7 +84,10 @@ class BuildExt(build_ext):
         builds["bindings"] = extension("baseline", BINDINGS, "-O1")
         folders = {name: os.path.join(self.build_temp, name) for name in builds}
         with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))) as pool:
-            list(pool.map(self.precompile, builds.values(), folders.values()))
+            isas = {isa_of(ext) for ext in builds.values()}
+            headers = dict(zip(isas, pool.map(self.precompile, isas), strict=True))
+            for ext in builds.values():
+                ext.extra_compile_args += ["-include", headers[isa_of(ext)]]
             # Long compilations first, so that none is left alone at the end.
             jobs = [(source, name) for name, ext in builds.items() for source in ext.sources]
             jobs.sort(key=lambda job: os.path.getsize(job[0]), reverse=True)
@@ -101,20 +104,19 @@ class BuildExt(build_ext):
             ext.sources, ext.depends = [], ext.extra_objects
         super().build_extensions()
 
-    def precompile(self, ext, folder):
-        """Compiles what the sources of a build all include, into the folder of their objects.
+    def precompile(self, isa):
+        """Compiles the headers that most sources include; returns the file to include instead.
 
         It takes half of the time of a small source. A compiler that finds it unfit, or has another
         name for such files, reads the header itself.
         """
-        bindings = any(Path(source).stem in BINDINGS for source in ext.sources)
-        name = "precompiled_bindings.hpp" if bindings else "precompiled.hpp"
-        header = shutil.copy2(os.path.join("csrc", name), self.mkpath(folder) or folder)
+        folder = os.path.join(self.build_temp, isa)
+        self.mkpath(folder)
+        header = shutil.copy2(os.path.join("csrc", "precompiled.hpp"), folder)
         if needs_recompile(header + ".gch", header):
-            compiler = [*self.compiler.compiler_so_cxx, *ext.extra_compile_args]
-            folders = [f"-I{path}" for path in [*ext.include_dirs, *self.compiler.include_dirs]]
-            self.spawn([*compiler, *folders, "-x", "c++-header", header, "-o", header + ".gch"])
-        ext.extra_compile_args += ["-include", header]
+            compiler = [*self.compiler.compiler_so_cxx, *extension(isa, []).extra_compile_args]
+            self.spawn([*compiler, "-x", "c++-header", header, "-o", header + ".gch"])
+        return header
 
     def compile(self, source, ext, folder):
         """Compiles a source unless its object is up to date; returns the object."""
@@ -170,6 +172,11 @@ def extension(isa: str, names: Iterable[str], *optimise: str) -> Extension:
         extra_compile_args=["-O3", *optimise, *FLAGS, *ISA_FLAGS[isa], *extra],
         extra_link_args=["-pthread", *(extra or ["-Wl,-s"])],  # a sanitizer wants symbols
     )
+
+
+def isa_of(ext: Extension) -> str:
+    """The instruction set that an extension is built for."""
+    return ext.name.rpartition("_")[2]
 
 
 def own_sources(isa: str) -> set[str]:

@@ -1,5 +1,5 @@
-// The standard headers that most sources include. setup.py compiles them once a build and puts them
-// before every source; sources still include what they use.
+// The standard headers that most sources include. setup.py compiles them once for each instruction
+// set and puts them before every source; sources still include what they use.
 #include <algorithm>
 #include <array>
 #include <atomic>
