@@ -48,6 +48,27 @@ Window::Window(const Array& image, const std::vector<Index>& sizes, BorderMode b
   for (int k = 0; k < ndim(); ++k) source.push_back(extended_axis(shape[k], block[k] / 2, border));
 }
 
+void for_tiles(const Window& w, Index rows, Index columns,
+               const std::function<void(const Tile&)>& body) {
+  if (w.empty()) return;
+  const Index down = (w.shape[0] + rows - 1) / rows, across = (w.shape[1] + columns - 1) / columns;
+  parallel_tasks(down * across, [&](Index i) {
+    Tile tile{};
+    tile.begin[0] = i / across * rows;
+    tile.end[0] = std::min(w.shape[0], tile.begin[0] + rows);
+    tile.begin[1] = i % across * columns;
+    tile.end[1] = std::min(w.shape[1], tile.begin[1] + columns);
+    tile.low = w.shape[1];
+    for (Index e = tile.begin[1]; e < tile.end[1] + w.block[1] - 1; ++e) {
+      const Index at = w.source[1][e];
+      if (at < 0) continue;
+      tile.low = std::min(tile.low, at);
+      tile.high = std::max(tile.high, at + 1);
+    }
+    body(tile);
+  });
+}
+
 void to_double(DType dtype, const void* row, Index n, double* __restrict out) {
   visit(dtype, [&]<class T>(Type<T>) {
     const T* __restrict in = static_cast<const T*>(row);

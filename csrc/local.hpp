@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -52,26 +53,8 @@ struct Tile {
 
 // body(tile) over the tiles of the result, in parallel, each at most `rows` x `columns` positions
 // of the first two axes.
-template <class F>
-void for_tiles(const Window& w, Index rows, Index columns, F&& body) {
-  if (w.empty()) return;
-  const Index down = (w.shape[0] + rows - 1) / rows, across = (w.shape[1] + columns - 1) / columns;
-  parallel_tasks(down * across, [&](Index i) {
-    Tile tile{};
-    tile.begin[0] = i / across * rows;
-    tile.end[0] = std::min(w.shape[0], tile.begin[0] + rows);
-    tile.begin[1] = i % across * columns;
-    tile.end[1] = std::min(w.shape[1], tile.begin[1] + columns);
-    tile.low = w.shape[1];
-    for (Index e = tile.begin[1]; e < tile.end[1] + w.block[1] - 1; ++e) {
-      const Index at = w.source[1][e];
-      if (at < 0) continue;
-      tile.low = std::min(tile.low, at);
-      tile.high = std::max(tile.high, at + 1);
-    }
-    body(tile);
-  });
-}
+void for_tiles(const Window& w, Index rows, Index columns,
+               const std::function<void(const Tile&)>& body);
 
 // Extended positions [begin, begin + count) of a row, of which `row` holds the positions from
 // `first` on; outside gets `fill`.

@@ -21,6 +21,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <memory>
 
 #include "local.hpp"
 #include "pack.hpp"
@@ -35,14 +36,16 @@ using local::Window;
 
 using int128 = __int128;
 
-// Slices of `n` elements of one type enter and leave sums, as their power 1 or 2.
+// Slices of `n` elements of one type enter sums, as their power 1 or 2, and leave them.
 template <class Acc>
 struct Ops {
   Index item;  // bytes of an element
   void (*add)(const void* in, Acc* sum, int power, Index n);
-  void (*move)(const void* in, const void* out, Acc* sum, int power, Index n);
-  void (*subtract)(const void* out, Acc* sum, int power, Index n);
+  void (*move)(const void* in, const void* out, Acc* sum, int power, Index n);  // if exact
 };
+
+template <class Acc>
+constexpr bool exact = !std::is_same_v<Acc, double>;
 
 // row[j] += row[j - 1], in order.
 template <class Acc>
@@ -106,57 +109,54 @@ void move(const void* from, const void* to, Acc* __restrict sum, int power, Inde
 }
 
 template <class S, class Acc>
-void subtract(const void* from, Acc* __restrict sum, int power, Index n) {
-  const S* __restrict out = static_cast<const S*>(from);
-  for (Index j = 0; j < n; ++j) {
-    const Acc x = static_cast<Acc>(out[j]);
-    sum[j] -= power == 2 ? x * x : x;
-  }
+constexpr Ops<Acc> make_ops() {
+  if constexpr (exact<Acc>)
+    return {sizeof(S), add<S, Acc>, move<S, Acc>};
+  else
+    return {sizeof(S), add<S, Acc>, nullptr};
 }
-
 template <class S, class Acc>
-constexpr Ops<Acc> ops{sizeof(S), add<S, Acc>, move<S, Acc>, subtract<S, Acc>};
+constexpr Ops<Acc> ops = make_ops<S, Acc>();
 
-// Sums of the first M powers of the pixels over the windows of one tile.
-template <class Acc, int M>
+// Sums of the first `powers` powers of the pixels over the windows of one tile.
+template <class Acc>
 class Sums {
  public:
-  static constexpr bool exact = !std::is_same_v<Acc, double>;
-  using Rows = std::vector<Acc>[M];
   using Sink =
-      std::function<void(const Rows& sums, Index lead, Index first, Index count, Index position)>;
+      std::function<void(const Acc* sums, Index lead, Index first, Index count, Index position)>;
 
-  Sums(const Window& w, const void* image, const Ops<Acc>& pixels, const Tile& tile)
+  Sums(const Window& w, const void* image, const Ops<Acc>& pixels, int powers, const Tile& tile)
       : w_(w),
         image_(static_cast<const char*>(image)),
         pixels_(pixels),
         tile_(tile),
+        powers_(powers),
         last_(w.ndim() - 1),
         levels_(last_) {
     extent_ = w.shape;
     extent_[1] = tile.high - tile.low;
     for (int k = 0; k < last_; ++k) {
-      for (auto& sums : levels_[k].sum) sums.resize(slice(k));
-      if constexpr (!exact) {
-        for (auto& sums : levels_[k].suffix) sums.resize(slice(k) * w.block[k]);
-        for (auto& sums : levels_[k].prefix) sums.resize(slice(k));
-      }
+      levels_[k].sum.reset(new Acc[powers * slice(k)]);
+      if (exact<Acc>) continue;
+      levels_[k].suffix.reset(new Acc[powers * slice(k) * w.block[k]]);
+      levels_[k].prefix.reset(new Acc[powers * slice(k)]);
     }
-    extended_.resize(end(last_) - begin(last_) + 3 * w.block[last_]);
-    suffix_.resize(exact ? 0 : w.block[last_]);
-    for (auto& row : window_) row.resize(end(last_) - begin(last_));
+    if (exact<Acc>) nothing_.reset(new Acc[slice(0)]());
+    extended_.reset(new Acc[end(last_) - begin(last_) + 3 * w.block[last_]]);
+    if (!exact<Acc>) suffix_.reset(new Acc[w.block[last_]]);
+    window_.reset(new Acc[powers * (end(last_) - begin(last_))]);
   }
 
   // sink(sums, lead, first, count, position) for every row of the tile: the sums of `count` windows
-  // from position `first` of the last axis on; `lead` is how many positions of their leading axes
-  // lie in the image.
+  // from position `first` of the last axis on, those of the next power after them; `lead` is how
+  // many positions of their leading axes lie in the image.
   void run(const Sink& sink) {
     slide(0, image_ + tile_.low * w_.stride(1) * pixels_.item, nullptr, pixels_, 1, 0, sink);
   }
 
  private:
   struct Level {
-    std::vector<Acc> sum[M], suffix[M], prefix[M];
+    std::unique_ptr<Acc[]> sum, suffix, prefix;  // one power after the other
   };
 
   Index begin(int k) const { return k < 2 ? tile_.begin[k] : 0; }
@@ -188,16 +188,16 @@ class Sums {
     Level& level = levels_[k];
     for (Index i = begin(k); i < end(k); ++i) {
       poll();
-      for (int m = 0; m < M; ++m) {
+      for (int m = 0; m < powers_; ++m) {
         const char* const from =
-            before ? reinterpret_cast<const char*>(before->sum[m].data()) : source;
+            before ? reinterpret_cast<const char*>(&before->sum[m * slice(k - 1)]) : source;
         const auto slice_at = [&](Index e) { return at(k, from, op.item, e); };
         const int power = before ? 1 : m + 1;
-        if constexpr (exact)
-          step_exact(slice_at, op, power, i, i == begin(k), n, b, level.sum[m].data());
+        if constexpr (exact<Acc>)
+          step_exact(slice_at, op, power, i, i == begin(k), n, b, &level.sum[m * n]);
         else
-          step_blocks(slice_at, op, power, i, i == begin(k), n, b, level.suffix[m].data(),
-                      level.prefix[m].data(), level.sum[m].data());
+          step_blocks(slice_at, op, power, i, i == begin(k), n, b, &level.suffix[m * n * b],
+                      &level.prefix[m * n], &level.sum[m * n]);
       }
       const Index place = position + i * w_.stride(k);
       if (k + 1 == last_)
@@ -208,8 +208,8 @@ class Sums {
   }
 
   template <class SliceAt>
-  static void step_exact(SliceAt&& slice_at, const Ops<Acc>& op, int power, Index i, bool first,
-                         Index n, Index b, Acc* sum) {
+  void step_exact(SliceAt&& slice_at, const Ops<Acc>& op, int power, Index i, bool first, Index n,
+                  Index b, Acc* sum) const {
     if (first) {
       std::fill_n(sum, n, Acc{0});
       for (Index e = i; e < i + b; ++e)
@@ -217,12 +217,8 @@ class Sums {
       return;
     }
     const char *const in = slice_at(i + b - 1), *const out = slice_at(i - 1);
-    if (in && out)
-      op.move(in, out, sum, power, n);
-    else if (in)
-      op.add(in, sum, power, n);
-    else if (out)
-      op.subtract(out, sum, power, n);
+    const void* const nothing = nothing_.get();
+    if (in || out) op.move(in ? in : nothing, out ? out : nothing, sum, power, n);
   }
 
   template <class SliceAt>
@@ -249,16 +245,17 @@ class Sums {
   void row(const Level& level, Index lead, Index position, const Sink& sink) {
     const Index b = w_.block[last_], c0 = begin(last_), c1 = end(last_);
     const Index first = last_ == 1 ? tile_.low : 0;
-    for (int m = 0; m < M; ++m) {
-      const Index from = exact ? c0 : c0 / b * b, count = c1 + b - 1 - from;
-      Acc* const e = extended_.data();
-      local::extend_row(w_, last_, level.sum[m].data(), first, from, count, Acc{0}, e);
-      if constexpr (exact)
-        scan_exact(e, b, c1 - c0, window_[m].data());
+    Acc* const e = extended_.get();
+    for (int m = 0; m < powers_; ++m) {
+      const Index from = exact<Acc> ? c0 : c0 / b * b, count = c1 + b - 1 - from;
+      Acc* const window = &window_[m * (c1 - c0)];
+      local::extend_row(w_, last_, &level.sum[m * slice(last_ - 1)], first, from, count, Acc{0}, e);
+      if constexpr (exact<Acc>)
+        scan_exact(e, b, c1 - c0, window);
       else
-        scan_blocks(e, count, b, c0 - from, c1 - from, window_[m].data());
+        scan_blocks(e, count, b, c0 - from, c1 - from, window);
     }
-    sink(window_, lead, c0, c1 - c0, position + c0);
+    sink(window_.get(), lead, c0, c1 - c0, position + c0);
   }
 
   static void scan_exact(const Acc* __restrict e, Index b, Index n, Acc* __restrict out) {
@@ -271,7 +268,7 @@ class Sums {
 
   void scan_blocks(const Acc* __restrict e, Index count, Index b, Index from, Index to,
                    Acc* __restrict out) {
-    Acc* __restrict const suffix = suffix_.data();
+    Acc* __restrict const suffix = suffix_.get();
     for (Index block = 0; block < to; block += b) {
       Acc tail{0}, head{0};
       for (Index t = b - 1; t >= 0; --t) suffix[t] = tail += e[block + t];
@@ -286,28 +283,28 @@ class Sums {
   const char* image_;
   const Ops<Acc>& pixels_;
   const Tile& tile_;
-  const int last_;
+  const int powers_, last_;
   std::vector<Index> extent_;
   std::vector<Level> levels_;
-  std::vector<Acc> extended_, suffix_, window_[M];
+  std::unique_ptr<Acc[]> nothing_, extended_, suffix_, window_;  // nothing: a slice of zeros
 };
 
 // Scratch of a task stays within a core's L2 cache where the image allows it.
 constexpr Index scratch_bytes = 256 << 10;
 
-template <class Acc, int M>
-void run(const Window& w, const Array& image, const Ops<Acc>& pixels,
-         const typename Sums<Acc, M>::Sink& sink) {
-  constexpr bool exact = !std::is_same_v<Acc, double>;
+template <class Acc>
+void run(const Window& w, const Array& image, const Ops<Acc>& pixels, int powers,
+         const typename Sums<Acc>::Sink& sink) {
   const Index inner = std::max<Index>(w.stride(1), 1);
-  const Index slices = exact ? 1 : w.block[0];
-  const Index fit = scratch_bytes / (Index{sizeof(Acc)} * M * slices * inner) - w.block[1];
+  const Index slices = exact<Acc> ? 1 : w.block[0];
+  const Index fit = scratch_bytes / (Index{sizeof(Acc)} * powers * slices * inner) - w.block[1];
   Index columns = std::max({fit, w.block[1], Index{32}});
-  if (!exact) columns -= columns % w.block[1];  // no block begins before its tile
+  if (!exact<Acc>) columns -= columns % w.block[1];  // no block begins before its tile
   const Index rows =
       std::clamp<Index>(w.shape[0] / (4 * num_threads()), 2 * w.block[0], 8 * w.block[0] + 64);
-  local::for_tiles(w, rows, columns,
-                   [&](const Tile& tile) { Sums<Acc, M>(w, image.data, pixels, tile).run(sink); });
+  local::for_tiles(w, rows, columns, [&](const Tile& tile) {
+    Sums<Acc>(w, image.data, pixels, powers, tile).run(sink);
+  });
 }
 
 // How many positions outside the image the window at position j of the last axis holds, when
@@ -336,31 +333,30 @@ bool decides_in_integers(const Array& image, const Window& w, const Result& resu
 template <class Acc>
 void mean_of(const Window& w, const Array& image, const Ops<Acc>& pixels, const Result& result) {
   const double volume = static_cast<double>(w.volume());
-  run<Acc, 1>(
-      w, image, pixels,
-      [&](const std::vector<Acc>(&sums)[1], Index lead, Index first, Index n, Index position) {
-        const Acc* __restrict sum = sums[0].data();
-        if constexpr (sizeof(Acc) == 4)
-          if (decides_in_integers(image, w, result)) {
-            const int factor = static_cast<int>(volume);
-            const int shift = static_cast<int>(std::ceil(result.offset() * volume));
-            std::uint8_t* const mask = result.mask() + position;
-            image.dtype == DType::int8
-                ? mask_8bit(image.as<std::int8_t>() + position, sum, factor, shift, mask, n)
-                : mask_8bit(image.as<std::uint8_t>() + position, sum, factor, shift, mask, n);
-            return;
-          }
-        std::vector<double> level(n);
-        double* __restrict mean = level.data();
-        if (w.has_cval())
-          for (Index j = 0; j < n; ++j) {
-            const Index missing = outside(w, lead, first + j);
-            mean[j] = (static_cast<double>(sum[j]) + (missing ? missing * w.cval : 0)) / volume;
-          }
-        else
-          for (Index j = 0; j < n; ++j) mean[j] = static_cast<double>(sum[j]) / volume;
-        result.store(mean, position, n);
-      });
+  run<Acc>(w, image, pixels, 1,
+           [&](const Acc* __restrict sum, Index lead, Index first, Index n, Index position) {
+             if constexpr (sizeof(Acc) == 4)
+               if (decides_in_integers(image, w, result)) {
+                 const int factor = static_cast<int>(volume);
+                 const int shift = static_cast<int>(std::ceil(result.offset() * volume));
+                 std::uint8_t* const mask = result.mask() + position;
+                 image.dtype == DType::int8
+                     ? mask_8bit(image.as<std::int8_t>() + position, sum, factor, shift, mask, n)
+                     : mask_8bit(image.as<std::uint8_t>() + position, sum, factor, shift, mask, n);
+                 return;
+               }
+             std::vector<double> level(n);
+             double* __restrict mean = level.data();
+             if (w.has_cval())
+               for (Index j = 0; j < n; ++j) {
+                 const Index missing = outside(w, lead, first + j);
+                 mean[j] =
+                     (static_cast<double>(sum[j]) + (missing ? missing * w.cval : 0)) / volume;
+               }
+             else
+               for (Index j = 0; j < n; ++j) mean[j] = static_cast<double>(sum[j]) / volume;
+             result.store(mean, position, n);
+           });
 }
 
 // mean - k * std, or mean * (1 + k * (std / r - 1)). The variance is (n * sum of squares - sum^2) /
@@ -369,20 +365,19 @@ template <class Acc>
 void mean_and_std(const Window& w, const Array& image, const Ops<Acc>& pixels, double k, double r,
                   bool sauvola, const Result& result) {
   const double volume = static_cast<double>(w.volume());
-  run<Acc, 2>(w, image, pixels,
-              [&](const std::vector<Acc>(&sums)[2], Index, Index, Index n, Index position) {
-                const Acc* __restrict sum = sums[0].data();
-                const Acc* __restrict squares = sums[1].data();
-                std::vector<double> level(n);
-                double* __restrict t = level.data();
-                for (Index j = 0; j < n; ++j) {
-                  const double s = static_cast<double>(sum[j]), mean = s / volume;
-                  const double spread = volume * static_cast<double>(squares[j]) - s * s;
-                  const double std = std::sqrt(spread < 0 ? 0 : spread) / volume;
-                  t[j] = sauvola ? mean * (1 + k * (std / r - 1)) : mean - k * std;
-                }
-                result.store(t, position, n);
-              });
+  run<Acc>(w, image, pixels, 2,
+           [&](const Acc* __restrict sum, Index, Index, Index n, Index position) {
+             const Acc* __restrict squares = sum + n;
+             std::vector<double> level(n);
+             double* __restrict t = level.data();
+             for (Index j = 0; j < n; ++j) {
+               const double s = static_cast<double>(sum[j]), mean = s / volume;
+               const double spread = volume * static_cast<double>(squares[j]) - s * s;
+               const double std = std::sqrt(spread < 0 ? 0 : spread) / volume;
+               t[j] = sauvola ? mean * (1 + k * (std / r - 1)) : mean - k * std;
+             }
+             result.store(t, position, n);
+           });
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <stdexcept>
 
@@ -141,8 +142,8 @@ struct Patch {
 };
 
 // body(patch) for patches of at most `height` x `width`, in parallel.
-template <class F>
-void for_patches(const Window& w, Index height, Index width, F&& body) {
+void for_patches(const Window& w, Index height, Index width,
+                 const std::function<void(const Patch&)>& body) {
   if (w.empty()) return;
   const int d = w.ndim();
   const Index ny = w.shape[d - 2], nx = w.shape[d - 1];
@@ -249,9 +250,38 @@ auto keys_of(double cval) {
   return Keys<Bits>{of_row, Key::value, Key::has_nan, Key::of(static_cast<V>(cval))};
 }
 
-template <class Bits, class Count>
-void median_by_rank(const Window& w, const Array& image, const Keys<Bits>& keys,
-                    const Result& result) {
+// The pixels that a patch's windows reach, by rank.
+template <class Bits>
+local::RankedTile ranked(const Window& w, const Array& image, const Keys<Bits>& keys,
+                         const Patch& patch) {
+  const int d = w.ndim();
+  const Index nx = w.shape[d - 1], rows = patch.rows(w), width = patch.columns(w);
+  const Index lines = static_cast<Index>(patch.slices.size());
+  // Positions of the last axis that the patch's windows reach.
+  Index low = nx, high = 0;
+  for (Index x = 0; x < width; ++x)
+    if (const Index at = w.source[d - 1][patch.x0 + x]; at >= 0)
+      low = std::min(low, at), high = std::max(high, at + 1);
+  std::vector<local::Pixel<Bits>> pixels(lines * rows * width);
+  auto pixel = pixels.begin();
+  std::vector<Bits> row_keys(high - low);
+  for (Index s = 0; s < lines; ++s)
+    for (Index y = 0; y < rows; ++y) {
+      const Index slice = patch.slices[s], at = w.source[d - 2][patch.y0 + y];
+      const bool outside = slice < 0 || at < 0;
+      if (!outside) keys.of_row(image.data, slice + at * nx + low, high - low, row_keys.data());
+      for (Index x = 0; x < width; ++x, ++pixel) {
+        const Index from = w.source[d - 1][patch.x0 + x];
+        pixel->key = outside || from < 0 ? keys.fill : row_keys[from - low];
+      }
+    }
+  return local::RankedTile(rows, width, std::move(pixels), keys.value, keys.has_nan);
+}
+
+using Ranker = std::function<local::RankedTile(const Patch&)>;
+
+template <class Count>
+void median_by_rank(const Window& w, const Ranker& ranked, const Result& result) {
   const int d = w.ndim();
   const Index b0 = w.block[d - 2], b1 = w.block[d - 1], nx = w.shape[d - 1];
   const Index side = std::clamp<Index>(2 * std::max(b0, b1), 64, 256);
@@ -259,27 +289,8 @@ void median_by_rank(const Window& w, const Array& image, const Keys<Bits>& keys,
       w.volume() / (b0 * b1) * (side + b0) * (side + b1) > std::numeric_limits<std::int32_t>::max())
     throw std::invalid_argument("threshold_local: block_size is too large for the median");
   for_patches(w, side, side, [&](const Patch& patch) {
-    const Index rows = patch.rows(w), width = patch.columns(w);
-    const Index lines = static_cast<Index>(patch.slices.size());
-    local::RankedTile<Bits> tile(lines, rows, width);
-    // Positions of the last axis that the patch's windows reach.
-    Index low = nx, high = 0;
-    for (Index x = 0; x < width; ++x)
-      if (const Index at = w.source[d - 1][patch.x0 + x]; at >= 0)
-        low = std::min(low, at), high = std::max(high, at + 1);
-    std::vector<Bits> row_keys(high - low);
-    for (Index s = 0; s < lines; ++s)
-      for (Index y = 0; y < rows; ++y) {
-        const Index slice = patch.slices[s], at = w.source[d - 2][patch.y0 + y];
-        const bool outside = slice < 0 || at < 0;
-        if (!outside) keys.of_row(image.data, slice + at * nx + low, high - low, row_keys.data());
-        for (Index x = 0; x < width; ++x) {
-          const Index from = w.source[d - 1][patch.x0 + x];
-          tile.set(s, y, x, outside || from < 0 ? keys.fill : row_keys[from - low]);
-        }
-      }
-    tile.sort(keys.value, keys.has_nan);
-    Columns<Count> columns(width, b1, middle(w));
+    const local::RankedTile tile = ranked(patch);
+    Columns<Count> columns(patch.columns(w), b1, middle(w));
     std::vector<double> level(patch.x1 - patch.x0);
     slide_down(
         columns, w, patch, [&](Index s, Index y) { return tile.classes(s, y); },
@@ -304,31 +315,28 @@ bool holds(double value) {
            value < std::ldexp(1.0, std::numeric_limits<T>::digits);
 }
 
-template <class Count>
-void median_of(const Window& w, const Array& image, const Result& result) {
-  visit(image.dtype, [&]<class T>(Type<T>) {
-    const auto by_rank = [&]<class Bits>(const Keys<Bits>& keys) {
-      median_by_rank<Bits, Count>(w, image, keys, result);
-    };
-    if (w.border == BorderMode::constant && !holds<T>(w.cval))
-      by_rank(keys_of<T, double>(w.cval));
-    else if constexpr (sizeof(T) > 1)
-      by_rank(keys_of<T, T>(w.border == BorderMode::constant ? w.cval : 0));
-    else
-      median_8bit<Count>(w, image, result);
-  });
-}
-
 }  // namespace
 
 void local_median(const Array& image, const std::vector<std::int64_t>& block, BorderMode border,
                   double cval, double offset, const MutableArray& out) {
   const Window w(image, block, border, cval);
   const Result result(image, offset, out);
-  if (w.volume() <= std::numeric_limits<std::uint16_t>::max())
-    median_of<std::uint16_t>(w, image, result);
-  else
-    median_of<std::uint32_t>(w, image, result);
+  const bool few = w.volume() <= std::numeric_limits<std::uint16_t>::max();
+  const auto by_rank = [&]<class Bits>(const Keys<Bits>& keys) {
+    const Ranker rank = [&](const Patch& patch) { return ranked(w, image, keys, patch); };
+    few ? median_by_rank<std::uint16_t>(w, rank, result)
+        : median_by_rank<std::uint32_t>(w, rank, result);
+  };
+  visit(image.dtype, [&]<class T>(Type<T>) {
+    if (border == BorderMode::constant && !holds<T>(cval))
+      by_rank(keys_of<T, double>(cval));
+    else if constexpr (sizeof(T) > 1)
+      by_rank(keys_of<T, T>(border == BorderMode::constant ? cval : 0));
+    else if (few)
+      median_8bit<std::uint16_t>(w, image, result);
+    else
+      median_8bit<std::uint32_t>(w, image, result);
+  });
 }
 
 }  // namespace msf

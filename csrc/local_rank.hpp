@@ -48,40 +48,39 @@ struct Key {
   }
 };
 
-// `slices` rectangles of rows x columns pixels, which lie in the same windows, as keys of type
-// Bits.
 template <class Bits>
+struct Pixel {
+  Bits key;
+  std::uint32_t place;
+};
+
+// Rectangles of rows x columns pixels, one after the other, which lie in the same windows.
 class RankedTile {
  public:
   using Index = std::int64_t;
-  static constexpr Bits nan = std::numeric_limits<Bits>::max();
 
-  RankedTile(Index slices, Index rows, Index columns)
-      : rows_(rows), columns_(columns), size_(slices * rows * columns), pixels_(size_) {}
-
-  void set(Index slice, Index y, Index x, Bits key) {
-    pixels_[(slice * rows_ + y) * columns_ + x].key = key;
-  }
-
-  // Once all pixels are set; value(key) is the pixel's value. `nan_is_key`: the largest key is NaN.
-  void sort(double (*value)(Bits), bool nan_is_key) {
-    for (Index i = 0; i < size_; ++i) pixels_[i].place = static_cast<std::uint32_t>(i);
-    if (nan_is_key) count_nan();
-    radix_sort();
+  // Of pixels with keys; value(key) is the pixel's value. `nan_is_key`: the largest key is NaN.
+  template <class Bits>
+  RankedTile(Index rows, Index columns, std::vector<Pixel<Bits>> pixels, double (*value)(Bits),
+             bool nan_is_key)
+      : rows_(rows), columns_(columns), size_(static_cast<Index>(pixels.size())) {
+    for (Index i = 0; i < size_; ++i) pixels[i].place = static_cast<std::uint32_t>(i);
+    if (nan_is_key) count_nan(pixels);
+    radix_sort(pixels);
     class_size_ = (size_ + 255) / 256;
     classes_.resize(size_);
     values_.resize(size_);
     // 16 more than there are pixels, in no window: select() reads 16 at a time.
     row_of_.assign(size_ + 16, std::numeric_limits<std::uint16_t>::max());
     column_of_.assign(size_ + 16, std::numeric_limits<std::uint16_t>::max());
-    const auto columns = static_cast<std::uint32_t>(columns_);
-    const auto area = static_cast<std::uint32_t>(rows_ * columns_);
+    const auto width = static_cast<std::uint32_t>(columns);
+    const auto area = static_cast<std::uint32_t>(rows * columns);
     for (Index rank = 0, left = class_size_, bin = 0; rank < size_; ++rank) {
-      const std::uint32_t place = pixels_[rank].place, in_slice = place % area;
+      const std::uint32_t place = pixels[rank].place, in_slice = place % area;
       classes_[place] = static_cast<std::uint8_t>(bin);
-      row_of_[rank] = static_cast<std::uint16_t>(in_slice / columns);
-      column_of_[rank] = static_cast<std::uint16_t>(in_slice % columns);
-      values_[rank] = value(pixels_[rank].key);
+      row_of_[rank] = static_cast<std::uint16_t>(in_slice / width);
+      column_of_[rank] = static_cast<std::uint16_t>(in_slice % width);
+      values_[rank] = value(pixels[rank].key);
       if (--left == 0) left = class_size_, ++bin;
     }
   }
@@ -130,39 +129,38 @@ class RankedTile {
   }
 
  private:
-  struct Pixel {
-    Bits key;
-    std::uint32_t place;
-  };
-
   // Least significant byte first; a byte that all pixels share is skipped.
-  void radix_sort() {
+  template <class Bits>
+  void radix_sort(std::vector<Pixel<Bits>>& pixels) const {
     constexpr int bytes = sizeof(Bits);
     std::vector<std::uint32_t> counts(bytes * 256);
-    for (const Pixel& p : pixels_)
+    for (const Pixel<Bits>& p : pixels)
       for (int i = 0; i < bytes; ++i) ++counts[i * 256 + (p.key >> (8 * i) & 255)];
-    std::vector<Pixel> other(size_);
+    std::vector<Pixel<Bits>> other(size_);
     for (int i = 0; i < bytes; ++i) {
       std::uint32_t* const count = counts.data() + i * 256;
-      if (size_ == 0 || count[pixels_[0].key >> (8 * i) & 255] == size_) continue;
+      if (size_ == 0 || count[pixels[0].key >> (8 * i) & 255] == size_) continue;
       for (std::uint32_t digit = 0, sum = 0; digit < 256; ++digit) {
         const std::uint32_t n = count[digit];
         count[digit] = sum;
         sum += n;
       }
-      for (const Pixel& p : pixels_) other[count[p.key >> (8 * i) & 255]++] = p;
-      pixels_.swap(other);
+      for (const Pixel<Bits>& p : pixels) other[count[p.key >> (8 * i) & 255]++] = p;
+      pixels.swap(other);
     }
   }
 
   // Summed area table of NaN pixels, all slices together; empty when there is none.
-  void count_nan() {
-    const auto is_nan = [](const Pixel& p) { return p.key == nan; };
-    if (std::none_of(pixels_.begin(), pixels_.end(), is_nan)) return;
+  template <class Bits>
+  void count_nan(const std::vector<Pixel<Bits>>& pixels) {
+    const auto is_nan = [](const Pixel<Bits>& p) {
+      return p.key == std::numeric_limits<Bits>::max();
+    };
+    if (std::none_of(pixels.begin(), pixels.end(), is_nan)) return;
     const Index pitch = columns_ + 1;
     nan_above_.assign((rows_ + 1) * pitch, 0);
     for (Index i = 0; i < size_; ++i)
-      if (is_nan(pixels_[i])) ++nan_above_[(i / columns_ % rows_ + 1) * pitch + i % columns_ + 1];
+      if (is_nan(pixels[i])) ++nan_above_[(i / columns_ % rows_ + 1) * pitch + i % columns_ + 1];
     for (Index y = 1; y <= rows_; ++y)
       for (Index x = 1; x <= columns_; ++x)
         nan_above_[y * pitch + x] += nan_above_[y * pitch + x - 1] +
@@ -171,7 +169,6 @@ class RankedTile {
   }
 
   Index rows_, columns_, size_, class_size_ = 1;
-  std::vector<Pixel> pixels_;
   std::vector<double> values_;  // by rank
   std::vector<std::uint8_t> classes_;
   std::vector<std::uint16_t> row_of_, column_of_;

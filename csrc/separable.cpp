@@ -23,21 +23,23 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
-#include <optional>
 
 #include "pack.hpp"
+#include "separable_plan.hpp"
 #include "stencil.hpp"
 
 namespace msf {
 namespace {
 
+using separable::Axis;
+using separable::Pass;
+using separable::Plan;
+using separable::Tile;
 using stencil::Index;
 using stencil::Source;
 
 constexpr Index line_bytes = 256;
-constexpr Index longest_strip = 256;      // lines; they stay in the L2 cache
-constexpr Index scratch_bytes = 1 << 19;  // of one level, about
-constexpr Index short_axis = 64;          // elements of a last axis that is taken into its row
+constexpr Index longest_strip = 256;  // lines; they stay in the L2 cache
 
 constexpr Index prefetched = 8;  // lines
 template <class T>
@@ -53,7 +55,6 @@ struct Kernel {
         odd(taps.odd),
         centre(!(taps.odd && skip_centre)) {}
   Index radius() const { return static_cast<Index>(half.size()) - 1; }
-  bool identity() const { return half.size() == 1 && half[0] == 1 && !odd; }
 };
 
 // Line i of the result, `pitch` elements after the one before it, from the lines around line
@@ -122,92 +123,6 @@ void filter_row(const T* in, const Kernel<T>& kernel, Index n, Index step, T* ou
   }
 }
 
-// One axis of the image as the filter sees it.
-template <class T>
-struct Axis {
-  Index extent, radius;
-  Kernel<T> smooth;
-  std::optional<Kernel<T>> derive;
-  std::vector<Index> source;  // where an extended position is read; -1: outside
-};
-
-// Values that enter an axis: none of their axes derived (term -1), or axis `term`.
-struct Pass {
-  std::size_t from, to;  // stream before and after the axis
-  bool derive;
-};
-
-template <class T>
-struct Plan {
-  std::vector<Axis<T>> axes;
-  std::vector<std::vector<int>> streams;  // before each axis, and after the last: terms
-  std::vector<std::vector<Pass>> passes;  // of each axis
-  Index step = 1;                         // elements of one step along the last axis
-  const Separable& filter;
-
-  Plan(const Array& image, const Separable& filter) : filter(filter) {
-    const Taps none{{1.0}, false};
-    std::vector<int> terms = filter.terms;
-    const auto add = [&](Index extent, const Taps& smooth, const Taps* derive, BorderMode border) {
-      Axis<T> axis{extent, 0, Kernel<T>(smooth, filter.skip_centre), {}, {}};
-      if (derive) axis.derive = Kernel<T>(*derive, filter.skip_centre);
-      axis.radius = std::max(axis.smooth.radius(), axis.derive ? axis.derive->radius() : 0);
-      axis.source = local::extended_axis(extent, axis.radius, border);
-      axes.push_back(std::move(axis));
-    };
-    int last = image.ndim - 1;
-    const bool derived = std::find(terms.begin(), terms.end(), last) != terms.end();
-    if (last > 0 && !derived && image.shape[last] < short_axis &&
-        Kernel<T>(filter.smooth[last], true).identity())
-      step = image.shape[last--];
-    const int missing = std::max(0, 1 - last);
-    for (int k = 0; k < missing; ++k) add(1, none, nullptr, BorderMode::nearest);
-    for (int k = 0; k <= last; ++k) {
-      const bool used = std::find(terms.begin(), terms.end(), k) != terms.end();
-      add(image.shape[k], filter.smooth[k], used ? &filter.derive[k] : nullptr, filter.border[k]);
-    }
-    for (int& term : terms) term += missing;
-    streams.push_back({-1});
-    for (int k = 0; k < ndim(); ++k) {
-      std::vector<int> after;
-      std::vector<Pass> todo;
-      for (std::size_t s = 0; s < streams[k].size(); ++s) {
-        const int term = streams[k][s];
-        const bool more =
-            terms.empty() || std::any_of(terms.begin(), terms.end(), [&](int t) { return t > k; });
-        if (term >= 0 || more) {
-          todo.push_back({s, after.size(), false});
-          after.push_back(term);
-        }
-        if (term < 0 && axes[k].derive) {
-          todo.push_back({s, after.size(), true});
-          after.push_back(k);
-        }
-      }
-      streams.push_back(after);
-      passes.push_back(todo);
-    }
-    for (const int term : terms)
-      for (std::size_t s = 0; s < streams.back().size(); ++s)
-        if (streams.back()[s] == term) result.push_back(s);
-    if (terms.empty()) result.push_back(0);
-  }
-
-  std::vector<std::size_t> result;  // the streams of the terms, in their order
-  int ndim() const { return static_cast<int>(axes.size()); }
-  Index stride(int k) const {
-    Index n = step;
-    for (int i = k + 1; i < ndim(); ++i) n *= axes[i].extent;
-    return n;
-  }
-  bool empty() const { return stride(0) * axes[0].extent == 0; }
-};
-
-// A tile's ranges along the first two axes; the second axis is read in [low, high).
-struct Tile {
-  Index begin[2], end[2], low, high;
-};
-
 // Where rows of the result go: to their place in an array, or to a function with their position.
 template <class T>
 struct Rows {
@@ -218,35 +133,35 @@ struct Rows {
 template <class T>
 class Tiled {
  public:
-  Tiled(const Plan<T>& plan, const Source<T>& source, const Tile& tile, const Rows<T>& result)
+  // `kernels`: of each axis that without a derivative and the other.
+  Tiled(const Plan& plan, const std::vector<Kernel<T>>& kernels, const Source<T>& source,
+        const Tile& tile, const Rows<T>& result)
       : plan_(plan),
+        kernels_(kernels),
         source_(source),
         tile_(tile),
         last_(plan.ndim() - 1),
         cval_(static_cast<T>(plan.filter.cval)),
-        result_(result) {
-    Index longest = 0;
+        result_(result),
+        row_size_(padded((end(last_) - begin(last_) + 2 * plan.axes[last_].radius) * plan.step) +
+                  lanes<T>) {
+    Index longest = 0, size = 0;
     for (int k = 0; k < last_; ++k) {
-      step_.push_back(block_step(plan, k, slice(k)));
-      step_.back() = std::min(step_.back(), end(k) - begin(k));
-      block_.emplace_back(plan.streams[k + 1].size() * step_[k] * pitch(k) + lanes<T>);
+      const Index step = plan.block_step(k, slice(k) * sizeof(T));
+      step_.push_back(std::min(step, end(k) - begin(k)));
+      block_.push_back(size);
+      size += static_cast<Index>(plan.streams[k + 1].size()) * step_[k] * pitch(k) + lanes<T>;
       longest = std::max(longest, std::min(piece(k), step_[k]) + 2 * plan.axes[k].radius);
     }
-    strip_.resize((longest + 1) * lanes<T>);
-    const Index width = (end(last_) - begin(last_) + 2 * plan.axes[last_].radius) * plan.step;
-    row_.resize(width + lanes<T>);
-    if (result.store) level_.resize(row_.size());
-    for (std::size_t s = 0; s < plan.streams.back().size(); ++s) term_.emplace_back(row_.size());
+    const Index rows = static_cast<Index>(plan.streams.back().size()) + 2;
+    memory_.resize(size + (longest + 1) * lanes<T> + rows * row_size_);
+    strip_ = memory_.data() + size;
+    row_ = strip_ + (longest + 1) * lanes<T>;
+    level_ = row_ + row_size_;
+    terms_ = level_ + row_size_;
   }
 
   void run() { descend(0, {nullptr}, 0); }
-
-  // Positions of axis k that are filtered before the next axis is.
-  static Index block_step(const Plan<T>& plan, int k, Index slice) {
-    const Index bytes = plan.streams[k + 1].size() * slice * sizeof(T);
-    const Index most = std::max<Index>(32, 2 * plan.axes[k].radius);
-    return std::clamp<Index>(scratch_bytes / std::max<Index>(bytes, 1), 8, most);
-  }
 
  private:
   Index begin(int k) const { return k < 2 ? tile_.begin[k] : 0; }
@@ -258,12 +173,14 @@ class Tiled {
       n *= i == 1 ? tile_.high - tile_.low : plan_.axes[i].extent;
     return n;
   }
-  Index pitch(int k) const { return (slice(k) + lanes<T> - 1) / lanes<T> * lanes<T>; }
+  static Index padded(Index n) { return (n + lanes<T> - 1) / lanes<T> * lanes<T>; }
+  Index pitch(int k) const { return padded(slice(k)); }
   Index piece(int k) const { return std::max(longest_strip, 4 * plan_.axes[k].radius); }
   T outside(int term) const { return term < 0 || !plan_.filter.surround ? cval_ : cval_ - cval_; }
 
-  // Axis k and those after it, of one slice of each stream.
-  void descend(int k, const std::vector<const T*>& in, Index position) {
+  // Axis k and those after it, of one slice of each stream. (GCC would make a copy for each k.)
+  [[gnu::noinline, gnu::noclone]] void descend(int k, const std::vector<const T*>& in,
+                                               Index position) {
     const Index n = slice(k);
     for (Index from = begin(k); from < end(k); from += step_[k]) {
       const Index count = std::min(step_[k], end(k) - from);
@@ -290,12 +207,15 @@ class Tiled {
     }
   }
 
-  T* block(int k, std::size_t stream) { return block_[k].data() + stream * step_[k] * pitch(k); }
+  T* block(int k, std::size_t stream) {
+    return memory_.data() + block_[k] + stream * step_[k] * pitch(k);
+  }
+  T* term(std::size_t stream) const { return terms_ + stream * row_size_; }
 
   // Extended positions [e, e + lines + 2 * radius) of axis k, `width` columns, to the strip.
   void load(int k, const T* in, T fill, Index e, Index lines, Index column, Index width) {
-    T* to = strip_.data();
-    const Axis<T>& axis = plan_.axes[k];
+    T* to = strip_;
+    const Axis& axis = plan_.axes[k];
     const Index count = lines + 2 * axis.radius;
     const Index start = tile_.low * plan_.stride(1) + column, stride = plan_.stride(0);
     for (Index i = 0; i < count; ++i, to += lanes<T>) {
@@ -317,9 +237,8 @@ class Tiled {
   }
 
   void filter_strip(int k, const Pass& pass, Index lines, Index width, T* out) {
-    const Axis<T>& axis = plan_.axes[k];
-    const Kernel<T>& kernel = pass.derive ? *axis.derive : axis.smooth;
-    const T* const in = strip_.data() + axis.radius * lanes<T>;
+    const Kernel<T>& kernel = kernels_[2 * k + pass.derive];
+    const T* const in = strip_ + plan_.axes[k].radius * lanes<T>;
     const Index packs = (width + Pack<T>::size - 1) / Pack<T>::size;
     kernel.odd ? filter_lines<true>(in, kernel, lines, packs, out, pitch(k))
                : filter_lines<false>(in, kernel, lines, packs, out, pitch(k));
@@ -334,27 +253,26 @@ class Tiled {
     const Index n = (end(last_) - begin(last_)) * plan_.step;
     const Index at = position + begin(last_) * plan_.step;
     if (!result_.store) return finish(in, n, result_.out + at);
-    finish(in, n, level_.data());
-    result_.store(level_.data(), at, n);
+    finish(in, n, level_);
+    result_.store(level_, at, n);
   }
 
   void finish(const std::vector<const T*>& in, Index n, T* out) {
-    const Axis<T>& axis = plan_.axes[last_];
+    const Axis& axis = plan_.axes[last_];
     const Index step = plan_.step;
     if (in.size() == 1 && plan_.passes[last_].size() == 1 && !plan_.filter.magnitude && step == 1)
       return finish_inside(in[0], out);
     for (std::size_t s = 0; s < in.size(); ++s) {
       extend(in[s], outside(plan_.streams[last_][s]));
-      const T* const centre = row_.data() + axis.radius * step;
+      const T* const centre = row_ + axis.radius * step;
       for (const Pass& pass : plan_.passes[last_])
-        if (pass.from == s) filter_last(pass, centre, n, term_[pass.to].data());
+        if (pass.from == s) filter_last(pass, centre, n, term(pass.to));
     }
     combine(n, out);
   }
 
   void filter_last(const Pass& pass, const T* centre, Index n, T* to) const {
-    const Axis<T>& axis = plan_.axes[last_];
-    const Kernel<T>& kernel = pass.derive ? *axis.derive : axis.smooth;
+    const Kernel<T>& kernel = kernels_[2 * last_ + pass.derive];
     kernel.odd ? filter_row<true>(centre, kernel, n, plan_.step, to)
                : filter_row<false>(centre, kernel, n, plan_.step, to);
   }
@@ -362,14 +280,14 @@ class Tiled {
   // A single term: pixels out of the border's reach are read and written where they are.
   void finish_inside(const T* in, T* out) {
     const Pass& pass = plan_.passes[last_][0];
-    const Axis<T>& axis = plan_.axes[last_];
+    const Axis& axis = plan_.axes[last_];
     const Index from = begin(last_), to = end(last_), r = axis.radius, low = first(last_);
     const Index left = std::clamp(r, from, to), right = std::clamp(axis.extent - r, left, to);
     constexpr Index block = 2 * Pack<T>::size;
     const Index whole = (right - left) / block * block;
     const auto piece = [&](Index begin, Index end, const T* centre) {
-      filter_last(pass, centre, end - begin, term_[0].data());
-      std::copy_n(term_[0].data(), end - begin, out + begin - from);
+      filter_last(pass, centre, end - begin, term(0));
+      std::copy_n(term(0), end - begin, out + begin - from);
     };
     const auto border = [&](Index begin, Index end) {
       if (begin == end) return;
@@ -378,7 +296,7 @@ class Tiled {
         const Index at = axis.source[e];
         row_[e - begin] = at < 0 ? fill : in[at - low];
       }
-      piece(begin, end, row_.data() + r);
+      piece(begin, end, row_ + r);
     };
     border(from, left);
     filter_last(pass, in + left - low, whole, out + left - from);
@@ -388,7 +306,7 @@ class Tiled {
 
   // A row of the last axis with its border.
   void extend(const T* in, T fill) {
-    const Axis<T>& axis = plan_.axes[last_];
+    const Axis& axis = plan_.axes[last_];
     const Index step = plan_.step, e = begin(last_), reach = end(last_) - e + 2 * axis.radius;
     const Index from = std::clamp<Index>(axis.radius - e, 0, reach);
     const Index to = std::clamp<Index>(axis.radius + axis.extent - e, from, reach);
@@ -399,7 +317,7 @@ class Tiled {
     };
     for (Index i = 0; i < from; ++i) border(i);
     std::copy_n(in + (e + from - axis.radius - first(last_)) * step, (to - from) * step,
-                row_.data() + from * step);
+                row_ + from * step);
     for (Index i = to; i < reach; ++i) border(i);
   }
 
@@ -407,61 +325,46 @@ class Tiled {
     const T norm = static_cast<T>(plan_.filter.norm);
     const bool magnitude = plan_.filter.magnitude;
     for (std::size_t i = 0; i < plan_.result.size(); ++i) {
-      const T* __restrict term = term_[plan_.result[i]].data();
+      const T* __restrict values = term(plan_.result[i]);
       if (i == 0 && !magnitude)
-        std::copy_n(term, n, out);
+        std::copy_n(values, n, out);
       else if (i == 0)
-        for (Index j = 0; j < n; ++j) out[j] = term[j] * term[j];
+        for (Index j = 0; j < n; ++j) out[j] = values[j] * values[j];
       else if (!magnitude)
-        for (Index j = 0; j < n; ++j) out[j] += term[j];
+        for (Index j = 0; j < n; ++j) out[j] += values[j];
       else
-        for (Index j = 0; j < n; ++j) out[j] += term[j] * term[j];
+        for (Index j = 0; j < n; ++j) out[j] += values[j] * values[j];
     }
     if (magnitude)
       for (Index j = 0; j < n; ++j) out[j] = std::sqrt(out[j] * norm);
   }
 
-  const Plan<T>& plan_;
+  const Plan& plan_;
+  const std::vector<Kernel<T>>& kernels_;
   const Source<T>& source_;
   const Tile& tile_;
   const int last_;
   const T cval_;
   const Rows<T>& result_;
-  std::vector<Index> step_;            // positions of a block, by axis
-  std::vector<std::vector<T>> block_;  // by axis: stream, position, slice
-  std::vector<T> strip_, row_, level_;
-  std::vector<std::vector<T>> term_;
+
+  std::vector<Index> step_;   // positions of a block, by axis
+  std::vector<Index> block_;  // by axis, where in memory_: stream, position, slice
+  const Index row_size_;
+  std::vector<T> memory_;
+  T *strip_, *row_, *level_, *terms_;
 };
 
 template <class T>
 void run(const Array& image, double scale, const Separable& filter, const Rows<T>& result) {
-  const Plan<T> plan(image, filter);
+  const Plan plan(image, filter);
   if (plan.empty()) return;
   const Source<T> source(image, scale);
-  const Axis<T>&down = plan.axes[0], &across = plan.axes[1];
-  // Tiles of the second axis: a block of at least 16 positions of the first fits; their borders
-  // overlap by an eighth at most.
-  const Index bytes = 16 * plan.streams[1].size() * plan.stride(1) * sizeof(T);
-  const Index fit =
-      std::max({scratch_bytes / bytes - 2 * across.radius, 16 * across.radius, Index{64}});
-  const Index columns = std::min(across.extent, fit);
-  const Index rows = std::max(Tiled<T>::block_step(plan, 0, plan.stride(0)),
-                              (down.extent + 4 * num_threads() - 1) / (4 * num_threads()));
-  const Index high = (down.extent + rows - 1) / rows,
-              wide = (across.extent + columns - 1) / columns;
-  parallel_tasks(high * wide, [&](Index i) {
-    Tile tile{};
-    tile.begin[0] = i / wide * rows;
-    tile.end[0] = std::min(down.extent, tile.begin[0] + rows);
-    tile.begin[1] = i % wide * columns;
-    tile.end[1] = std::min(across.extent, tile.begin[1] + columns);
-    tile.low = across.extent;
-    for (Index e = tile.begin[1]; e < tile.end[1] + 2 * across.radius; ++e)
-      if (const Index at = across.source[e]; at >= 0) {
-        tile.low = std::min(tile.low, at);
-        tile.high = std::max(tile.high, at + 1);
-      }
-    Tiled<T>(plan, source, tile, result).run();
+  std::vector<Kernel<T>> kernels;
+  for (const Axis& axis : plan.axes)
+    for (const Taps* taps : {axis.smooth, axis.derive ? axis.derive : axis.smooth})
+      kernels.emplace_back(*taps, filter.skip_centre);
+  separable::for_tiles(plan, sizeof(T), [&](const Tile& tile) {
+    Tiled<T>(plan, kernels, source, tile, result).run();
   });
 }
 
