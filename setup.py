@@ -51,6 +51,9 @@ AT_MOST_AVX2 = """
 # Compiled once as well, with little optimisation: they only call kernels.
 BINDINGS = [name for name in SOURCES if name.startswith(("bindings", "python"))]
 
+# Networks: products and sums may be one rounding, as their results have a tolerance.
+CONTRACTED = "conv_direct conv_parts conv_winograd".split()
+
 # No contraction and no fast-math: all builds must give the same bytes. -fno-trapping-math lets the
 # compiler turn comparisons into masks; it changes no value.
 FLAGS = ["-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
@@ -127,7 +130,10 @@ class BuildExt(build_ext):
                 output_dir=folder,
                 macros=ext.define_macros,
                 include_dirs=ext.include_dirs,
-                extra_postargs=ext.extra_compile_args,
+                extra_postargs=[
+                    *ext.extra_compile_args,
+                    *(["-ffp-contract=fast"] if Path(source).stem in CONTRACTED else []),
+                ],
             )
         return obj
 

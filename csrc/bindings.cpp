@@ -1,5 +1,5 @@
-// What Python sees of the core: all that has no file of its own family (bindings_*.cpp). Kernels know
-// nothing of Python.
+// What Python sees of the core: all that has no file of its own family (bindings_*.cpp). Kernels
+// know nothing of Python.
 #include "bindings.hpp"
 
 #ifdef __linux__

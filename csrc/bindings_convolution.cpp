@@ -1,4 +1,4 @@
-// What Python sees of convolutions; with bindings.cpp the only file that knows Python.
+// What Python sees of convolutions.
 #include <array>
 #include <cstring>
 #include <memory>
@@ -9,35 +9,36 @@
 
 namespace msf {
 
+namespace {
+
+// Kernel, stride, zeros before and after, dilation, pooling window.
+using Sizes = std::array<Size3, 6>;
+
+ConvolutionSpec spec_of(const std::array<std::int64_t, 2>& channels, const Sizes& s,
+                        Activation activation, float slope, Pooling pooling) {
+  return {channels[0], channels[1], s[0], s[1], s[2], s[3], s[4], activation, slope, pooling, s[5]};
+}
+
+}  // namespace
+
+// channels: (in, out).
 void bind_convolution(const Scope& m) {
-  // channels: (in, out); sizes: kernel, stride, zeros before and after, dilation, pooling window.
-  using Sizes = std::array<Size3, 6>;
-  const auto spec_of = [](const std::array<std::int64_t, 2>& channels, const Sizes& s,
-                          int activation, float slope, int pooling) {
-    return ConvolutionSpec{channels[0], channels[1],
-                           s[0],        s[1],
-                           s[2],        s[3],
-                           s[4],        static_cast<Activation>(activation),
-                           slope,       static_cast<Pooling>(pooling),
-                           s[5]};
-  };
   // size: of the input, for the choice of an algorithm; algorithm: by its place in Algorithm.
-  m.def("convolution", [=](const std::array<std::int64_t, 2>& channels, const Sizes& sizes,
-                           int activation, float slope, int pooling, const Size3& size,
-                           int algorithm, const Array& weight, const Array& bias) {
+  m.def("convolution", [](const std::array<std::int64_t, 2>& channels, const Sizes& sizes,
+                          Activation activation, float slope, Pooling pooling, const Size3& size,
+                          Algorithm wanted, const Array& weight, const Array& bias) {
     const ConvolutionSpec spec = spec_of(channels, sizes, activation, slope, pooling);
-    const auto wanted = static_cast<Algorithm>(algorithm);
     return make_convolution(spec, weight.as<float>(), bias.as<float>(),
                             wanted == Algorithm::automatic ? choose_algorithm(spec, size) : wanted);
   });
   m.def("convolution_algorithm",
-        [=](const std::array<std::int64_t, 2>& channels, const Sizes& sizes, const Size3& size) {
-          return static_cast<int>(choose_algorithm(spec_of(channels, sizes, 0, 0, 0), size));
+        [](const std::array<std::int64_t, 2>& channels, const Sizes& sizes, const Size3& size) {
+          return static_cast<int>(choose_algorithm(spec_of(channels, sizes, {}, 0, {}), size));
         });
-  py::class_<Convolution>(m, "Convolution", py::module_local())
-      .def_property_readonly("packed_bytes", &Convolution::packed_bytes)
+  m.add_class<Convolution>("medseg_fast._core.Convolution")
+      .def("packed_bytes", [](Convolution& layer) { return layer.packed_bytes(); })
       .def("run",
-           [](const Convolution& layer, const Array& in, bool channels_last,
+           [](Convolution& layer, const Array& in, bool channels_last,
               const std::optional<MutableArray>& full, const std::optional<MutableArray>& pooled,
               const std::optional<MutableArray>& indices) {
              const auto view = [&](const std::optional<MutableArray>& a) {

@@ -41,6 +41,9 @@ bool dtype_of(const py::dtype& type, DType& dtype) {
     case 'f':
       dtype = size == 2 ? float16 : size == 4 ? float32 : float64;
       return size <= 8;  // no long double
+    case 'V':            // a dtype that NumPy does not know: bfloat16
+      dtype = bfloat16;
+      return size == 2;
     default:
       return false;
   }
@@ -98,6 +101,13 @@ bool read(PyObject* object, bool& value) {
 bool read(PyObject* object, double& value) {
   value = PyFloat_AsDouble(object);
   return value != -1 || succeeded();
+}
+
+bool read(PyObject* object, float& value) {
+  double wide;
+  if (!read(object, wide)) return false;
+  value = static_cast<float>(wide);
+  return true;
 }
 
 bool read(PyObject* object, std::int64_t& value) {

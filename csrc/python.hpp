@@ -38,6 +38,7 @@ inline Ref owned(PyObject* object) {
 
 bool read(PyObject* object, bool& value);
 bool read(PyObject* object, double& value);
+bool read(PyObject* object, float& value);
 bool read(PyObject* object, std::int64_t& value);
 bool read(PyObject* object, std::uint64_t& value);
 bool read(PyObject* object, Array& view);

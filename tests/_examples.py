@@ -101,6 +101,7 @@ def _features(dtype: Any) -> dict[str, Any]:
         "output_size": 3,
         "gradient": rng.standard_normal((3, 4, 2, 2)).astype(dtype),
         "input_size": features.shape,
+        "weight": rng.standard_normal((6, 4, 3, 3)).astype(dtype),
     }
 
 
@@ -113,8 +114,6 @@ def _detections() -> dict[str, Any]:
         "scores": rng.random(60, np.float32),
         "iou_threshold": 0.4,
     }
-    weight = rng.standard_normal((6, 4, 3, 3)).astype(dtype)
-    return {"input": features, "x": features, "weight": weight}
 
 
 # Arguments beside (or instead of) what the names give.

@@ -39,4 +39,4 @@ def convolution(spec: tuple[Any, ...], weight: NDArray[Any], bias: NDArray[Any])
 
 
 def _bytes(entry: tuple[Any, NDArray[Any], NDArray[Any]]) -> int:
-    return int(entry[0].packed_bytes) + entry[1].nbytes
+    return int(entry[0].packed_bytes()) + entry[1].nbytes
