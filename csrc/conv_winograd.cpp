@@ -125,7 +125,10 @@ class Winograd final : public Convolution {
       // what it waits for, and so few that V fits the second level up to some 100 channels.
       const std::int64_t planes =
           spec.kernel[0] > 1 ? round_up(std::min<std::int64_t>(full[0], 2), pool[0]) : pool[0];
-      const std::int64_t area = std::max<std::int64_t>(24 / planes, 1);
+      // Weights of many channels are larger than caches: more rows, so that they are read less
+      // often.
+      const std::int64_t most_tiles = spec.in_channels >= 256 ? 64 : 24;
+      const std::int64_t area = std::max<std::int64_t>(most_tiles / planes, 1);
       const std::int64_t step_y = pool[1] / std::gcd<std::int64_t>(m, pool[1]);
       const std::int64_t step_x = pool[2] / std::gcd<std::int64_t>(m, pool[2]);
       const std::int64_t tiles_y = (full[1] + m - 1) / m, tiles_x = (full[2] + m - 1) / m;

@@ -191,7 +191,7 @@ def conv_pool(
 
     Packed weights of the layers called last are kept (at most 512 MB, the least recently used go
     first) and used again while the weights are unchanged. Extra memory beside these and the
-    results: up to 3 MB a thread.
+    results: 1 MB and up to 12 kB per input channel, each thread.
 
     References
     ----------
