@@ -27,7 +27,7 @@ struct BFloat16 {
 
 inline Lanes load_as_lanes(const float* from) { return load_lanes(from); }
 inline Lanes load_as_lanes(const BFloat16* from) {
-  Lanes v;
+  Lanes v{};
   for (std::int64_t i = 0; i < lanes; ++i) v[i] = from[i];
   return v;
 }
