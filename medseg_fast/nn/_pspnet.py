@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medseg_fast.nn import _seam
 from medseg_fast.nn._blocks import Network, choice, conv, fraction, network, positive
 from medseg_fast.nn._resnet import LAYERS, ResNet
 
@@ -42,6 +43,10 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, about 2 C, H, W)."""
+        if not self.training and not torch.is_grad_enabled():
+            fused = _seam.pyramid_pool(x, list(self.branches), self.bins, self.align_corners)
+            if fused is not None:
+                return fused
         means = [
             nn.functional.interpolate(
                 branch(x), x.shape[2:], mode="bilinear", align_corners=self.align_corners

@@ -1,41 +1,105 @@
-"""Operations of networks for which medseg_fast.nn.functional has a kernel, or PyTorch until then.
+"""Operations of networks for which `medseg_fast.nn.functional` has a kernel.
 
-The one place that decides which of both runs.
+The one place that decides whether the kernel or PyTorch runs: the kernels take float32 and float64
+on a CPU. torch.fx keeps each as one call.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from medseg_fast.nn import functional
 from medseg_fast.nn._blocks import crop
 
 
+def _kernel(name: str, x: Tensor) -> Any:
+    """The kernel, or None where PyTorch must do."""
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        return None
+    return getattr(functional, name, None)
+
+
+@torch.fx.wrap
+def _crop_concat(skip: Tensor, x: Tensor) -> Tensor:
+    kernel = _kernel("crop_concat", x)
+    if kernel is None:
+        return torch.cat([crop(skip, x), x], 1)
+    joined: Tensor = kernel(skip, x)
+    return joined
+
+
+@torch.fx.wrap
+def _max_pool_with_indices(x: Tensor) -> tuple[Tensor, Tensor]:
+    kernel = _kernel("max_pool_with_indices", x)
+    if kernel is None:
+        pooled, indices = nn.functional.max_pool2d(x, 2, return_indices=True)
+    else:
+        pooled, indices = kernel(x, 2)
+    return pooled, indices
+
+
+@torch.fx.wrap
+def _max_unpool(x: Tensor, indices: Tensor, like: Tensor) -> Tensor:
+    kernel = _kernel("max_unpool", x)
+    size = tuple(like.shape[2:])
+    if kernel is None:
+        return nn.functional.max_unpool2d(x, indices, [2, 2], output_size=size)
+    placed: Tensor = kernel(x, indices, 2, output_size=size)
+    return placed
+
+
 def crop_concat(skip: Tensor, x: Tensor) -> Tensor:
     """The centre of `skip` as large as `x`, then the channels of `x`."""
-    return torch.cat([crop(skip, x), x], 1)
+    return _crop_concat(skip, x)
 
 
 def max_pool_with_indices(x: Tensor) -> tuple[Tensor, Tensor]:
     """2 x 2 max pooling, and where in its plane each maximum was (the first of equals)."""
-    pooled, indices = torch.nn.functional.max_pool2d(x, 2, return_indices=True)
-    return pooled, indices
+    pair = _max_pool_with_indices(x)
+    return pair[0], pair[1]
 
 
 def max_unpool(x: Tensor, indices: Tensor, like: Tensor) -> Tensor:
     """Values to where their maxima were in a map of `like`'s size, 0 elsewhere."""
-    return torch.nn.functional.max_unpool2d(x, indices, [2, 2], output_size=like.shape[2:])
+    return _max_unpool(x, indices, like)
+
+
+def pyramid_pool(
+    x: Tensor, branches: Sequence[nn.Module], bins: Sequence[int], align_corners: bool
+) -> Tensor | None:
+    """The map and its pyramid of means in one pass, norms folded into the mixing convolutions.
+
+    `branches` are (mean, convolution, batch norm, ReLU) each. None where there is no kernel.
+    """
+    kernel = _kernel("pyramid_pool", x)
+    if kernel is None:
+        return None
+    weights, biases = [], []
+    for branch in branches:
+        _, mix, norm, _ = branch.children()
+        assert isinstance(mix, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_var is not None
+        assert norm.running_mean is not None
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        weights.append(mix.weight.flatten(1) * scale[:, None])
+        biases.append(norm.bias - norm.running_mean * scale)
+    found: Tensor = kernel(
+        x, tuple(bins), weights, biases, activation="relu", align_corners=align_corners
+    )
+    return found
 
 
 def enlarge(logits: Tensor, size: tuple[int, ...]) -> Tensor:
     """(classes, planes, rows[, columns]) to other rows and columns, linearly."""
     planes = (logits.shape[1], *size)
     mode = "trilinear" if len(size) == 2 else "bilinear"
-    return torch.nn.functional.interpolate(logits[None], planes, mode=mode, align_corners=False)[0]
+    return nn.functional.interpolate(logits[None], planes, mode=mode, align_corners=False)[0]
 
 
 def label_planes(logits: Tensor, size: tuple[int, ...]) -> NDArray[Any]:
