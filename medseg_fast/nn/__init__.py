@@ -12,6 +12,7 @@ from medseg_fast.nn import functional
 
 if TYPE_CHECKING:
     from medseg_fast.nn._fcn import fcn8s, fcn16s, fcn32s
+    from medseg_fast.nn._instances import Instances, instances
     from medseg_fast.nn._lenet import lenet5, to_fully_convolutional
     from medseg_fast.nn._nonlocal_unet import nonlocal_unet
     from medseg_fast.nn._predict import Cancelled, predict
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cancelled",
+    "Instances",
     "LoadReport",
     "fcn8s",
     "fcn16s",
     "fcn32s",
     "functional",
+    "instances",
     "lenet5",
     "load_model",
     "load_weights",
@@ -59,7 +62,9 @@ _NETWORKS = {
 _MODULES = {
     **_NETWORKS,
     "Cancelled": "_predict",
+    "Instances": "_instances",
     "LoadReport": "_weights",
+    "instances": "_instances",
     "load_model": "_weights",
     "load_weights": "_weights",
     "predict": "_predict",
