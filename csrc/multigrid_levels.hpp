@@ -10,7 +10,7 @@
 namespace msf {
 
 inline constexpr std::uint32_t nowhere = UINT32_MAX;
-inline constexpr std::int64_t few_rows = 1 << 12;  // not worth a second thread
+inline constexpr std::int64_t few_rows = 1 << 14;  // not worth a second thread
 
 struct Level {
   WeightedGraph graph;
