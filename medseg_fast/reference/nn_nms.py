@@ -16,7 +16,8 @@ def overlap(box: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
     sides = np.minimum(box[axes:], others[:, axes:]) - np.maximum(box[:axes], others[:, :axes])
     common = np.prod(np.maximum(sides, 0), 1, dtype=others.dtype)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return common / (own + volume - common)
+        ratio: NDArray[Any] = common / (own + volume - common)
+    return ratio
 
 
 def _best_first(scores: NDArray[Any]) -> NDArray[np.int64]:

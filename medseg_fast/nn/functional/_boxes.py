@@ -73,9 +73,9 @@ def regions(op: str, boxes: Any, axes: int, images: int, dtype: np.dtype[Any]) -
         array = np.ascontiguousarray(given, dtype)
     if not np.isfinite(array).all():
         raise ValueError(f"{op}: boxes must be finite, got NaN or infinity")
-    index = array[:, 0]
-    if len(array) and not (0 <= index.min() and index.max() < images):
-        wrong = index.min() if index.min() < 0 else index.max()
+    of = array[:, 0]
+    if len(array) and not (0 <= of.min() and of.max() < images):
+        wrong = of.min() if of.min() < 0 else of.max()
         raise ValueError(
             f"{op}: boxes must name images from 0 to {images - 1} in their first column, "
             f"got {wrong:g}"
