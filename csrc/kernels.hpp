@@ -31,6 +31,8 @@
 #include "kernels/morphology.hpp"
 #include "kernels/moves.hpp"
 #include "kernels/multiotsu.hpp"
+#include "kernels/nms.hpp"
+#include "kernels/paste_masks.hpp"
 #include "kernels/random_walker.hpp"
 #include "kernels/reconstruction.hpp"
 #include "kernels/region.hpp"

@@ -124,8 +124,8 @@ class Proposals(nn.Module):
         for box, score, index, size in zip(boxes, scores, chosen, sizes, strict=True):
             box, probability = det.clip(box[index], size), torch.sigmoid(score[index])
             keep = det.large(box, 1e-3) & (probability >= self.options["rpn_score_thresh"])
-            box, probability, level = box[keep], probability[keep], level_of[keep]
-            kept = ops.batched_nms(box, probability, level, self.options["rpn_nms_thresh"])
+            box, probability, of = box[keep], probability[keep], level_of[keep]
+            kept = ops.batched_nms(box, probability, of, self.options["rpn_nms_thresh"])
             found.append(box[kept[:after]])
         return found
 
@@ -320,7 +320,8 @@ class Heads(nn.Module):
         inside = [torch.where(label > 0)[0] for label in labels]
         boxes = [r[i] for r, i in zip(regions, inside, strict=True)]
         logits = self._mask_logits(maps, boxes, sizes)
-        truth, classes = [], []
+        truth: list[Any] = []
+        classes: list[Tensor] = []
         for box, match, some, target in zip(boxes, matches, inside, targets, strict=True):
             index = match[some]
             classes.append(target["labels"][index])

@@ -91,7 +91,7 @@ class MaskRCNN(nn.Module):
         self.backbone = Backbone(ResNet(backbone, in_channels, norm_layer=norm_layer), 256)
         self.rpn = Proposals(256, self.options)
         self.roi_heads = Heads(256, num_classes, self.options)
-        self.register_load_state_dict_pre_hook(_rename)
+        self.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]
 
     def forward(
         self, images: list[Tensor], targets: list[Target] | None = None
@@ -99,7 +99,7 @@ class MaskRCNN(nn.Module):
         """Detections of each image, or losses while training."""
         if self.training and targets is None:
             raise ValueError("MaskRCNN: targets must be given in training mode, got None")
-        given = [tuple(image.shape[-2:]) for image in images]
+        given = [_size(image) for image in images]
         batch, sizes, targets = self._batch(images, targets)
         maps = self.backbone(batch)
         padded = (batch.shape[2], batch.shape[3])
@@ -133,8 +133,7 @@ class MaskRCNN(nn.Module):
             resized.append(F.interpolate(normal, mode="bilinear", **resize)[0])
             if targets is not None:
                 masks = F.interpolate(targets[k]["masks"][:, None].float(), **resize)[:, 0]
-                before, after = tuple(image.shape[-2:]), tuple(resized[-1].shape[-2:])
-                boxes = det.resize(targets[k]["boxes"], before, after)
+                boxes = det.resize(targets[k]["boxes"], _size(image), _size(resized[-1]))
                 if not (boxes[:, 2:] > boxes[:, :2]).all():
                     raise ValueError("MaskRCNN: targets must have boxes of positive size")
                 changed.append({**targets[k], "masks": masks.byte(), "boxes": boxes})
@@ -154,6 +153,11 @@ class MaskRCNN(nn.Module):
             short = several[int(torch.empty(1).uniform_(0.0, float(len(several))).item())]
         rows, columns = image.shape[-2:]
         return float(min(short / min(rows, columns), self.options["max_size"] / max(rows, columns)))
+
+
+def _size(image: Tensor) -> det.Size:
+    rows, columns = image.shape[-2:]
+    return rows, columns
 
 
 def _rename(module: nn.Module, state: dict[str, Any], *_: Any) -> None:

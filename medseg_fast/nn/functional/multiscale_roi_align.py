@@ -48,7 +48,8 @@ def _levels(
         exponent = np.log2(np.sqrt(sides) / kind(canonical_scale))
         level = np.floor(kind(canonical_level) + exponent + kind(1e-6))
     level = np.nan_to_num(level, nan=least, neginf=least, posinf=most).clip(least, most)
-    return level.astype(np.int64) - least
+    indices: NDArray[np.int64] = level.astype(np.int64) - least
+    return indices
 
 
 def _arguments(
