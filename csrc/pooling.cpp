@@ -3,17 +3,27 @@
 // Pooling goes by rows of the output: each tap of the window is a pass over the row, which keeps
 // the largest value so far and the number of its tap. Only the finished row turns taps to indices.
 // The first tap inside the input is where a window starts, so that a window of -inf alone has an
-// index, as in PyTorch. A plane is unpooled into zeros written just before, still in the cache.
+// index, as in PyTorch.
+//
+// Unpooling expects a row of values (a plane in 3D) in the rows it was pooled from: it puts them
+// into a window of zeros in the cache, and streams that to memory. Where an index is elsewhere the
+// plane is cleared and filled in any order.
 #include "kernels/pooling.hpp"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "pack.hpp"
 #include "parallel.hpp"
 
 namespace msf {
@@ -127,6 +137,34 @@ class Pool {
   std::vector<I> first_;        // tap inside the input, of each column of windows
 };
 
+// Windows up to this size are made in the cache and then streamed to memory, which saves reading
+// what is to be overwritten; smaller results stay in the cache anyway.
+constexpr Index most_staged = 256 << 10, least_streamed = 4 << 20;
+
+// Copies past the caches.
+void stream(const std::byte* from, Index bytes, std::byte* to) {
+#if defined(__SSE2__)
+  const Index before = std::min<Index>(bytes, -reinterpret_cast<std::uintptr_t>(to) &
+                                                  static_cast<std::uintptr_t>(register_bytes - 1));
+  std::memcpy(to, from, before);
+  Index at = before;
+  for (; at + register_bytes <= bytes; at += register_bytes) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to + at), _mm512_loadu_si512(from + at));
+#elif defined(__AVX__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + at),
+                        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + at)));
+#else
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to + at),
+                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + at)));
+#endif
+  }
+  std::memcpy(to + at, from + at, bytes - at);
+#else
+  std::memcpy(to, from, bytes);
+#endif
+}
+
 }  // namespace
 
 void max_pool(const Array& input, const std::array<Windows, 3>& windows, const MutableArray& values,
@@ -138,28 +176,73 @@ void max_pool(const Array& input, const std::array<Windows, 3>& windows, const M
     Pool<float>(input, windows, values, indices).run();
 }
 
-void max_unpool(const Array& values, const Array& indices, const MutableArray& output) {
-  const Index planes = output.shape[0], n = values.shape[1], m = output.shape[1];
+namespace {
+
+// Zeros to a plane of m, then values at their places.
+template <class T>
+void unpool_plane(const T* values, const Index* at, Index n, Index m, T* to) {
   constexpr Index piece = 1 << 16;
+  for (Index i = 0; i < m; i += piece) {
+    poll();
+    std::memset(to + i, 0, std::min(piece, m - i) * sizeof(T));
+  }
+  for (Index begin = 0; begin < n; begin += piece) {
+    poll();
+    for (Index i = begin; i < std::min(n, begin + piece); ++i) {
+      if (static_cast<std::uint64_t>(at[i]) >= static_cast<std::uint64_t>(m))
+        throw std::invalid_argument("max_unpool: indices must be from 0 to " +
+                                    std::to_string(m - 1) + ", got " + std::to_string(at[i]));
+      to[at[i]] = values[i];
+    }
+  }
+}
+
+// Values to their places in the window [begin, begin + size) of the plane; false if one is outside.
+template <class T>
+bool unpool_window(const T* values, const Index* at, Index n, Index begin, Index size, T* to) {
+  for (Index i = 0; i < n; ++i) {
+    const std::uint64_t place = static_cast<std::uint64_t>(at[i] - begin);
+    if (place >= static_cast<std::uint64_t>(size)) return false;
+    to[place] = values[i];
+  }
+  return true;
+}
+
+}  // namespace
+
+void max_unpool(const Array& values, const Array& indices, const MutableArray& output) {
+  const Index planes = output.shape[0], rows = values.shape[1], columns = values.shape[2];
+  const Index n = rows * columns, m = output.shape[1];
   visit_bits(values.dtype, [&]<class T>(Type<T>) {
-    parallel_tasks(planes, [&](Index plane) {
-      const T* const from = values.as<T>() + plane * n;
-      const Index* const at = indices.as<Index>() + plane * n;
-      T* const to = output.as<T>() + plane * m;
-      for (Index i = 0; i < m; i += piece) {
-        poll();
-        std::memset(to + i, 0, std::min(piece, m - i) * sizeof(T));
-      }
-      for (Index begin = 0; begin < n; begin += piece) {
-        poll();
-        for (Index i = begin; i < std::min(n, begin + piece); ++i) {
-          if (static_cast<std::uint64_t>(at[i]) >= static_cast<std::uint64_t>(m))
-            throw std::invalid_argument("max_unpool: indices must be from 0 to " +
-                                        std::to_string(m - 1) + ", got " + std::to_string(at[i]));
-          to[at[i]] = from[i];
-        }
-      }
-    });
+    constexpr Index item = sizeof(T);
+    const Index row = rows == 0 ? 0 : m / rows;  // of the window that a row of values goes to
+    const Index at_once = row == 0 ? 0 : std::max<Index>(1, 8192 / (row * item));
+    const bool staged =
+        row * rows == m && row * item <= most_staged && m * planes * item >= least_streamed;
+    parallel_for(
+        planes, std::max<Index>(1, 8192 / std::max<Index>(1, m)), [&](Index first, Index last) {
+          std::unique_ptr<T[]> window(staged ? new T[at_once * row]() : nullptr);
+          for (Index plane = first; plane < last; ++plane) {
+            const T* const from = values.as<T>() + plane * n;
+            const Index* const at = indices.as<Index>() + plane * n;
+            T* const to = output.as<T>() + plane * m;
+            bool in_place = staged;
+            for (Index r = 0; r < rows && in_place; r += at_once) {
+              poll();
+              const Index count = std::min(at_once, rows - r);
+              in_place = unpool_window(from + r * columns, at + r * columns, count * columns,
+                                       r * row, count * row, window.get());
+              if (in_place)
+                stream(reinterpret_cast<const std::byte*>(window.get()), count * row * item,
+                       reinterpret_cast<std::byte*>(to + r * row));
+              std::memset(window.get(), 0, count * row * item);
+            }
+            if (!in_place) unpool_plane(from, at, n, m, to);
+          }
+#if defined(__SSE2__)
+          _mm_sfence();  // before another thread may read it
+#endif
+        });
   });
 }
 

@@ -18,8 +18,9 @@ struct Windows {
 void max_pool(const Array& input, const std::array<Windows, 3>& windows, const MutableArray& values,
               const MutableArray& indices);
 
-// output (planes, m) = zeros, but values (planes, n; any type) at indices (planes, n; int64); of
-// equal indices the last counts. Throws std::invalid_argument where an index is not below m.
+// output (planes, m) = zeros, but values (planes, rows, columns; any type) at indices (as values;
+// int64); of equal indices the last counts. Quick where m is a multiple of rows and every row of
+// values stays in its share of m. Throws std::invalid_argument where an index is not below m.
 void max_unpool(const Array& values, const Array& indices, const MutableArray& output);
 
 }  // namespace msf

@@ -237,12 +237,11 @@ def max_unpool(
     shape = _unpooled_shape(values, kernel_size, stride, padding, output_size)
     rank = space_rank(op, "kernel_size", kernel_size, values)
     output = np.empty(shape, values.dtype.newbyteorder("="))
-    planes = int(np.prod(shape[:-rank]))
+    planes, rows = int(np.prod(shape[:-rank])), values.shape[-rank]
+    flat = (planes, rows, int(np.prod(values.shape[1 - rank :])))
     core.max_unpool(
-        _checks.contiguous(values).reshape(planes, int(np.prod(values.shape[-rank:]))),
-        _checks.contiguous(where.astype(np.int64, copy=False)).reshape(
-            planes, int(np.prod(values.shape[-rank:]))
-        ),
+        _checks.contiguous(values).reshape(flat),
+        _checks.contiguous(where.astype(np.int64, copy=False)).reshape(flat),
         output.reshape(planes, int(np.prod(shape[-rank:]))),
     )
     return output
