@@ -39,7 +39,7 @@ def resample_argmax(
         weight = weight.reshape((-1,) + (1,) * (logits.ndim - axis - 1))
         values = values.take(low, axis) * (1 - weight) + values.take(high, axis) * weight
     if threshold is None:
-        return values.argmax(1)
+        return np.asarray(values.argmax(1), np.int64)
     over = values > logits.dtype.type(threshold)
     last = over.shape[1] - over[:, ::-1].argmax(1)
     return np.where(over.any(1), last, 0)

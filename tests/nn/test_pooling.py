@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from _memory import peak_bytes_per_pixel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -225,3 +226,17 @@ def test_compiles_with_gradients(rng):
     assert torch.equal(traced, through(x))
     (ours,) = torch.autograd.grad(traced.sum(), x)
     assert torch.equal(ours, 2.0 * (through(x) != 0))
+
+
+def test_memory_is_the_result():
+    setup = """
+from medseg_fast.nn.functional import max_pool_with_indices, max_unpool
+image = rng.random((1, 20, 700, 700), np.float32)
+values, indices = max_pool_with_indices(image, 2)
+"""
+    setup = "rng = np.random.default_rng(0)" + setup
+    warm = "max_unpool(*max_pool_with_indices(image[:, :1, :8, :8].copy(), 2), 2)"
+    got = peak_bytes_per_pixel("max_unpool(values, indices, 2)", setup=setup, warm=warm, threads=2)
+    assert got == pytest.approx(4, abs=0.15)
+    got = peak_bytes_per_pixel("max_pool_with_indices(image, 2)", setup=setup, warm=warm, threads=2)
+    assert got == pytest.approx(3, abs=0.15)  # a quarter as many values, of 4 and 8 bytes

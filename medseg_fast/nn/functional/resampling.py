@@ -303,7 +303,7 @@ def _label_dtype(op: str, dtype: Any, classes: int, threshold: float | None) -> 
         raise ValueError(f"{op}: logits must have at least one class, got {classes}")
     most = int(classes) - (threshold is None)
     if dtype is None:
-        return np.min_scalar_type(most)
+        return np.dtype(np.min_scalar_type(most))
     kind = np.dtype(dtype)
     if kind.kind not in "ui":
         raise TypeError(f"{op}: dtype must be an integer type, got {kind}")
