@@ -304,7 +304,7 @@ def _label_dtype(op: str, dtype: Any, classes: int, threshold: float | None) -> 
     most = int(classes) - (threshold is None)
     if dtype is None:
         return np.dtype(np.min_scalar_type(most))
-    kind = np.dtype(dtype)
+    kind: np.dtype[Any] = np.dtype(dtype)
     if kind.kind not in "ui":
         raise TypeError(f"{op}: dtype must be an integer type, got {kind}")
     if np.iinfo(kind).max < most:
