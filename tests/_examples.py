@@ -86,7 +86,7 @@ def _features(dtype: Any) -> dict[str, Any]:
     features = rng.standard_normal((2, 4, 12, 19)).astype(dtype)
     return {
         "skip": rng.standard_normal((2, 3, 15, 20)).astype(dtype),
-        "weight": rng.standard_normal((4, 5, 2, 2)).astype(dtype),
+        "weight": rng.standard_normal((4, 4, 2, 2)).astype(dtype),
         "input": features,
         "features": [features, features[:, :, ::2, ::2]],
         "feature_sizes": ((2, 4, 12, 19), (2, 4, 6, 10)),
@@ -101,7 +101,6 @@ def _features(dtype: Any) -> dict[str, Any]:
         "output_size": 3,
         "gradient": rng.standard_normal((3, 4, 2, 2)).astype(dtype),
         "input_size": features.shape,
-        "weight": rng.standard_normal((6, 4, 3, 3)).astype(dtype),
     }
 
 
