@@ -117,7 +117,7 @@ def _route(value: Any) -> Callable[..., Any] | None:
 
     torch.compile traces this function: the imports are statements because it follows those.
     """
-    if isinstance(value, (list, tuple)):  # of arrays, one for each level or image
+    if type(value) in (list, tuple):  # of arrays, one for each level or image
         return _route(value[0]) if value else None
     if isinstance(value, _PLAIN):
         return None
