@@ -75,6 +75,8 @@ def rng() -> np.random.Generator:
 @pytest.fixture(params=[1, 2, 5], ids="threads={}".format)
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     """Runs the test with several thread counts: results must not depend on it."""
+    if "isa" in request.fixturenames:
+        request.getfixturevalue("isa")  # first: each build has a setting of its own
     with medseg_fast.num_threads(request.param):
         yield request.param
 
