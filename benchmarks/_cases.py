@@ -57,6 +57,7 @@ def paired(calls: dict[str, Call], budget_s: float = 1.0, most: int = 25) -> dic
     times: dict[str, list[float]] = {name: [] for name in calls}
 
     def timed(name: str) -> float:
+        time.sleep(0.01)  # threads of some peers spin for a while, on the CPUs of who comes next
         start = time.perf_counter()
         result = calls[name]()
         seconds = time.perf_counter() - start
