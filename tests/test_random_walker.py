@@ -239,7 +239,8 @@ def _residual(image, seeds, probabilities, k):
     return np.linalg.norm(left[unknown]) / np.linalg.norm(right[unknown])
 
 
-def test_peak_memory_of_multigrid():
+@pytest.mark.parametrize(("mode", "most"), [("cg_j", 112), ("cg_mg", 280)])
+def test_peak_memory(mode, most):
     setup = """
     rng = np.random.default_rng(0)
     image = rng.random((60, 70, 80)).astype(np.float32)
@@ -247,23 +248,8 @@ def test_peak_memory_of_multigrid():
     seeds[:2], seeds[-2:] = 1, 2
     """
     got = peak_bytes_per_pixel(
-        "ms.random_walker(image, seeds, mode='cg_mg', tol=0.3)",
+        f"ms.random_walker(image, seeds, mode={mode!r}, tol=0.3)",
         setup=setup,
-        warm="ms.random_walker(image[:4, :4, :4], seeds[:4, :4, :4], mode='cg_mg')",
+        warm=f"ms.random_walker(image[:4, :4, :4], seeds[:4, :4, :4], mode={mode!r})",
     )
-    assert got < 280
-
-
-def test_peak_memory():
-    setup = """
-    rng = np.random.default_rng(0)
-    image = rng.random((60, 70, 80)).astype(np.float32)
-    seeds = np.zeros(image.shape, np.int32)
-    seeds[:2], seeds[-2:] = 1, 2
-    """
-    got = peak_bytes_per_pixel(
-        "ms.random_walker(image, seeds, tol=0.3)",
-        setup=setup,
-        warm="ms.random_walker(image[:4, :4, :4], seeds[:4, :4, :4])",
-    )
-    assert got < 112
+    assert got < most

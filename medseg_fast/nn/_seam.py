@@ -21,7 +21,7 @@ def _kernel(name: str, x: Tensor) -> Any:
     """The kernel, or None where PyTorch must do."""
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return None
-    return getattr(functional, name, None)
+    return getattr(functional, name)
 
 
 @torch.fx.wrap
@@ -105,15 +105,7 @@ def enlarge(logits: Tensor, size: tuple[int, ...]) -> Tensor:
 def label_planes(logits: Tensor, size: tuple[int, ...]) -> NDArray[Any]:
     """The class of the largest logit after `enlarge`; of one class, where it exceeds 0."""
     threshold = 0.0 if logits.shape[0] == 1 else None
-    kernel = getattr(functional, "resample_argmax", None)
-    if kernel is None:
-        found = enlarge(logits, size)
-        labels = found[0] > 0 if threshold is not None else found.argmax(0)
-        return labels.cpu().numpy()
     array = logits.cpu().numpy()
     if len(size) == 1:  # rows of a 2D image: one plane
-        planes = kernel(array, (array.shape[1], *size), threshold=threshold)
-    else:
-        planes = kernel(array.swapaxes(0, 1), size, threshold=threshold)
-    result: NDArray[Any] = planes
-    return result
+        return functional.resample_argmax(array, (array.shape[1], *size), threshold=threshold)
+    return functional.resample_argmax(array.swapaxes(0, 1), size, threshold=threshold)
