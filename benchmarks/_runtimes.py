@@ -1,4 +1,4 @@
-"""The rivals of a network's operation that PyTorch can say: PyTorch, OpenVINO, ONNX Runtime.
+"""The rivals of networks and of their operations: PyTorch, OpenVINO, ONNX Runtime.
 
 A runtime that is not installed, or that knows no such operation, is left out.
 """
@@ -35,36 +35,47 @@ def runtimes(function: Callable[..., Any], *inputs: Any, skip: str = "") -> dict
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if find_spec("openvino") and "OpenVINO" not in skip:
-            calls["OpenVINO"] = _openvino(Model(), tensors, inputs)
+            from openvino import convert_model
+
+            shapes = [list(each.shape) for each in inputs]
+            converted = convert_model(Model(), example_input=tensors, input=shapes)
+            calls["OpenVINO"] = openvino_call(converted, list(inputs))
         if find_spec("onnxruntime") and find_spec("onnx") and "ONNX Runtime" not in skip:
-            calls["ONNX Runtime"] = _onnxruntime(Model(), tensors, inputs)
+            feed = {f"x{i}": each for i, each in enumerate(inputs)}
+            model = _onnx(Model(), tensors, list(feed))
+            calls["ONNX Runtime"] = onnxruntime_call(model, feed)
     return calls
 
 
-def _openvino(model: Any, tensors: Any, inputs: Any) -> Callable[[], Any]:
+def onnxruntime_call(model: bytes, feed: dict[str, Any]) -> Callable[[], Any]:
+    """A call of ONNX Runtime that returns the model's first output."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, feed)[0]
+
+
+def openvino_call(model: Any, feed: Any) -> Callable[[], Any]:
+    """The same by OpenVINO in float32; `model` is a converted one, or bytes of ONNX."""
     import openvino
 
-    shapes = [list(each.shape) for each in inputs]
-    converted = openvino.convert_model(model, example_input=tensors, input=shapes)
+    core = openvino.Core()
+    if isinstance(model, bytes):
+        model = core.read_model(model, b"")
+        model.reshape({name: array.shape for name, array in feed.items()})
     options = {"INFERENCE_NUM_THREADS": THREADS, "INFERENCE_PRECISION_HINT": "f32"}
-    request = openvino.Core().compile_model(converted, "CPU", options).create_infer_request()
-    return lambda: request.infer(list(inputs), share_inputs=True, share_outputs=True)[0]
+    request = core.compile_model(model, "CPU", options).create_infer_request()
+    return lambda: request.infer(feed, share_inputs=True, share_outputs=True)[0]
 
 
-def _onnxruntime(model: Any, tensors: Any, inputs: Any) -> Callable[[], Any]:
-    import onnxruntime
+def _onnx(model: Any, tensors: Any, names: list[str]) -> bytes:
     import torch
 
     file = io.BytesIO()
-    names = [f"x{i}" for i in range(len(inputs))]
     torch.onnx.export(model, tensors, file, input_names=names, opset_version=17, dynamo=False)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    session = onnxruntime.InferenceSession(
-        file.getvalue(), options, providers=["CPUExecutionProvider"]
-    )
-    feed = dict(zip(names, inputs, strict=True))
-    return lambda: session.run(None, feed)[0]
+    return file.getvalue()
 
 
 def close(ours: Any, theirs: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from _cases import Case
-from _detection import openvino_call
+from _runtimes import openvino_call
 
 from medseg_fast.nn import functional
 
@@ -35,7 +35,8 @@ def _onnx(n, threshold):
     ]
     output = helper.make_tensor_value_info("kept", TensorProto.INT64, [None, 3])
     graph = helper.make_graph([node], "nms", inputs, [output], constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    opset = [helper.make_opsetid("", 13)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
 
 
 def _nms(n, extent, threshold=0.5):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from _cases import Case
-from _detection import openvino_call, runtime_call
+from _runtimes import onnxruntime_call, openvino_call
 
 from medseg_fast.nn import functional
 
@@ -50,7 +50,8 @@ def _onnx(size, samples, scale):
     ]
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     graph = helper.make_graph([node], "roi_align", inputs, [output])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+    opset = [helper.make_opsetid("", 16)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
 
 
 def _single(size, samples, shape, scale, channels_last=False, n=1000):
@@ -71,7 +72,7 @@ def _single(size, samples, shape, scale, channels_last=False, n=1000):
         if not channels_last:  # what these two take
             feed = {"x": x, "rois": boxes, "index": np.zeros(n, np.int64)}
             model = _onnx(size, samples, scale)
-            calls[ORT] = runtime_call(model, feed)
+            calls[ORT] = onnxruntime_call(model, feed)
             calls[OV] = openvino_call(model, feed)
         return x, calls
 
