@@ -287,6 +287,11 @@ def edges(image: Path, output: Path, threads: int | None, as_json: bool, **optio
     help="Clip intensities, and scale them to 0 to 1.  [default: the model's]",
 )
 @click.option(
+    "--score",
+    type=click.FloatRange(0, 1),
+    help="Leave out objects with lower scores (Mask R-CNN).  [default: 0.5]",
+)
+@click.option(
     "--probabilities",
     is_flag=True,
     help="Write the classes' probabilities, too: FILE.probabilities.",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from medseg_fast._app.segment import single, stored
 
 if TYPE_CHECKING:
     from medseg_fast.nn._blocks import Network
+    from medseg_fast.nn.mask_rcnn import MaskRCNN
 
 STEPS = 100  # calls of `step` in `run` at most: per cent of the windows
 
@@ -36,6 +37,7 @@ class Job:
     mirror: bool = False
     spacing: tuple[float, ...] | None = None
     normalise: str | tuple[float, ...] | None = None
+    score: float | None = None
     probabilities: bool = False
     overlay: bool = True
     measurements: bool = True
@@ -77,21 +79,12 @@ def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, 
     with timed("read"):
         volume = _channels(job, model)
     with timed("predict"):
-        found = nn.predict(
-            model,
-            volume,
-            window=job.window,
-            overlap=job.overlap,
-            mirror=range(model.ndim) if job.mirror else (),
-            spacing=job.spacing,
-            normalise=job.normalise,
-            output="probabilities" if job.probabilities else "labels",
-            progress=_percent(step),
-        )
-        likely = found.array if job.probabilities else None
-        labels = found.array if likely is None else _most_likely(likely)
+        if isinstance(model, nn.mask_rcnn.MaskRCNN):
+            found = _objects(job, model, volume)
+        else:
+            found = _classes(job, model, volume, _percent(step))
     image = volume if "c" not in volume.axes else volume.like(volume.array[..., 0])
-    labelled = image.like(stored(labels))
+    labelled = image.like(stored(found.labels))
     with timed("measure"):
         regions = measure(labelled.array, image.spacing, image.array)
     report = {
@@ -112,6 +105,7 @@ def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, 
             "spacing_mm": [float(mm) for mm in image.spacing],
         },
         "regions": regions,
+        **({} if found.objects is None else {"objects": found.objects}),
         "seconds": seconds,
         "medseg_fast": ms.__version__,
     }
@@ -124,12 +118,75 @@ def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, 
                 )
         with timed("write"):
             io.write(job.output, labelled, overwrite=job.force)
-            if likely is not None:
-                io.write(likely_path, found, overwrite=job.force)
+            if found.likely is not None:
+                io.write(likely_path, found.likely, overwrite=job.force)
         if job.measurements:
             text = json.dumps(report, indent=2) + "\n"
             waiting.enter_context(files.replacing(report_path)).write_text(text)
     return report
+
+
+class _Found(NamedTuple):
+    labels: Any
+    likely: io.Volume | None = None
+    objects: list[dict[str, Any]] | None = None
+
+
+def _classes(
+    job: Job, model: Network, volume: io.Volume, progress: Callable[[int, int], None]
+) -> _Found:
+    """What each pixel is, by a network that labels pixels."""
+    from medseg_fast import nn
+
+    if job.score is not None:
+        raise ValueError(f"{job.model}: finds no objects, so there is no score to ask for")
+    found = nn.predict(
+        model,
+        volume,
+        window=job.window,
+        overlap=job.overlap,
+        mirror=range(model.ndim) if job.mirror else (),
+        spacing=job.spacing,
+        normalise=job.normalise,
+        output="probabilities" if job.probabilities else "labels",
+        progress=progress,
+    )
+    if job.probabilities:
+        return _Found(_most_likely(found.array), found)
+    return _Found(found.array)
+
+
+def _objects(job: Job, model: MaskRCNN, volume: io.Volume) -> _Found:
+    """A label for each object, and what it is, by a network that finds objects."""
+    from medseg_fast import nn
+
+    asked = {
+        "a window": job.window,
+        "mirroring": job.mirror,
+        "a spacing": job.spacing,
+        "z-scores": job.normalise == "zscore",
+        "probabilities": job.probabilities,
+    }
+    if unknown := [name for name, given in asked.items() if given]:
+        raise ValueError(f"{job.model}: finds objects, which knows no {' or '.join(unknown)}")
+    found = nn.instances(
+        model,
+        volume,
+        score=0.5 if job.score is None else job.score,
+        intensities=job.normalise or model.metadata.get("normalise"),
+    )
+    objects = [
+        {
+            "label": label,
+            "class": int(kind),
+            "score": round(float(score), 4),
+            "box_xyxy": [round(float(edge), 2) for edge in box],
+        }
+        for label, (kind, score, box) in enumerate(
+            zip(found.classes, found.scores, found.boxes, strict=True), 1
+        )
+    ]
+    return _Found(found.labels.array, objects=objects)
 
 
 def _ending(path: Path) -> str:
@@ -137,7 +194,7 @@ def _ending(path: Path) -> str:
     return path.name[len(files.beside(path, "").name) :]
 
 
-def _channels(job: Job, model: Network) -> io.Volume:
+def _channels(job: Job, model: Network | MaskRCNN) -> io.Volume:
     """The image as the model wants it: one channel, or several from one file or from several."""
     volumes = [io.read(path) for path in job.inputs]
     if len(volumes) > 1 or model.in_channels == 1:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medseg_fast.nn import functional
 
 if TYPE_CHECKING:
+    from medseg_fast.nn import mask_rcnn
     from medseg_fast.nn._fcn import fcn8s, fcn16s, fcn32s
     from medseg_fast.nn._instances import Instances, instances
     from medseg_fast.nn._lenet import lenet5, to_fully_convolutional
@@ -35,6 +36,7 @@ __all__ = [
     "lenet5",
     "load_model",
     "load_weights",
+    "mask_rcnn",
     "nonlocal_unet",
     "predict",
     "pspnet",
@@ -46,12 +48,14 @@ __all__ = [
     "vnet",
 ]
 
-# Where each name is that needs PyTorch; NETWORKS are those that make a network.
+# Where each name is that needs PyTorch; _NETWORKS are those that make a network. `mask_rcnn` is a
+# module, as torchvision's is, with a function of that name.
 _NETWORKS = {
     "fcn8s": "_fcn",
     "fcn16s": "_fcn",
     "fcn32s": "_fcn",
     "lenet5": "_lenet",
+    "mask_rcnn": "mask_rcnn",
     "nonlocal_unet": "_nonlocal_unet",
     "pspnet": "_pspnet",
     "segnet": "_segnet",
@@ -84,7 +88,7 @@ def __getattr__(name: str) -> Any:
         raise ImportError(
             f'medseg_fast.nn: {name} needs PyTorch: pip install "medseg_fast[nn]"'
         ) from None
-    return getattr(module, name)
+    return module if _MODULES[name] == name else getattr(module, name)
 
 
 def __dir__() -> list[str]:

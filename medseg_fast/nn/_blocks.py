@@ -84,7 +84,11 @@ def network(function: Callable[P, N]) -> Callable[P, N]:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         model = function(*args, **kwargs)
-        model.architecture = Architecture(function.__name__, dict(bound.arguments))
+        arguments = dict(bound.arguments)
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                arguments.update(arguments.pop(name))
+        model.architecture = Architecture(function.__name__, arguments)
         return model
 
     return build

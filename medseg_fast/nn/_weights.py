@@ -7,8 +7,9 @@ import os
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from medseg_fast._version import __version__
 from medseg_fast.nn import _layouts
 from medseg_fast.nn._blocks import Network
+
+if TYPE_CHECKING:
+    from medseg_fast.nn.mask_rcnn import MaskRCNN
 
 _KEY = "medseg_fast"  # of the metadata
 # Under which names training scripts put the weights beside their optimiser's state.
@@ -146,7 +150,7 @@ def load_weights(
 
 
 def save_model(
-    model: Network,
+    model: Network | MaskRCNN,
     path: str | os.PathLike[str],
     *,
     metadata: Mapping[str, Any] | None = None,
@@ -155,8 +159,8 @@ def save_model(
 
     Parameters
     ----------
-    model : Network
-        Made by a function of `medseg_fast.nn`.
+    model : Network or MaskRCNN
+        Made by a function of `medseg_fast.nn`, or of `medseg_fast.nn.mask_rcnn`.
     path : str or path-like
         A file with the ending ``.safetensors``; it appears complete or not at all.
     metadata : dict, optional
@@ -184,16 +188,22 @@ def save_model(
         "metadata": kept,
         "version": __version__,
     }
+    try:
+        text = json.dumps(facts)
+    except TypeError as error:
+        raise TypeError(
+            f"save_model: metadata and the network's arguments must fit into JSON: {error}"
+        ) from None
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        save_file(state, temporary, metadata={_KEY: json.dumps(facts)})
+        save_file(state, temporary, metadata={_KEY: text})
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def load_model(path: str | os.PathLike[str]) -> Network:
+def load_model(path: str | os.PathLike[str]) -> Network | MaskRCNN:
     """Make the network that a file holds, with its weights, in evaluation mode.
 
     Parameters
@@ -204,7 +214,7 @@ def load_model(path: str | os.PathLike[str]) -> Network:
 
     Returns
     -------
-    model : Network
+    model : Network or MaskRCNN
         ``model.metadata`` holds what `save_model` was given.
 
     Raises
@@ -229,7 +239,8 @@ def load_model(path: str | os.PathLike[str]) -> Network:
         raise ValueError(f"load_model: {os.fspath(path)}: unknown network {name!r}")
     with torch.device("meta"):
         try:
-            model: Network = getattr(networks, name)(**facts["arguments"])
+            module = import_module(f"{networks.__name__}.{networks._NETWORKS[name]}")
+            model: Network | MaskRCNN = getattr(module, name)(**facts["arguments"])
         except TypeError as error:  # made by a newer version, or by hand
             raise ValueError(f"load_model: {os.fspath(path)}: {error}") from None
     own = model.state_dict()
@@ -245,7 +256,7 @@ def load_model(path: str | os.PathLike[str]) -> Network:
     return model.eval()
 
 
-def _restore_constants(model: Network) -> None:
+def _restore_constants(model: nn.Module) -> None:
     """What a network computes when it is made, and no file holds."""
     from medseg_fast.nn._lenet import PartialConv
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from medseg_fast.nn import _detection as det
 from medseg_fast.nn import functional as ops
+from medseg_fast.nn._blocks import Architecture, choice, network
 from medseg_fast.nn._mask_rcnn import OPTIONS, Backbone, Heads, Proposals, Target
 from medseg_fast.nn._resnet import FrozenBatchNorm2d, NormLayer, ResNet
 
@@ -68,11 +70,13 @@ class MaskRCNN(nn.Module):
 
     Examples
     --------
-    >>> model = MaskRCNN(2, "resnet18", min_size=64, max_size=64).eval()
+    >>> model = mask_rcnn(2, backbone="resnet18", min_size=64, max_size=64).eval()
     >>> found = model([torch.rand(3, 64, 64)])[0]
     >>> sorted(found)
     ['boxes', 'labels', 'masks', 'scores']
     """
+
+    architecture: Architecture  # of `mask_rcnn`: what `save_model` writes
 
     def __init__(
         self,
@@ -84,6 +88,9 @@ class MaskRCNN(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
+        self.classes = num_classes
+        self.in_channels = in_channels
+        self.metadata: dict[str, Any] = {}
         if unknown := sorted(set(options) - set(OPTIONS)):
             raise TypeError(f"MaskRCNN: unexpected options {', '.join(unknown)}")
         options = {k: v for k, v in options.items() if v is not None}
@@ -170,8 +177,17 @@ def _rename(module: nn.Module, state: dict[str, Any], *_: Any) -> None:
                 break
 
 
-def mask_rcnn(num_classes: int, in_channels: int = 3, **options: Any) -> MaskRCNN:
-    """Mask R-CNN on ResNet50 with random weights, for images of any number of channels.
+@network
+def mask_rcnn(
+    num_classes: int,
+    in_channels: int = 3,
+    *,
+    backbone: str = "resnet50",
+    norm: str = "batch",
+    norm_eps: float = 1e-5,
+    **options: Any,
+) -> MaskRCNN:
+    """Mask R-CNN with random weights, for images of any number of channels.
 
     Parameters
     ----------
@@ -180,6 +196,11 @@ def mask_rcnn(num_classes: int, in_channels: int = 3, **options: Any) -> MaskRCN
     in_channels : int, optional
         Channels of the images. Other than three: they are normalised by a mean of 0.5 and a
         deviation of 0.25, unless `image_mean` and `image_std` say other.
+    backbone : {"resnet50", "resnet18", "resnet34", "resnet101"}, optional
+    norm : {"batch", "frozen"}, optional
+        Normalisation in the trunk: trained, or constants, as for batches of one or two images.
+    norm_eps : float, optional
+        What normalisation adds to the variance.
     **options
         Those of `MaskRCNN`.
 
@@ -187,13 +208,16 @@ def mask_rcnn(num_classes: int, in_channels: int = 3, **options: Any) -> MaskRCN
     -------
     MaskRCNN
     """
+    choice("mask_rcnn", "norm", norm, ("batch", "frozen"))
+    layer = nn.BatchNorm2d if norm == "batch" else FrozenBatchNorm2d
+    options = {"norm_layer": partial(layer, eps=norm_eps), **options}
     if in_channels != 3:
         options = {
             "image_mean": (0.5,) * in_channels,
             "image_std": (0.25,) * in_channels,
             **options,
         }
-    return MaskRCNN(num_classes, in_channels=in_channels, **options)
+    return MaskRCNN(num_classes, backbone, in_channels=in_channels, **options)
 
 
 def maskrcnn_resnet50_fpn(
@@ -229,12 +253,8 @@ def maskrcnn_resnet50_fpn(
     state, trunk = _read(weights), _read(weights_backbone)
     if num_classes is None:
         num_classes = 91 if state is None else len(state["roi_heads.box_predictor.cls_score.bias"])
-    norm: Callable[[int], nn.Module] = nn.BatchNorm2d
-    if state is not None:
-        norm = lambda channels: FrozenBatchNorm2d(channels, eps=0.0)  # noqa: E731
-    elif trunk is not None:
-        norm = FrozenBatchNorm2d
-    model = MaskRCNN(num_classes, norm_layer=kwargs.pop("norm_layer", norm), **kwargs)
+    norm = "batch" if state is None and trunk is None else "frozen"
+    model = mask_rcnn(num_classes, norm=norm, norm_eps=1e-5 if state is None else 0.0, **kwargs)
     if state is not None:
         model.load_state_dict(state)
     elif trunk is not None:

@@ -133,3 +133,32 @@ def test_mistakes(tmp_path, scan):
     assert not out.exists()
     out.write_bytes(b"")
     assert "exists (--force replaces it)" in error(run(*words), 1)
+
+
+def test_objects(tmp_path):
+    """A detector's file: a label per object, its class, score and box in the report."""
+    from medseg_fast.nn.mask_rcnn import mask_rcnn
+
+    torch.manual_seed(0)
+    options = {"min_size": 64, "max_size": 64, "box_score_thresh": 0.0, "box_nms_thresh": 0.01}
+    model = mask_rcnn(2, 1, backbone="resnet18", **options)
+    nn.save_model(model, tmp_path / "m.safetensors", metadata={"normalise": [0, 200]})
+    image = np.zeros((40, 50), np.uint8)
+    image[10:30, 12:33] = 200
+    ms.io.write(tmp_path / "image.png", ms.io.Volume(image))
+    words = ["predict", tmp_path / "image.png", "-o", tmp_path / "out.png"]
+    words += ["--model", tmp_path / "m.safetensors", "--json"]
+    result = run(*words, "--score", "0.01")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    expected = nn.instances(model, image, score=0.01, intensities=(0, 200))
+    assert len(expected.scores) > 0
+    assert report["network"] == "mask_rcnn"
+    assert [each["label"] for each in report["objects"]] == list(range(1, len(expected.scores) + 1))
+    np.testing.assert_allclose([e["score"] for e in report["objects"]], expected.scores, atol=1e-4)
+    np.testing.assert_allclose(
+        [e["box_xyxy"] for e in report["objects"]], expected.boxes, atol=0.01
+    )
+    np.testing.assert_array_equal(ms.io.read(tmp_path / "out.png").array, expected.labels)
+    refused = run(*words, "--force", "--mirror", "--probabilities")
+    assert "finds objects, which knows no mirroring or probabilities" in error(refused, 1)

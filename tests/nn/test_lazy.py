@@ -39,6 +39,11 @@ def test_torch_is_imported_when_a_network_is_asked_for() -> None:
     _run("import sys, medseg_fast.nn as nn; dir(nn); assert 'torch' not in sys.modules")
 
 
+def test_mask_rcnn_is_a_module() -> None:
+    pytest.importorskip("torch", reason="networks need the extra nn")
+    _run("from medseg_fast import nn; nn.mask_rcnn.maskrcnn_resnet50_fpn")
+
+
 def test_names() -> None:
     assert set(networks.__all__) <= set(dir(networks))
     with pytest.raises(AttributeError, match="has no attribute 'resnet'"):

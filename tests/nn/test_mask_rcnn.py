@@ -130,6 +130,30 @@ def test_equals_slow_twins(monkeypatch):
     torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_save_and_load(pretrained, tmp_path):
+    pytest.importorskip("safetensors", reason="model files need the extra nn")
+    from medseg_fast import nn
+
+    torch.manual_seed(0)
+    options = {**SMALL, "backbone": "resnet18", "box_score_thresh": 0.2}
+    model = lively(mask_rcnn.mask_rcnn(4, **options))
+    if pretrained:  # norms are constants then, with another eps
+        weights = model.state_dict()
+        model = mask_rcnn.maskrcnn_resnet50_fpn(weights, num_classes=4, **options)
+    nn.save_model(model, tmp_path / "m.safetensors", metadata={"normalise": [0, 1]})
+    again = nn.load_model(tmp_path / "m.safetensors")
+    assert again.metadata == {"normalise": [0, 1]}
+    picture = images((50, 70))
+    with torch.no_grad():
+        expected = model.eval()(picture)
+        assert len(expected[0]["boxes"]) > 0
+        torch.testing.assert_close(again(picture), expected, rtol=0, atol=0)
+    custom = mask_rcnn.mask_rcnn(4, norm_layer=torch.nn.Identity, **options)
+    with pytest.raises(TypeError, match="must fit into JSON"):
+        nn.save_model(custom, tmp_path / "n.safetensors")
+
+
 def test_trains():
     torch.manual_seed(0)
     model = mask_rcnn.MaskRCNN(4, "resnet18", **SMALL).train()
