@@ -169,12 +169,9 @@ def _objects(job: Job, model: MaskRCNN, volume: io.Volume) -> _Found:
     }
     if unknown := [name for name, given in asked.items() if given]:
         raise ValueError(f"{job.model}: finds objects, which knows no {' or '.join(unknown)}")
-    found = nn.instances(
-        model,
-        volume,
-        score=0.5 if job.score is None else job.score,
-        intensities=job.normalise or model.metadata.get("normalise"),
-    )
+    intensities: Any = job.normalise or model.metadata.get("normalise")
+    score = 0.5 if job.score is None else job.score
+    found = nn.instances(model, volume, score=score, intensities=intensities)
     objects = [
         {
             "label": label,

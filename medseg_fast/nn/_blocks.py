@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
 from itertools import pairwise
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 P = ParamSpec("P")
-N = TypeVar("N", bound="Network")
+N = TypeVar("N", bound="_Remembers")
 
 NORMS = ("none", "batch", "instance", "group")
 
@@ -32,6 +32,10 @@ class Architecture(NamedTuple):
 
     network: str
     arguments: dict[str, Any]
+
+
+class _Remembers(Protocol):
+    architecture: Architecture
 
 
 class Network(nn.Module):

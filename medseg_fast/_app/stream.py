@@ -1,0 +1,263 @@
+"""`medseg-fast stream`: from words to a pipeline, and from a log to a page."""
+
+from __future__ import annotations
+
+import html
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from itertools import chain
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from medseg_fast import stream
+from medseg_fast._app import files
+from medseg_fast.stream import Frame, Pipeline, Record, Summary
+
+METHODS = ("threshold", "otsu", "canny", "region-growing", "track", "network")
+_BINS = 60
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `medseg-fast stream` was asked to do."""
+
+    source: str
+    method: str
+    sinks: Sequence[str] = ()
+    fps: float | None = None
+    repeat: bool = False
+    policy: str | None = None
+    deadline: float | None = None
+    max_age: float | None = None
+    watchdog: float | None = None
+    late: str = "send"
+    seconds: float | None = None
+    frames: int | None = None
+    threads: int | None = None
+    cpus: Sequence[int] = ()
+    priority: int | None = None
+    log: Path | None = None
+    lower: float | None = None
+    upper: float | None = None
+    seed: tuple[int, ...] | None = None
+    sigma: float = 1.0
+    largest: bool = False
+    model: Path | None = None
+
+
+def run(job: Job, show: Callable[[Summary], None] | None = None) -> Summary:
+    """Stream until the source ends; `show` is called twice a second with the figures so far."""
+    source, first, rate, live = _source(job)
+    steps = _steps(job, first)
+    sinks = [_sink(word, first, job.fps or rate or 25.0) for word in job.sinks]
+    pipeline = Pipeline(
+        source,
+        steps,
+        sinks,
+        policy=job.policy or ("latest" if live else "all"),  # type: ignore[arg-type]
+        late=job.late,  # type: ignore[arg-type]
+        deadline_ms=job.deadline,
+        max_age_ms=job.max_age,
+        watchdog_ms=job.watchdog,
+        threads=job.threads,
+        cpus=job.cpus or None,
+        priority=job.priority,
+        log=job.log,
+    )
+    begin = time.monotonic()
+    pipeline.start(frames=job.frames)
+    try:
+        while not pipeline.wait(0.5):
+            if show is not None:
+                show(pipeline.summary)
+            if job.seconds is not None and time.monotonic() - begin >= job.seconds:
+                break
+    finally:
+        summary = pipeline.stop()
+    return summary
+
+
+def _source(job: Job) -> tuple[Any, Frame, float, bool]:
+    """Frames, the first of them (plans have its shape), their rate, and whether they wait for us.
+
+    A rate of 0: the source gives frames as fast as they are taken.
+    """
+    if job.source.isdigit() or "://" in job.source or _is_video(job.source):
+        video = stream.VideoSource(int(job.source) if job.source.isdigit() else job.source)
+        given: Iterator[Frame] = iter(video)
+        live, rate = not _is_video(job.source), video.fps
+    else:
+        given, live, rate = stream.frames_of(job.source), False, 0.0
+    first = next(given, None)
+    if first is None:
+        raise ValueError(f"{job.source}: has no frames")
+    frames: Any = chain([first], given)
+    if live:
+        return frames, first, rate, True
+    if job.repeat:
+        frames = list(frames)
+    if job.fps or job.repeat:
+        rate = job.fps or rate or 25.0
+        return stream.Paced(frames, rate, repeat=job.repeat), first, rate, True
+    return frames, first, rate, False
+
+
+def _is_video(name: str) -> bool:
+    return Path(name).suffix.lower() in (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg")
+
+
+def _steps(job: Job, first: Frame) -> list[Callable[[Any], Any]]:
+    shape, dtype = first.array.shape, first.array.dtype
+    needed = {
+        "threshold": ("lower",),
+        "region-growing": ("seed", "lower", "upper"),
+        "track": ("seed", "lower", "upper"),
+        "network": ("model",),
+    }.get(job.method, ())
+    missing = [f"--{name}" for name in needed if getattr(job, name) is None]
+    if missing:
+        raise ValueError(f"--method {job.method}: needs {', '.join(missing)}")
+    if job.method == "canny":
+        return [stream.EdgePlan(shape, dtype, sigma=job.sigma)]
+    if job.method == "network":
+        return [stream.NetworkPlan(shape, dtype, job.model)]
+    if job.method in ("threshold", "otsu"):
+        level: Any = "otsu" if job.method == "otsu" else job.lower
+        return [stream.ThresholdPlan(shape, dtype, level, job.upper, largest=job.largest)]
+    make = stream.TrackedRegion if job.method == "track" else stream.RegionGrowPlan
+    return [make(shape, dtype, job.seed, job.lower, job.upper)]  # type: ignore[arg-type]
+
+
+def _sink(word: str, first: Frame, fps: float) -> Callable[[Any], None]:
+    """``FOLDER/``, ``FILE.mp4`` or ``FILE.avi``, ``shm:NAME``."""
+    kind, _, rest = word.partition(":")
+    if kind == "shm" and rest:
+        return stream.SharedRing(rest, first.array.shape[:2])
+    if Path(word).suffix in (".mp4", ".avi"):
+        return stream.VideoSink(word, fps)
+    if Path(word).suffix:
+        raise ValueError(f"--sink {word}: must be a folder, a .mp4 or .avi file, or shm:NAME")
+    return stream.FolderSink(word)
+
+
+# --- report
+
+
+def report(log: Path, page: Path | None, *, force: bool = False) -> Summary:
+    """The figures of a log and, if asked for, a page about it."""
+    start, records = stream.read_log(log)
+    summary = stream.summarise(start, records)
+    if page is not None:
+        files.check_writable([page], force=force, inputs=(log,))
+        with files.replacing(page) as temporary:
+            temporary.write_text(_page(start, records, summary), encoding="utf-8")
+    return summary
+
+
+def _page(start: Mapping[str, Any], records: Sequence[Record], summary: Summary) -> str:
+    template = resources.files("medseg_fast._app") / "stream.html"
+    figures = summary.as_dict()
+    heads = ["p50", "p95", "p99", "p99.9", "max"]
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th>"
+        + "".join(f"<td>{values[head]:.2f}</td>" for head in heads)
+        + "</tr>"
+        for name, values in figures["milliseconds"].items()
+        if values
+    )
+    reasons = "".join(
+        f"<li>{count} &times; {html.escape(reason)}</li>"
+        for reason, count in figures["reasons"].items()
+    )
+    worst = ", ".join(f"{w['id']} ({w['total_ms']:.2f} ms)" for w in figures["worst"])
+    return Template(template.read_text(encoding="utf-8")).substitute(
+        received=figures["received"],
+        sent=figures["sent"],
+        fps=f"{figures['fps']:.1f}",
+        misses=f"{figures['misses']} ({100 * figures['miss_rate']:.2f} %)",
+        deadline="none" if summary.deadline_ms is None else f"{summary.deadline_ms:g} ms",
+        p99=f"{figures['milliseconds']['total'].get('p99', 0.0):.2f} ms",
+        heads="".join(f"<th>{head}</th>" for head in heads),
+        rows=rows,
+        reasons=reasons or "<li>none</li>",
+        worst=html.escape(worst) or "none",
+        histogram=_histogram(summary),
+        timeline=_timeline(records, summary.deadline_ms),
+        settings=html.escape(json.dumps(start, indent=2)),
+    )
+
+
+_WIDTH, _HEIGHT = 900, 180
+
+
+def _histogram(summary: Summary) -> str:
+    """Bars of how many masks took how long, by their logarithm from half a millisecond up."""
+    total = summary.times("total")
+    if not len(total):
+        return ""
+    low = max(float(total.min()) * 0.9, 1e-3)
+    high = max(float(total.max()), summary.deadline_ms or 0) * 1.1
+    edges = np.geomspace(low, max(high, low * 1.5), _BINS + 1)
+    counts, _ = np.histogram(total, edges)
+    tall = np.log1p(counts) / np.log1p(counts.max()) * _HEIGHT
+    step = _WIDTH / _BINS
+    bars = "".join(
+        f'<rect x="{i * step:.1f}" y="{_HEIGHT - h:.1f}" width="{step - 1:.1f}" height="{h:.1f}">'
+        f"<title>{edges[i]:.2f} to {edges[i + 1]:.2f} ms: {n}</title></rect>"
+        for i, (h, n) in enumerate(zip(tall, counts, strict=True))
+        if n
+    )
+
+    def at(ms: float) -> float:
+        return float(np.log(ms / edges[0]) / np.log(edges[-1] / edges[0]) * _WIDTH)
+
+    marks = [(ms, f"{ms:g}") for ms in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)]
+    ticks = "".join(
+        f'<text x="{at(ms):.1f}" y="{_HEIGHT + 16}">{text}</text>'
+        for ms, text in marks
+        if edges[0] <= ms <= edges[-1]
+    )
+    limit = ""
+    if summary.deadline_ms is not None:
+        x = at(summary.deadline_ms)
+        limit = f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{_HEIGHT}"/>'
+    return _svg(bars + ticks + limit)
+
+
+def _timeline(records: Sequence[Record], deadline: float | None) -> str:
+    """Each frame at its time of arrival: how long its mask took, or that it was dropped."""
+    if not records:
+        return ""
+    first = min(record.received for record in records)
+    span = max(max(record.received for record in records) - first, 1)
+    sent = [record.total_ms for record in records if record.sent and record.status != "stale"]
+    top = max([*sent, deadline or 0.0, 1e-6]) * 1.05
+    every = -(-len(records) // 4000)  # dots that a browser draws without effort
+    dots = []
+    for number, record in enumerate(records):
+        if record.status == "ok" and number % every:
+            continue
+        x = (record.received - first) / span * _WIDTH
+        y = _HEIGHT - min(record.total_ms / top, 1.0) * _HEIGHT if record.sent else _HEIGHT
+        title = f"{record.id}: {record.status} {html.escape(record.reason)}"
+        dots.append(
+            f'<circle class="{record.status}" cx="{x:.1f}" cy="{y:.1f}" r="2">'
+            f"<title>{title}</title></circle>"
+        )
+    ticks = f'<text x="0" y="{_HEIGHT + 16}">0 s</text>'
+    ticks += f'<text x="{_WIDTH - 40}" y="{_HEIGHT + 16}">{span / 1e9:.1f} s</text>'
+    if deadline is not None:
+        y = _HEIGHT - deadline / top * _HEIGHT
+        ticks += f'<line class="limit" x1="0" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    ticks += f'<text x="4" y="12">{top:.1f} ms</text>'
+    return _svg("".join(dots) + ticks)
+
+
+def _svg(content: str) -> str:
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 22}" role="img">{content}</svg>'

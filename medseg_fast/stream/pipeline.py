@@ -1,0 +1,427 @@
+"""Frames in, masks out, every deadline accounted for."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+
+from medseg_fast import _checks
+from medseg_fast._threads import get_num_threads, num_threads
+from medseg_fast.stream._frame import Frame, Record, Result, now
+from medseg_fast.stream._log import Log
+from medseg_fast.stream._mailbox import Mailbox
+from medseg_fast.stream._summary import Summary
+from medseg_fast.stream._thread import no_collection, pin
+
+_OP = "Pipeline"
+_logger = logging.getLogger("medseg_fast.stream")
+POLICIES = ("latest", "block", "all")
+
+
+class Pipeline:
+    """Runs steps on the frames of a source and hands the masks to sinks, in order.
+
+    Parameters
+    ----------
+    source : iterable
+        Yields arrays, `medseg_fast.io.Volume` or `Frame`. It is read by a thread of its own. If it
+        has a method `close`, that is called to end a wait for the next frame.
+    steps : callable or sequence of callables
+        Each takes the former's result, the first one the frame's array. Plans (`ThresholdPlan`,
+        `CannyPlan`, `NetworkPlan`, ...) allocate nothing per frame.
+    sinks : callable or sequence of callables, optional
+        Called with a `Result` for each mask, in the thread that made it. ``close()`` is called at
+        the end where a sink has it.
+    policy : {"latest", "block", "all"}, optional
+        What happens when frames come faster than they are worked on. "latest": the newest frame
+        takes the place of the one that waits, which is dropped. "block": the source waits, frames
+        older than `max_age_ms` are dropped. "all": the source waits, and every frame is worked on,
+        as files want it.
+    deadline_ms : float, optional
+        How long after its arrival a mask should be sent; later ones count as misses.
+    late : {"send", "drop"}, optional
+        What to do with a mask that is ready only after the deadline.
+    max_age_ms : float, optional
+        A frame that has waited longer is dropped before any work.
+    watchdog_ms : float, optional
+        When for so long no mask was sent, the last one is sent again, marked as stale.
+    threads : int, optional
+        That kernels may use; default: the setting of the package.
+    cpus : collection of int, optional
+        Keep the working thread on these CPUs.
+    priority : int, optional
+        Real-time priority (SCHED_FIFO, 1 to 99) of the working thread; needs the right to it.
+    log : str or path-like, optional
+        A new file for the log, JSON lines.
+    warm_up : int, optional
+        Runs of the steps on an empty image before the first frame, where the first step has
+        `shape` and `dtype`.
+    capacity : int, optional
+        Frames that may wait under "block" and "all".
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range.
+    FileExistsError
+        If the log exists.
+
+    Notes
+    -----
+    Two threads: one receives, the other runs steps and sinks; a third one watches with
+    `watchdog_ms`. Python's garbage collection rests meanwhile. A step or sink that raises makes its
+    frame an "error"; the stream goes on. No frame is lost without a record that says why.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from medseg_fast.stream import Pipeline, ThresholdPlan
+    >>> frames = np.zeros((5, 60, 80), np.uint8)
+    >>> frames[:, 20:30, 30:50] = 200
+    >>> found = []
+    >>> step = ThresholdPlan((60, 80), np.uint8, 100)
+    >>> summary = Pipeline(frames, step, lambda r: found.append(r.mask.sum()), policy="all").run()
+    >>> summary.sent, found[0]
+    (5, np.int64(200))
+    """
+
+    def __init__(
+        self,
+        source: Iterable[Any],
+        steps: Callable[[Any], Any] | Sequence[Callable[[Any], Any]],
+        sinks: Callable[[Result], Any] | Sequence[Callable[[Result], Any]] = (),
+        *,
+        policy: Literal["latest", "block", "all"] = "latest",
+        deadline_ms: float | None = None,
+        late: Literal["send", "drop"] = "send",
+        max_age_ms: float | None = None,
+        watchdog_ms: float | None = None,
+        threads: int | None = None,
+        cpus: Collection[int] | None = None,
+        priority: int | None = None,
+        log: str | os.PathLike[str] | None = None,
+        warm_up: int = 3,
+        capacity: int = 4,
+    ) -> None:
+        self._source = source
+        self._steps = _callables("steps", steps)
+        self._sinks = _callables("sinks", sinks)
+        if not self._steps:
+            raise ValueError(f"{_OP}: steps must be at least one callable, got none")
+        if policy not in POLICIES:
+            raise ValueError(f"{_OP}: policy must be latest, block or all, got {policy!r}")
+        if late not in ("send", "drop"):
+            raise ValueError(f"{_OP}: late must be send or drop, got {late!r}")
+        self._policy, self._drop_late = policy, late == "drop"
+        self._deadline = _positive("deadline_ms", deadline_ms)
+        self._max_age = _positive("max_age_ms", max_age_ms)
+        self._watchdog = _positive("watchdog_ms", watchdog_ms)
+        self._threads = get_num_threads() if threads is None else threads
+        _checks.integer(_OP, "threads", self._threads, 1, 1024)
+        self._cpus = cpus
+        self._priority = priority
+        if priority is not None:
+            _checks.integer(_OP, "priority", priority, 1, 99)
+        self._warm_up = _checks.integer(_OP, "warm_up", warm_up, 0)
+        room = 1 if policy == "latest" else _checks.integer(_OP, "capacity", capacity, 1)
+        self._mailbox: Mailbox[tuple[Frame, Record]] = Mailbox(room, replace=policy == "latest")
+        self._names = _names(self._steps)
+        self.summary = Summary(self._names, deadline_ms)
+        settings = {
+            "steps": self._names,
+            "plans": [repr(step) for step in self._steps],
+            "policy": policy,
+            "deadline_ms": deadline_ms,
+            "late": late,
+            "max_age_ms": max_age_ms,
+            "watchdog_ms": watchdog_ms,
+            "threads": self._threads,
+        }
+        self._log = None if log is None else Log(log, settings)
+        self._account = threading.Lock()  # one record at a time
+        self._sending = threading.RLock()  # sinks see one mask at a time
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._ready = threading.Event()
+        self._started: list[threading.Thread] = []
+        self._failure: BaseException | None = None
+        self._last: tuple[Any, Record] | None = None  # for the watch-dog
+        self._last_sent = 0
+        self._kept: Any = None
+
+    def run(self, *, frames: int | None = None, seconds: float | None = None) -> Summary:
+        """Run until the source ends, or after so many frames or seconds; Ctrl-C stops, too.
+
+        Parameters
+        ----------
+        frames : int, optional
+            Frames to take from the source.
+        seconds : float, optional
+            How long to run.
+
+        Returns
+        -------
+        summary : Summary
+        """
+        self.start(frames=frames)
+        try:
+            self.wait(seconds)
+        finally:
+            summary = self.stop()
+        return summary
+
+    def start(self, *, frames: int | None = None) -> Pipeline:
+        """Start the threads and return when the steps are warm."""
+        if self._started:
+            raise RuntimeError(f"{_OP}: was started before: make a new one for another run")
+        jobs: dict[str, Callable[[], None]] = {"work": self._work}
+        if self._watchdog is not None:
+            jobs["watch"] = self._watch
+        jobs["receive"] = lambda: self._receive(frames)
+        for name, job in jobs.items():
+            thread = threading.Thread(target=job, name=f"medseg_fast-{name}", daemon=True)
+            self._started.append(thread)
+            thread.start()
+            if name == "work":
+                self._ready.wait()
+                if self._failure is not None:
+                    self.stop()
+        return self
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until the source has ended and all frames are done; whether that is so."""
+        return self._ended.wait(seconds)
+
+    def stop(self) -> Summary:
+        """Stop receiving, drop what waits, end the threads; returns the summary.
+
+        Raises
+        ------
+        Exception
+            What the source, or the start, failed with.
+        """
+        if not self._stopping.is_set():
+            self._stopping.set()
+            if not self._ended.is_set():
+                close = getattr(self._source, "close", None)
+                if close is not None and self._failure is None:
+                    _quietly(close)
+            self._mailbox.close()
+            for frame, record in self._mailbox.clear():
+                self._dropped(frame, record, "stopped")
+            for thread in self._started:
+                # A source that sits in a wait which nothing ends is left behind, as a daemon.
+                thread.join(None if thread.name.endswith("work") else 1.0)
+            for sink in self._sinks:
+                _quietly(getattr(sink, "close", None))
+            if self._log is not None:
+                self._log.end(self.summary)
+                self._log.__exit__(None, None, None)
+        if self._failure is not None:
+            raise self._failure
+        return self.summary
+
+    def __enter__(self) -> Pipeline:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # --- the receiving thread
+
+    def _receive(self, most: int | None) -> None:
+        try:
+            for number, given in enumerate(self._source):
+                received = now()
+                frame = Frame.of(given)
+                record = Record(number, frame.captured, received)
+                lost = self._mailbox.put((frame, record))
+                if lost is not None:
+                    ended = lost[1] is record
+                    self._dropped(*lost, "stopped" if ended else "a newer frame came")
+                    if ended:
+                        return
+                if number + 1 == most or self._stopping.is_set():
+                    return
+        except Exception as error:
+            if not self._stopping.is_set():  # closing it may be why it fails
+                self._failure = error
+                self._event("source failed", f"{type(error).__name__}: {error}")
+        finally:
+            self._mailbox.close()
+
+    # --- the working thread
+
+    def _work(self) -> None:
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(num_threads(self._threads))
+                pin(self._cpus, self._priority)
+                self._warm()
+                stack.enter_context(no_collection())
+                self._last_sent = now()
+                self._ready.set()
+                while (item := self._mailbox.get()) is not None:
+                    self._process(*item)
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._ended.set()
+            self._ready.set()
+
+    def _warm(self) -> None:
+        shape, dtype = (getattr(self._steps[0], name, None) for name in ("shape", "dtype"))
+        if shape is None or dtype is None:
+            return
+        for _ in range(self._warm_up):
+            value: Any = np.zeros(shape, dtype)
+            for step in self._steps:
+                value = step(value)
+
+    def _process(self, frame: Frame, record: Record) -> None:
+        record.start = now()
+        if self._stopping.is_set():
+            return self._dropped(frame, record, "stopped")
+        waited = (record.start - record.received) / 1e6
+        if self._max_age is not None and waited > self._max_age and self._policy != "all":
+            return self._dropped(frame, record, "waited too long")
+        value: Any = frame.array
+        try:
+            before = record.start
+            for name, step in zip(self._names, self._steps, strict=True):  # noqa: B007
+                value = step(value)
+                after = now()
+                record.steps.append((after - before) / 1e6)
+                before = after
+        except Exception as error:
+            record.end = now()
+            record.status, record.reason = "error", f"{name}: {type(error).__name__}: {error}"
+            _logger.warning("frame %d: %s", record.id, record.reason)
+            frame.done()
+            return self._accounted(record)
+        record.end = before
+        if self._overdue(before, record):
+            if self._drop_late:
+                return self._dropped(frame, record, "ready after the deadline")
+            record.status = "late"
+        self._send(Result(value, frame, record))
+        if record.status == "ok" and self._overdue(record.sent, record):
+            record.status = "late"
+        frame.done()
+        return self._accounted(record)
+
+    def _overdue(self, when: int, record: Record) -> bool:
+        return self._deadline is not None and when - record.received > self._deadline * 1e6
+
+    def _send(self, result: Result) -> None:
+        record = result.record
+        with self._sending:
+            for sink in self._sinks:
+                try:
+                    sink(result)
+                except Exception as error:
+                    record.status = "error"
+                    record.reason = f"{_name(sink)}: {type(error).__name__}: {error}"
+                    _logger.warning("frame %d: %s", record.id, record.reason)
+            record.sent = self._last_sent = now()
+            if self._watchdog is not None and result.frame is not None:
+                self._keep(result)
+
+    def _keep(self, result: Result) -> None:
+        """A copy of the mask, as the next frame's steps write over it."""
+        mask = result.mask
+        if isinstance(mask, np.ndarray):
+            kept = self._kept
+            if kept is None or kept.shape != mask.shape or kept.dtype != mask.dtype:
+                kept = self._kept = np.empty_like(mask)
+            np.copyto(kept, mask)
+            mask = kept
+        self._last = mask, result.record
+
+    # --- the watching thread
+
+    def _watch(self) -> None:
+        assert self._watchdog is not None
+        pause = self._watchdog / 1e3
+        while not self._ended.wait(max(pause - (now() - self._last_sent) / 1e9, pause / 20)):
+            with self._sending:
+                silent = (now() - self._last_sent) / 1e6
+                if silent < self._watchdog or self._last is None:
+                    continue
+                mask, made = self._last
+                again = Record(made.id, made.captured, made.received, made.start, made.end)
+                again.status, again.reason = "stale", f"no mask for {self._watchdog:g} ms"
+                self._send(Result(mask, None, again))
+            self._accounted(again)
+
+    # --- accounting
+
+    def _dropped(self, frame: Frame, record: Record, reason: str) -> None:
+        frame.done()
+        record.status, record.reason = "dropped", reason
+        self._accounted(record)
+
+    def _accounted(self, record: Record) -> None:
+        with self._account:
+            self.summary.add(record)
+            if self._log is not None:
+                self._log.frame(record)
+
+    def _event(self, name: str, text: str) -> None:
+        _logger.warning("%s: %s", name, text)
+        with self._account:
+            if self._log is not None:
+                self._log.event(name, text)
+
+
+def _callables(name: str, given: Any) -> tuple[Callable[[Any], Any], ...]:
+    found = (given,) if callable(given) else tuple(given)
+    for each in found:
+        if not callable(each):
+            raise TypeError(f"{_OP}: {name} must be callables, got {type(each).__name__}")
+    return found
+
+
+def _name(step: Any) -> str:
+    return str(getattr(step, "__name__", type(step).__name__))
+
+
+def _names(steps: Sequence[Any]) -> tuple[str, ...]:
+    """One name per step; a second one of a name gets a number."""
+    names: list[str] = []
+    for step in steps:
+        name = _name(step)
+        count = sum(other.partition(" ")[0] == name for other in names)
+        names.append(f"{name} {count + 1}" if count else name)
+    return tuple(names)
+
+
+def _positive(name: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    number = float(_checks.number(_OP, name, value))
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{_OP}: {name} must be positive, got {value!r}")
+    return number
+
+
+def _quietly(close: Callable[[], Any] | None) -> None:
+    """Close a source or a sink; that it fails must not hide what came before."""
+    if close is not None:
+        try:
+            close()
+        except Exception as error:
+            _logger.warning("close: %s: %s", type(error).__name__, error)

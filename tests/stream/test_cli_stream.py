@@ -1,0 +1,78 @@
+"""`medseg-fast stream`: options, log, page."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from _cli import Image, error, run
+
+from medseg_fast import io
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Eight pictures with a square that moves."""
+    place = tmp_path / "frames"
+    place.mkdir()
+    for number in range(8):
+        image = np.zeros((40, 50), np.uint8)
+        image[10:20, 5 + number : 20 + number] = 200
+        Image.fromarray(image).save(place / f"{number}.png")
+    return place
+
+
+def test_stream_log_and_report(folder, tmp_path):
+    log, page = tmp_path / "run.jsonl", tmp_path / "run.html"
+    words = ["--source", folder, "--method", "otsu", "--sink", tmp_path / "masks", "--log", log]
+    result = run("stream", *words, "--deadline", "60000", "--json")
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert figures["sent"] == figures["counts"]["ok"] == 8  # a file: all of it
+    assert figures["misses"] == 0
+    for number in range(8):
+        mask = io.read(tmp_path / "masks" / f"mask{number:06d}.png").array
+        assert mask.sum() == 150
+        assert mask[10, 5 + number] == 1
+    result = run("stream", "report", log, "-o", page)
+    assert result.exit_code == 0, result.output
+    assert "8 frames received, 8 masks sent (8 ok)" in result.stdout
+    text = page.read_text()
+    assert "<b>8</b><span>masks sent" in text
+    assert len(re.findall(r"<circle ", text)) == 8
+    assert "<rect " in text
+    assert "http" not in text.replace("http-equiv", "")  # self-contained
+    assert "exists" in error(run("stream", "report", log, "-o", page), 1)
+    assert run("stream", "report", log, "-o", page, "--force").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--method", "threshold", "--lower", "100"],
+        ["--method", "canny", "--sigma", "1.5"],
+        ["--method", "region-growing", "--seed", "12,15", "--lower", "100", "--upper", "255"],
+        ["--method", "track", "--seed", "12,10", "--lower", "100", "--upper", "255"],
+    ],
+)
+def test_methods(folder, words):
+    result = run("stream", "--source", folder, *words, "--frames", "5")
+    assert result.exit_code == 0, result.output
+    assert "5 frames received, 5 masks sent (5 ok)" in result.stdout
+    result = run("stream", "--source", folder, *words, "--fps", "200", "--repeat", "--frames", "30")
+    assert result.exit_code == 0, result.output
+    assert "30 frames received" in result.stdout
+
+
+def test_wrong_usage(folder, tmp_path):
+    assert run("stream").exit_code == 2
+    assert run("stream", "--source", folder).exit_code == 2
+    said = error(run("stream", "--source", folder, "--method", "track", "--lower", "1"), 1)
+    assert "--method track: needs --seed, --upper" in said
+    assert "no such" in error(run("stream", "--source", "absent", "--method", "otsu"), 1).lower()
+    words = ["stream", "--source", folder, "--method", "otsu", "--sink", "a.gif"]
+    assert "must be a folder, a .mp4 or .avi file, or shm:NAME" in error(run(*words), 1)
+    (tmp_path / "no.log").write_text("{}\n")
+    assert "not the log of a stream" in error(run("stream", "report", tmp_path / "no.log"), 1)

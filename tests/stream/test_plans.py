@@ -1,0 +1,203 @@
+"""Plans and the tracked region give what the operations give that they are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import medseg_fast as ms
+from medseg_fast import stream
+from medseg_fast.stream import (
+    EdgePlan,
+    LargestPlan,
+    NetworkPlan,
+    RegionGrowPlan,
+    ThresholdPlan,
+    TrackedRegion,
+    WatershedPlan,
+)
+
+DTYPES = [np.uint8, np.int16, np.uint16, np.float32, np.float64]
+
+
+@pytest.fixture(params=DTYPES, ids=lambda d: np.dtype(d).name)
+def images(request, rng):
+    smooth = ndimage.gaussian_filter(rng.random((3, 30, 41)), (0, 2, 2))
+    smooth = (smooth - smooth.min()) / np.ptp(smooth)
+    return (smooth * 200).astype(request.param)
+
+
+def test_equal_to_the_operations(images):
+    shape, dtype = images.shape[1:], images.dtype
+    markers = np.zeros(shape, np.int32)
+    markers[3, 4], markers[20, 30] = 1, 2
+    plans = {
+        ThresholdPlan(shape, dtype, 90, 150): lambda a: ms.threshold(a, 90, 150),
+        ThresholdPlan(shape, dtype): lambda a: a > ms.threshold_otsu(a),
+        ThresholdPlan(shape, dtype, "otsu", 180): lambda a: (a > ms.threshold_otsu(a)) & (a <= 180),
+        ThresholdPlan(shape, dtype, 90, largest=True): lambda a: ms.largest_component(
+            ms.threshold(a, 90)
+        ),
+        RegionGrowPlan(shape, dtype, (10, 10), 50, 150): lambda a: ms.connected_threshold(
+            a, (10, 10), 50, 150
+        ),
+        WatershedPlan(shape, dtype, markers): lambda a: ms.watershed(
+            ms.morphological_gradient(a), markers
+        ),
+        EdgePlan(shape, dtype, sigma=1.5): lambda a: ms.canny(a, 1.5),
+    }
+    for plan, expected in plans.items():
+        before = None
+        for image in images:
+            found = plan(image)
+            np.testing.assert_array_equal(found, expected(image), err_msg=repr(plan))
+            assert before is None or found is before  # one output, used again
+            before = found
+        assert eval(repr(plan).split("(")[0]) is type(plan)
+        assert (plan.shape, plan.dtype) == (shape, dtype)
+
+
+def test_largest(rng):
+    mask = rng.random((20, 20)) > 0.5
+    np.testing.assert_array_equal(
+        LargestPlan((20, 20), connectivity=1)(mask), ms.largest_component(mask, 1)
+    )
+
+
+def test_markers_may_change(rng):
+    image = rng.integers(0, 255, (12, 13), np.uint8)
+    first = np.zeros((12, 13), np.int32)
+    first[1, 1] = 5
+    plan = WatershedPlan((12, 13), np.uint8, first)
+    assert (plan(image) == 5).all()
+    second = np.zeros((12, 13), np.int16)
+    second[2, 2] = 7
+    plan.set_markers(second)
+    assert (plan(image) == 7).all()
+    assert plan(image).dtype == np.int16
+    with pytest.raises(ValueError, match="markers must be integers of shape"):
+        plan.set_markers(second[:5])
+
+
+@pytest.mark.parametrize("classes", [1, 2, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_network(classes, dtype, rng):
+    image = (rng.random((9, 11)) * 100).astype(dtype)
+    weights = np.linspace(-1, 1, classes, dtype=np.float32)[None, :, None, None]
+    seen = []
+
+    def network(x):
+        seen.append(x.copy())
+        return (x - 0.2) * weights if classes > 1 else x - 0.2
+
+    plan = NetworkPlan((9, 11), dtype, network, intensities=(10, 110))
+    found = plan(image)
+    scaled = (image.astype(np.float32) - 10) / 100
+    np.testing.assert_allclose(seen[0][0, 0], scaled, atol=1e-6)
+    x = seen[0][0, 0] - 0.2
+    expected = x > 0 if classes == 1 else (x * weights[0]).argmax(0)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.uint8
+
+
+def test_network_of_colours_and_its_range(rng):
+    image = rng.integers(0, 256, (5, 6, 3), np.uint8)
+    plan = NetworkPlan((5, 6, 3), np.uint8, lambda x: x)
+    np.testing.assert_array_equal(plan(image), image.argmax(-1))
+    with pytest.raises(ValueError, match=r"must return \(1, classes, 5, 6\), got \(1, 3, 5\)"):
+        NetworkPlan((5, 6, 3), np.uint8, lambda x: x[..., 0])(image)
+    with pytest.raises(TypeError, match="network must be callable"):
+        NetworkPlan((5, 6), np.uint8, 3)
+
+
+def test_what_does_not_fit_a_plan():
+    plan = ThresholdPlan((4, 5), np.uint8, 10)
+    for wrong in (np.zeros((5, 4), np.uint8), np.zeros((4, 5), np.int8)):
+        with pytest.raises(ValueError, match=r"must have shape \(4, 5\) and dtype uint8, got"):
+            plan(wrong)
+    with pytest.raises(TypeError, match="ThresholdPlan: dtype must be"):
+        ThresholdPlan((4, 5), complex)
+    with pytest.raises(ValueError, match="ThresholdPlan: shape must be"):
+        ThresholdPlan((0, 5), np.uint8)
+    with pytest.raises(ValueError, match="threshold must be a number or 'otsu', got 'li'"):
+        ThresholdPlan((4, 5), np.uint8, "li")
+    with pytest.raises(ValueError, match="seed"):
+        RegionGrowPlan((4, 5), np.uint8, (9, 9), 0, 1)
+
+
+def disc(centre, radius, shape=(60, 80), inside=120):
+    y, x = np.indices(shape)
+    image = np.full(shape, 30, np.uint8)
+    image[(y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2] = inside
+    return image
+
+
+def test_tracks_a_disc_and_not_its_twin():
+    """The twin, of the same intensity, comes near but does not touch."""
+    follow = TrackedRegion((60, 80), np.uint8, (30, 20), 100, 140, reach=4)
+    for t in range(12):
+        alone = disc((30, 20 + 2 * t), 9)
+        twin = disc((30, 70 - t), 5)
+        found = follow(np.maximum(alone, twin))
+        assert not follow.lost
+        np.testing.assert_array_equal(found, alone > 100)
+
+
+def test_intensities_are_followed():
+    follow = TrackedRegion((60, 80), np.uint8, (30, 40), 100, 140, multiplier=3)
+    rng = np.random.default_rng(0)
+    for t in range(20):  # fades from 120 to 82: out of the first interval
+        noise = rng.integers(-4, 5, (60, 80))
+        image = (disc((30, 40), 10, inside=120 - 2 * t) + noise).astype(np.uint8)
+        found = follow(image)
+        assert not follow.lost
+        truth = disc((30, 40), 10) > 100
+        assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.95
+
+
+def test_says_when_it_lost_the_region_and_finds_it_again():
+    follow = TrackedRegion((60, 80), np.uint8, (30, 40), 100, 140)
+    seen = disc((30, 40), 10)
+    assert follow(seen).any()
+    area = follow.area
+    for gone in range(1, 4):
+        assert not follow(np.full((60, 80), 30, np.uint8)).any()
+        assert (follow.lost, follow.frames_lost, follow.area) == (True, gone, area)
+    assert follow(seen).sum() == area
+    assert (follow.lost, follow.frames_lost) == (False, 0)
+    # A leak: all of the image within reach has the region's intensity.
+    assert not follow(np.full((60, 80), 120, np.uint8)).any()
+    assert follow.lost
+    follow.restart()
+    assert follow(np.full((60, 80), 120, np.uint8)).all()
+
+
+def test_follows_a_bone_in_ultrasound(data):
+    """The bright line of the bone's surface, on a real sequence."""
+    path = data / "us_bone_sequence"
+    (file,) = path.rglob("*.mha")
+    frames = [frame.array for frame in stream.frames_of(file)]
+    assert len(frames) == 21
+    first = ndimage.gaussian_filter(frames[0].astype(np.float32), 2)
+    seed = tuple(int(i) for i in np.unravel_index(first.argmax(), first.shape))
+    follow = TrackedRegion(first.shape, np.float32, seed, 0.5 * first.max(), 255, reach=12)
+    kept = 0
+    for frame in frames:
+        follow(ndimage.gaussian_filter(frame.astype(np.float32), 2))
+        kept += not follow.lost
+    assert kept >= 15
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reach": 0}, "reach"),
+        ({"multiplier": 0}, "multiplier must be positive"),
+        ({"min_overlap": 2}, "min_overlap must be from 0 to 1"),
+        ({"max_change": 0.5}, "max_change must be at least 1"),
+    ],
+)
+def test_bad_tracking(options, message):
+    with pytest.raises(ValueError, match=message):
+        TrackedRegion((6, 8), np.uint8, (1, 1), 0, 1, **options)
