@@ -32,20 +32,21 @@ else:
 # and unions. Vectors do nothing for these (AVX2 against baseline: 0.8 to 1.08 times the speed), and
 # compiling them three times took a third of the installation.
 SHARED = """
-    active_contour boundaries chan_vese_snake components convolution descents edge_flow_boundaries
-    edge_flow_regions fast_marching geodesic geodesic_snake histogram_peaks hysteresis level_set
-    live_wire maxflow minima minimum_cost multiotsu parallel reconstruction region region_growing
-    region_pixels seeded_region_growing separable_plan snake_matrix sparse_field sparse_graph spline
-    threshold_explorer watershed watershed_compact watershed_flood watershed_hierarchy
+    active_contour boundaries chan_vese_snake components convolution descents diameters
+    edge_flow_boundaries edge_flow_regions fast_marching first_order geodesic geodesic_snake
+    histogram_peaks hysteresis label_cells label_pairs level_set live_wire maxflow minima
+    minimum_cost multiotsu parallel reconstruction region region_growing region_pixels
+    region_table seeded_region_growing separable_plan snake_matrix sparse_field sparse_graph
+    spline threshold_explorer watershed watershed_compact watershed_flood watershed_hierarchy
     watershed_immersion watershed_setup
 """.split()
 
 # Compiled for the baseline and for AVX2, whose objects the AVX-512 build links, too: they count,
 # compare, pack bits and move tiles about, which wider registers hardly speed up.
 AT_MOST_AVX2 = """
-    canny_crossings chan_vese edge_bits expand_labels histogram label label_sizes
-    local mask_clip moves multigrid multigrid_levels nearest_background random_walker
-    signed_distance snake_smoothing sums threshold zero_crossings
+    canny_crossings chan_vese edge_bits expand_labels histogram label label_sizes local
+    mask_clip moves multigrid multigrid_levels nearest_background overlap random_walker
+    signed_distance snake_smoothing sums surface_cells threshold zero_crossings
 """.split()
 
 # Compiled once as well, with little optimisation: they only call kernels.

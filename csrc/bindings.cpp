@@ -235,6 +235,7 @@ void bind_all(const Scope& m) {
   bind_contours(m);
   bind_convolution(m);
   bind_detection(m);
+  bind_measure(m);
   bind_networks(m);
 }
 

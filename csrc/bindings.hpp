@@ -159,6 +159,7 @@ void bind_paths(const Scope& m);
 void bind_contours(const Scope& m);
 void bind_convolution(const Scope& m);
 void bind_detection(const Scope& m);
+void bind_measure(const Scope& m);
 void bind_networks(const Scope& m);
 
 }  // namespace msf

@@ -1,5 +1,6 @@
 """medseg_fast: fast segmentation of 2D and 3D medical images."""
 
+from medseg_fast import metrics
 from medseg_fast._config import show_config
 from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
@@ -61,6 +62,12 @@ from medseg_fast.labelling import (
 )
 from medseg_fast.level_set import LevelSetResult, chan_vese_level_set, geodesic_active_contour
 from medseg_fast.live_wire import LiveWire
+from medseg_fast.metrics import (
+    average_surface_distance,
+    dice,
+    hausdorff_distance,
+    jaccard,
+)
 from medseg_fast.minima import local_maxima, local_minima
 from medseg_fast.minimum_cost import (
     MCP,
@@ -148,6 +155,7 @@ __all__ = [
     "alpha_beta_swap",
     "alpha_expansion",
     "apply_hysteresis_threshold",
+    "average_surface_distance",
     "binary_closing",
     "binary_dilation",
     "binary_erosion",
@@ -164,6 +172,7 @@ __all__ = [
     "confidence_connected",
     "connected_threshold",
     "detect_edges",
+    "dice",
     "difference_of_gaussians",
     "dilation",
     "disk_level_set",
@@ -192,9 +201,11 @@ __all__ = [
     "graph_cut_regions",
     "h_maxima",
     "h_minima",
+    "hausdorff_distance",
     "icm",
     "inverse_gaussian_gradient",
     "isolated_connected",
+    "jaccard",
     "label",
     "labelling_energy",
     "laplace",
@@ -204,6 +215,7 @@ __all__ = [
     "mark_boundaries",
     "markers_from_minima",
     "maxflow_grid",
+    "metrics",
     "minimum_cost_path",
     "minimum_costs",
     "morphological_chan_vese",

@@ -57,6 +57,11 @@ def _by_name(dtype: Any) -> dict[str, Any]:
         "pred": labels > 0,
         "truth": image > 100,
         "tolerance_mm": 1.5,
+        "y_true": labels,
+        "y_pred": 1 * (image > 100),
+        "y_score": image,
+        "labels_true": labels,
+        "labels_pred": 1 * (image > 100),
         "labels": labels,
         "markers": labels,
         "label_image": labels,
@@ -115,6 +120,9 @@ def _detections() -> dict[str, Any]:
     }
 
 
+# Label images of three labels.
+_BLOBS = [np.digitize(_image(np.uint8), [80, t]) for t in (110, 100)]
+
 # Arguments beside (or instead of) what the names give.
 _OWN: dict[str, dict[str, Any]] = {
     "region_growing": {"criterion": lambda value, mean, std, seed: abs(value - seed) < 40},
@@ -133,6 +141,12 @@ _OWN: dict[str, dict[str, Any]] = {
     "reconstruction": {"seed": _image(np.uint8) // 2, "mask": _image(np.uint8)},
     "markers_from_minima": {"h": 10, "min_size": 4},
     "resample_argmax": {"size": (30, 20)},
+    **{
+        name: {"pred": _BLOBS[0], "truth": _BLOBS[1]}
+        for name in ("label_overlap", "instance_average_precision")
+    },
+    "adapted_rand_error": {"image_true": _BLOBS[0], "image_test": _BLOBS[1]},
+    "variation_of_information": {"image0": _BLOBS[0], "image1": _BLOBS[1]},
 }
 
 

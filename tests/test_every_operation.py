@@ -41,10 +41,17 @@ def of_networks(name):
     return OPERATIONS[name].body.__module__.startswith("medseg_fast.nn.")
 
 
+def home_of(name):
+    """The module that an operation is public in."""
+    if of_networks(name):
+        return functional
+    return ms.metrics if OPERATIONS[name].body.__module__.startswith("medseg_fast.metrics.") else ms
+
+
 @EVERY
 def test_is_public_documented_and_typed(name):
     function = OPERATIONS[name].function
-    home = functional if of_networks(name) else ms
+    home = home_of(name)
     assert name in home.__all__
     assert getattr(home, name) is function
     sections = ("Parameters\n", "Returns\n", "Notes\n")

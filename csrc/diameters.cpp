@@ -1,0 +1,246 @@
+// Largest diameters of labels in mm, between the outer faces of their voxels.
+//
+// Only corners of convex hulls can be ends. Runs give the hull of each plane of a label (Andrew's
+// monotone chain in integers); widening each of its points by half a voxel along every axis gives
+// the hull of the middles of the outer faces, which are the vertices of the label's surface mesh.
+// The largest diameter of all: pairs of planes are taken in the order of an upper bound, which
+// their boxes give, until no bound exceeds the best pair found: a few of them for most shapes.
+//
+// A. M. Andrew, "Another efficient algorithm for convex hulls in two dimensions", Information
+// Processing Letters 9 (1979) 216-219.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "kernels/regions.hpp"
+#include "label_runs.hpp"
+
+namespace msf {
+namespace {
+
+struct Run {
+  std::int64_t line, begin, end;
+};
+struct Point {  // in half voxels
+  std::int64_t y, x;
+  auto operator<=>(const Point&) const = default;
+};
+using Polygon = std::vector<Point>;
+
+// Corners of the convex hull, in order around it; sorts the points.
+Polygon hull(Polygon& points) {
+  std::sort(points.begin(), points.end());
+  points.erase(std::unique(points.begin(), points.end()), points.end());
+  if (points.size() < 3) return points;
+  Polygon corners;
+  const auto extend = [&](std::size_t least, const Point& p) {
+    while (corners.size() >= least + 2) {
+      const Point &a = corners[corners.size() - 2], &b = corners.back();
+      if ((b.y - a.y) * (p.x - a.x) - (b.x - a.x) * (p.y - a.y) > 0) break;
+      corners.pop_back();
+    }
+    corners.push_back(p);
+  };
+  for (const Point& p : points) extend(0, p);
+  const std::size_t half = corners.size() - 1;
+  for (std::size_t i = points.size() - 1; i-- > 0;) extend(half, points[i]);
+  corners.pop_back();
+  return corners;
+}
+
+struct Plane {
+  std::int64_t z;
+  Polygon corners;  // of the hull of voxel centres
+  Point low, high;  // of these
+};
+
+std::vector<Plane> planes_of(const std::vector<Run>& runs, std::int64_t rows) {
+  std::vector<Plane> planes;
+  Polygon ends;
+  for (std::size_t i = 0; i < runs.size();) {
+    const std::int64_t z = runs[i].line / rows;
+    ends.clear();
+    while (i < runs.size() && runs[i].line / rows == z) {
+      const std::int64_t line = runs[i].line, first = runs[i].begin;
+      while (i + 1 < runs.size() && runs[i + 1].line == line) ++i;
+      ends.push_back({2 * (line % rows), 2 * first});
+      ends.push_back({2 * (line % rows), 2 * (runs[i].end - 1)});
+      ++i;
+    }
+    Plane plane{z, hull(ends), {}, {}};
+    plane.low = plane.high = plane.corners.front();
+    for (const Point& p : plane.corners) {
+      plane.low = {std::min(plane.low.y, p.y), std::min(plane.low.x, p.x)};
+      plane.high = {std::max(plane.high.y, p.y), std::max(plane.high.x, p.x)};
+    }
+    planes.push_back(std::move(plane));
+  }
+  return planes;
+}
+
+class Diameters {
+ public:
+  explicit Diameters(const std::vector<double>& spacing)
+      : z_(spacing.size() == 3 ? spacing[0] : 0),
+        y_(spacing[spacing.size() - 2] / 2),
+        x_(spacing.back() / 2) {}
+
+  void measure(const std::vector<Plane>& planes, double* out) const {
+    out[0] = std::sqrt(largest(planes));
+    double best = -1;
+    Polygon longest;
+    std::size_t p = 0, q = 0;
+    for (const Plane& plane : planes) {
+      // The box bounds what the plane can have.
+      const double dy = static_cast<double>(plane.high.y - plane.low.y + 2) * y_;
+      const double dx = static_cast<double>(plane.high.x - plane.low.x + 2) * x_;
+      if (dy * dy + dx * dx <= best) continue;
+      const Polygon polygon = widened(plane.corners);
+      for (std::size_t i = 0; i < polygon.size(); ++i)
+        for (std::size_t j = i + 1; j < polygon.size(); ++j)
+          if (const double d = squared(polygon[i], polygon[j]); d > best) {
+            best = d, p = i, q = j, longest = polygon;
+            out[3] = static_cast<double>(plane.z);
+          }
+      poll();
+    }
+    out[1] = std::sqrt(best);
+    put(longest[p], out + 4);
+    put(longest[q], out + 6);
+    across(longest, longest[p], longest[q], out);
+  }
+
+ private:
+  double squared(const Point& a, const Point& b) const {
+    const double dy = static_cast<double>(a.y - b.y) * y_;
+    const double dx = static_cast<double>(a.x - b.x) * x_;
+    return dy * dy + dx * dx;
+  }
+  static void put(const Point& p, double* out) {
+    out[0] = static_cast<double>(p.y) / 2;
+    out[1] = static_cast<double>(p.x) / 2;
+  }
+  static Polygon widened(const Polygon& corners) {
+    Polygon points;
+    for (const Point& p : corners) {
+      points.insert(points.end(), {{p.y - 1, p.x}, {p.y + 1, p.x}, {p.y, p.x - 1}, {p.y, p.x + 1}});
+    }
+    return hull(points);
+  }
+
+  // Squared distance of the farthest two of the middles of faces of two voxels, whose centres are
+  // so many mm apart along each axis.
+  double reach(double dz, double dy, double dx) const {
+    const std::array<double, 3> half{z_ / 2, y_, x_}, apart{dz, dy, dx};
+    double most = 0;
+    for (int a = z_ > 0 ? 0 : 1; a < 3; ++a)
+      for (int b = a; b < 3; ++b) {
+        std::array<double, 3> d = apart;
+        d[a] += half[a];
+        d[b] += half[b];
+        most = std::max(most, d[0] * d[0] + d[1] * d[1] + d[2] * d[2]);
+      }
+    return most;
+  }
+
+  double largest(const std::vector<Plane>& planes) const {
+    struct Pair {
+      double bound;
+      std::size_t i, j;
+    };
+    std::vector<Pair> pairs;
+    for (std::size_t i = 0; i < planes.size(); ++i)
+      for (std::size_t j = i; j < planes.size(); ++j) {
+        const Plane &a = planes[i], &b = planes[j];
+        const auto far = [](std::int64_t l, std::int64_t h, std::int64_t low, std::int64_t high) {
+          return static_cast<double>(std::max(h - low, high - l));
+        };
+        pairs.push_back({reach(static_cast<double>(b.z - a.z) * z_,
+                               far(a.low.y, a.high.y, b.low.y, b.high.y) * y_,
+                               far(a.low.x, a.high.x, b.low.x, b.high.x) * x_),
+                         i, j});
+      }
+    std::sort(pairs.begin(), pairs.end(),
+              [](const Pair& a, const Pair& b) { return a.bound > b.bound; });
+    double best = 0;
+    for (const Pair& pair : pairs) {
+      if (pair.bound <= best) break;
+      poll();
+      const Plane &a = planes[pair.i], &b = planes[pair.j];
+      const double dz = static_cast<double>(b.z - a.z) * z_;
+      for (const Point& p : a.corners)
+        for (const Point& q : b.corners)
+          best = std::max(best, reach(dz, static_cast<double>(std::abs(p.y - q.y)) * y_,
+                                      static_cast<double>(std::abs(p.x - q.x)) * x_));
+    }
+    return best;
+  }
+
+  // The longest chord of the polygon that is perpendicular to the line from p to q. The length of
+  // chords changes linearly between corners, so one of the longest passes through a corner.
+  void across(const Polygon& polygon, const Point& p, const Point& q, double* out) const {
+    const double length = out[1];
+    const double uy = static_cast<double>(q.y - p.y) * y_ / length;
+    const double ux = static_cast<double>(q.x - p.x) * x_ / length;
+    const std::size_t n = polygon.size();
+    std::vector<double> along(n), beside(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      const double y = static_cast<double>(polygon[i].y) * y_;
+      const double x = static_cast<double>(polygon[i].x) * x_;
+      along[i] = uy * y + ux * x;
+      beside[i] = ux * y - uy * x;
+    }
+    double widest = -1, at = 0, low = 0, high = 0;
+    for (std::size_t k = 0; k < n; ++k) {
+      double least = beside[k], most = beside[k];
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t j = i + 1 < n ? i + 1 : 0;
+        const double from = along[i] - along[k], to = along[j] - along[k];
+        if (from * to >= 0) continue;  // an end on the line is a corner of its own
+        const double cut = beside[i] + (beside[j] - beside[i]) * (from / (from - to));
+        least = std::min(least, cut);
+        most = std::max(most, cut);
+      }
+      if (most - least > widest) widest = most - least, at = along[k], low = least, high = most;
+    }
+    out[2] = widest;
+    for (int end = 0; end < 2; ++end) {
+      const double aside = end ? high : low;
+      out[8 + 2 * end] = (uy * at + ux * aside) / (2 * y_);
+      out[9 + 2 * end] = (ux * at - uy * aside) / (2 * x_);
+    }
+  }
+
+  double z_, y_, x_;  // mm: of a voxel along z, of half a one along y and x
+};
+
+}  // namespace
+
+void diameters(const Array& labels, const std::vector<double>& spacing, const MutableArray& out) {
+  const std::int64_t count = out.shape[0], rows = labels.shape[labels.ndim - 2];
+  const Slabs slabs(lines_of(labels), 256);
+  struct Found {
+    std::int64_t label;
+    Run run;
+  };
+  std::vector<std::vector<Found>> found(slabs.count);
+  slabs.run([&](std::int64_t slab, std::int64_t begin, std::int64_t end) {
+    for_each_label_run(
+        labels, count, begin, end,
+        [&](std::int64_t label, std::int64_t line, std::int64_t from, std::int64_t to,
+            const auto&) { found[slab].push_back({label, {line, from, to}}); });
+  });
+  std::vector<std::vector<Run>> runs(count);
+  for (auto& part : found) {
+    for (const Found& f : part) runs[f.label].push_back(f.run);
+    part = {};
+  }
+  const Diameters diameters(spacing);
+  parallel_tasks(count, [&](std::int64_t label) {
+    if (!runs[label].empty())
+      diameters.measure(planes_of(runs[label], rows), out.as<double>() + label * 12);
+  });
+}
+
+}  // namespace msf
