@@ -19,6 +19,7 @@ void bind_measure(const Scope& m) {
   m.def("gather_values", &gather_values);
   m.def("first_order", &first_order);
   m.def("diameters", &diameters);
+  m.def("convex_image", &convex_image);
   m.def("cooccurrence", &cooccurrence);
 }
 

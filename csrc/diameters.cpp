@@ -1,18 +1,17 @@
 // Largest diameters of labels in mm, between the outer faces of their voxels.
 //
-// Only corners of convex hulls can be ends. Runs give the hull of each plane of a label (Andrew's
-// monotone chain in integers); widening each of its points by half a voxel along every axis gives
-// the hull of the middles of the outer faces, which are the vertices of the label's surface mesh.
-// The largest diameter of all: pairs of planes are taken in the order of an upper bound, which
-// their boxes give, until no bound exceeds the best pair found: a few of them for most shapes.
+// Only corners of convex hulls can be ends. Runs give the hull of each plane of a label; widening
+// each of its points by half a voxel along every axis gives the hull of the middles of the outer
+// faces, which are the vertices of the label's surface mesh. The largest diameter of all: pairs of
+// planes are taken in the order of an upper bound, which their boxes give, until no bound exceeds
+// the best pair found: a few of them for most shapes.
 //
-// A. M. Andrew, "Another efficient algorithm for convex hulls in two dimensions", Information
-// Processing Letters 9 (1979) 216-219.
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <vector>
 
+#include "convex_hull.hpp"
 #include "kernels/regions.hpp"
 #include "label_runs.hpp"
 
@@ -22,33 +21,6 @@ namespace {
 struct Run {
   std::int64_t line, begin, end;
 };
-struct Point {  // in half voxels
-  std::int64_t y, x;
-  auto operator<=>(const Point&) const = default;
-};
-using Polygon = std::vector<Point>;
-
-// Corners of the convex hull, in order around it; sorts the points.
-Polygon hull(Polygon& points) {
-  std::sort(points.begin(), points.end());
-  points.erase(std::unique(points.begin(), points.end()), points.end());
-  if (points.size() < 3) return points;
-  Polygon corners;
-  const auto extend = [&](std::size_t least, const Point& p) {
-    while (corners.size() >= least + 2) {
-      const Point &a = corners[corners.size() - 2], &b = corners.back();
-      if ((b.y - a.y) * (p.x - a.x) - (b.x - a.x) * (p.y - a.y) > 0) break;
-      corners.pop_back();
-    }
-    corners.push_back(p);
-  };
-  for (const Point& p : points) extend(0, p);
-  const std::size_t half = corners.size() - 1;
-  for (std::size_t i = points.size() - 1; i-- > 0;) extend(half, points[i]);
-  corners.pop_back();
-  return corners;
-}
-
 struct Plane {
   std::int64_t z;
   Polygon corners;  // of the hull of voxel centres
@@ -121,14 +93,6 @@ class Diameters {
     out[0] = static_cast<double>(p.y) / 2;
     out[1] = static_cast<double>(p.x) / 2;
   }
-  static Polygon widened(const Polygon& corners) {
-    Polygon points;
-    for (const Point& p : corners) {
-      points.insert(points.end(), {{p.y - 1, p.x}, {p.y + 1, p.x}, {p.y, p.x - 1}, {p.y, p.x + 1}});
-    }
-    return hull(points);
-  }
-
   // Squared distance of the farthest two of the middles of faces of two voxels, whose centres are
   // so many mm apart along each axis.
   double reach(double dz, double dy, double dx) const {

@@ -1,6 +1,6 @@
 """medseg_fast: fast segmentation of 2D and 3D medical images."""
 
-from medseg_fast import metrics
+from medseg_fast import measure, metrics
 from medseg_fast._config import show_config
 from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
@@ -62,6 +62,7 @@ from medseg_fast.labelling import (
 )
 from medseg_fast.level_set import LevelSetResult, chan_vese_level_set, geodesic_active_contour
 from medseg_fast.live_wire import LiveWire
+from medseg_fast.measure import regionprops, regionprops_table
 from medseg_fast.metrics import (
     average_surface_distance,
     dice,
@@ -215,6 +216,7 @@ __all__ = [
     "mark_boundaries",
     "markers_from_minima",
     "maxflow_grid",
+    "measure",
     "metrics",
     "minimum_cost_path",
     "minimum_costs",
@@ -232,6 +234,8 @@ __all__ = [
     "random_walker",
     "reconstruction",
     "region_growing",
+    "regionprops",
+    "regionprops_table",
     "remove_small_holes",
     "remove_small_objects",
     "roberts",

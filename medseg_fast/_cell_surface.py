@@ -154,3 +154,39 @@ def areas(spacing: Sequence[float]) -> NDArray[np.float64]:
 def volumes() -> NDArray[np.float64]:
     """Part of a 3D cell that is inside the surface, by its code."""
     return _cells()[2]
+
+
+@functools.cache
+def euler(ndim: int) -> NDArray[np.float64]:
+    """Part of the Euler number in a cell by its code, all neighbours connected.
+
+    A cell is a corner of its closed voxels: it has that corner, halves of edges, quarters of faces
+    and, in 3D, eighths of the voxels.
+    """
+    corners = np.array(list(itertools.product((0, 1), repeat=ndim)))
+    table = np.zeros(2 ** len(corners))
+    for code in range(1, len(table)):
+        inside = corners[[bool(code >> c & 1) for c in range(len(corners))]]
+        for fixed in itertools.product((None, 0, 1), repeat=ndim):
+            # A part that touches the voxels on these sides; None: on both.
+            sides = [i for i, side in enumerate(fixed) if side is not None]
+            wanted = [side for side in fixed if side is not None]
+            if (inside[:, sides] == wanted).all(1).any():
+                table[code] += (-1 / 2) ** len(sides)
+    return table
+
+
+@functools.cache
+def crofton() -> NDArray[np.float64]:
+    """Part of the perimeter in a 2D cell by its code, by Crofton's formula in four directions.
+
+    Each border between an inside and an outside voxel of a cell counts for its direction: along a
+    row or column (seen by two cells), and along the two diagonals.
+    """
+    table = np.zeros(16)
+    for code in range(16):
+        a, b, c, d = (code >> bit & 1 for bit in range(4))  # (0, 0), (0, 1), (1, 0), (1, 1)
+        straight = (c != d) + (b != d)  # of the voxel at (1, 1), so that each is seen once
+        oblique = (a != d) + (b != c)
+        table[code] = math.pi / 8 * (straight + oblique / math.sqrt(2))
+    return table

@@ -67,12 +67,6 @@ def test_centre_ignores_stray_pixels() -> None:
     assert measure.centre(np.zeros((6, 7), bool)) == (3, 3)
 
 
-def test_dice() -> None:
-    a, b = np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool)
-    assert measure.dice(a, b) == 0.5
-    assert measure.dice(a & False, b & False) == 1
-
-
 @pytest.mark.parametrize(("t", "dtype"), [(3, np.int16), (2.5, np.uint8), (0.25, np.float32)])
 def test_split_is_a_strict_comparison(rng: np.random.Generator, t: float, dtype: Any) -> None:
     image = np.where(rng.random((9, 11)) < 0.3, t, rng.normal(t, 2, (9, 11))).astype(dtype)

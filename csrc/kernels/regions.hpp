@@ -34,6 +34,10 @@ void first_order(const Array& values, const Array& starts, const MutableArray& o
 // and as (row, column) both ends of the first, both ends of the second. 2D or 3D.
 void diameters(const Array& labels, const std::vector<double>& spacing, const MutableArray& out);
 
+// out (bool) = the pixels of a 2D mask (bool, not empty) whose centres are in the convex hull of
+// the middles of the mask's faces, its border included.
+void convex_image(const Array& mask, const MutableArray& out);
+
 // counts (int64, (offsets, levels, levels)) = how often voxels of level i + 1 have the neighbour at
 // the offset at level j + 1; levels (uint16) of 0 are outside.
 void cooccurrence(const Array& levels, const std::vector<std::vector<std::int64_t>>& offsets,

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import medseg_fast as ms
-from medseg_fast._app.measure import dice
 from medseg_fast._methods import Method
+from medseg_fast.metrics import dice
 
 Array = NDArray[Any]
 

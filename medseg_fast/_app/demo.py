@@ -23,8 +23,8 @@ import medseg_fast as ms
 from medseg_fast import io
 from medseg_fast._app import edges, explore, files, render
 from medseg_fast._app.compare import Row, agreement, compare, faster, text_table
-from medseg_fast._app.measure import dice
 from medseg_fast._methods import METHODS, Option
+from medseg_fast.metrics import dice
 
 Array = NDArray[Any]
 
