@@ -161,7 +161,7 @@ class Diameters {
       for (std::size_t i = 0; i < n; ++i) {
         const std::size_t j = i + 1 < n ? i + 1 : 0;
         const double from = along[i] - along[k], to = along[j] - along[k];
-        if (from * to >= 0) continue;  // an end on the line is a corner of its own
+        if (from * to > 0 || from == to) continue;
         const double cut = beside[i] + (beside[j] - beside[i]) * (from / (from - to));
         least = std::min(least, cut);
         most = std::max(most, cut);

@@ -148,7 +148,7 @@ def areas(spacing: Sequence[float]) -> NDArray[np.float64]:
     plane, row, column = spacing
     codes, vectors, _ = _cells()
     sizes = np.linalg.norm(vectors * [row * column, plane * column, plane * row], axis=1)
-    return np.bincount(codes, sizes, 256)
+    return np.asarray(np.bincount(codes, sizes, 256), np.float64)
 
 
 def volumes() -> NDArray[np.float64]:

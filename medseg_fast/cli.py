@@ -20,26 +20,14 @@ import medseg_fast as ms
 from medseg_fast import io
 from medseg_fast._app.command import Index, Main, MethodCommand, Size, progress
 from medseg_fast._app.stream import METHODS as STREAM_METHODS
+from medseg_fast._app.options import debug as _debug
+from medseg_fast._app.options import force as _force
+from medseg_fast._app.options import json_output as _json
+from medseg_fast._app.options import threads as _threads
+from medseg_fast._app.tables import evaluate, measure
 from medseg_fast._methods import METHODS
 from medseg_fast.edge_detection import EDGE_METHODS
 
-
-def _turn_on_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    Main.debug = Main.debug or value
-
-
-_debug = click.option(
-    "--debug",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_turn_on_debug,
-    help="Show the traceback of an error.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-_threads = click.option(
-    "--threads", type=click.IntRange(1, 1024), help="Threads to use.  [default: all CPUs]"
-)
 _window = click.option(
     "--window",
     type=float,
@@ -54,7 +42,6 @@ _channel = click.option(
     metavar="N",
     help="Which channel, from 0.  [default: the luminance of a colour image]",
 )
-_force = click.option("--force", is_flag=True, help="Replace files that exist.")
 
 
 @click.group(
@@ -440,6 +427,8 @@ def report(log: Path, output: Path | None, force: bool, as_json: bool) -> None:
 
     summary = figures(log, output, force=force)
     click.echo(_text(summary.as_dict() if as_json else str(summary)))
+cli.add_command(evaluate)
+cli.add_command(measure)
 
 
 @cli.command()

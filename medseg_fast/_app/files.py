@@ -62,3 +62,19 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_report(path: Path | None, *, force: bool, inputs: tuple[Path, ...] = ()) -> None:
+    """Raise before any work what would keep a table from its file, .json or .csv."""
+    if path is None:
+        return
+    if path.suffix.lower() not in (".json", ".csv"):
+        raise ValueError(f"{path}: must end in .json or .csv")
+    check_writable([path], force=force, inputs=inputs)
+
+
+def write_report(path: Path | None, as_json: str, as_csv: str) -> None:
+    """Write a table to its file, where there is one."""
+    if path is not None:
+        with replacing(path) as temporary:
+            temporary.write_text(as_json if path.suffix.lower() == ".json" else as_csv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def convex_image(mask: Mask) -> Mask:
         core.convex_image(_checks.contiguous(mask), out)
         return out
     try:
-        from scipy.spatial import ConvexHull, QhullError
+        spatial = import_module("scipy.spatial")
     except ImportError as error:
         raise ImportError("regionprops: the convex hull of a 3D region needs SciPy") from error
 
@@ -33,16 +34,16 @@ def convex_image(mask: Mask) -> Mask:
     try:
         # Only ends of rows can be corners.
         ends = np.argwhere(mask & ~(_shifted(mask, 1) & _shifted(mask, -1)))
-        corners = ends[ConvexHull(ends).vertices]
-        hull: Any = ConvexHull((corners[:, None] + steps).reshape(-1, 3))
-    except QhullError as error:
-        warnings.warn(f"regionprops: the region has no convex hull: {error}", stacklevel=4)
+        corners = ends[spatial.ConvexHull(ends).vertices]
+        hull: Any = spatial.ConvexHull((corners[:, None] + steps).reshape(-1, 3))
+    except spatial.QhullError:
+        warnings.warn("regionprops: a flat region in 3D has no convex hull", stacklevel=5)
         return np.zeros(mask.shape, bool)
     planes = np.unique(hull.equations.round(12), axis=0)
-    grid = np.indices(mask.shape, sparse=True)
+    at_z, at_y, at_x = np.ogrid[tuple(map(slice, mask.shape))]
     inside = np.ones(mask.shape, bool)
     for z, y, x, shift in planes:
-        inside &= z * grid[0] + y * grid[1] + x * grid[2] + shift < 1e-10
+        inside &= z * at_z + y * at_y + x * at_x + shift < 1e-10
     return inside
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-def moments(image: Array, center: Sequence[float], spacing: Array, order: int = 3) -> Array:
+def moments(image: Array, center: Sequence[float] | Array, spacing: Array, order: int = 3) -> Array:
     """Sums of the values times powers, up to `order` each, of their distances from `center`."""
     result: Array = image.astype(np.float64, copy=False)
     for n, at, size in zip(image.shape, center, spacing, strict=True):
@@ -26,10 +26,12 @@ def normalized(central: Array, spacing: Array, order: int = 3) -> Array:
     """Central moments that do not change with scale; NaN for powers that sum to less than 2."""
     whole, scale = central.flat[0], float(min(spacing))
     result = np.full(central.shape, np.nan)
-    for powers in itertools.product(range(order + 1), repeat=central.ndim):
-        total = sum(powers)
-        if total >= 2:
-            result[powers] = central[powers] / scale**total / whole ** (total / central.ndim + 1)
+    with np.errstate(invalid="ignore", divide="ignore"):  # intensities may sum to 0 or less
+        for powers in itertools.product(range(order + 1), repeat=central.ndim):
+            total = sum(powers)
+            if total >= 2:
+                share = whole ** (total / central.ndim + 1)
+                result[powers] = central[powers] / scale**total / share
     return result
 
 

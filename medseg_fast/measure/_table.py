@@ -128,7 +128,7 @@ def _column(function: Column) -> Column:
 
 @_column
 def num_pixels(t: LabelTable) -> Array:
-    return t.sizes
+    return np.asarray(t.sizes)
 
 
 @_column
@@ -183,7 +183,7 @@ def axis_major_length(t: LabelTable) -> Array:
     values = t.column("inertia_tensor_eigvals")
     if t.ndim == 2:
         return np.asarray(4 * np.sqrt(values[:, 0]))
-    return np.sqrt(np.maximum(0, 10 * (values[:, 0] + values[:, 1] - values[:, 2])))
+    return np.asarray(np.sqrt(np.maximum(0, 10 * (values[:, 0] + values[:, 1] - values[:, 2]))))
 
 
 @_column
@@ -191,14 +191,14 @@ def axis_minor_length(t: LabelTable) -> Array:
     values = t.column("inertia_tensor_eigvals")
     if t.ndim == 2:
         return np.asarray(4 * np.sqrt(values[:, -1]))
-    return np.sqrt(np.maximum(0, 10 * (-values[:, 0] + values[:, 1] + values[:, 2])))
+    return np.asarray(np.sqrt(np.maximum(0, 10 * (-values[:, 0] + values[:, 1] + values[:, 2]))))
 
 
 @_column
 def eccentricity(t: LabelTable) -> Array:
     large, small = t.column("inertia_tensor_eigvals").T
     ratio = np.divide(small, large, out=np.ones(len(t)), where=large != 0)
-    return np.sqrt(1 - ratio)
+    return np.asarray(np.sqrt(1 - ratio))
 
 
 @_column

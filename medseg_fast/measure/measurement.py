@@ -158,7 +158,8 @@ def measure(
     TypeError
         If the labels are not bool or integer, or the image's dtype is not supported.
     ValueError
-        If they are not 2D or 3D, shapes differ, or `spacing`, `bin_width` or `bins` does not fit.
+        If they are not 2D or 3D, shapes differ, the image is infinite inside a label, or `spacing`,
+        `bin_width` or `bins` does not fit.
 
     Notes
     -----
@@ -196,7 +197,7 @@ def measure(
     columns |= _axes(table)
     columns |= _diameters(table, sizes)
     if table.image is not None:
-        columns |= _intensities(table, columns["centroid_mm"])
+        columns |= _intensities(table, columns["centroid_mm"], columns.get("mesh_volume_mm3"))
         columns |= _levels(table, bin_width, bins, texture)
     return Measurements(columns)
 
@@ -283,7 +284,8 @@ def _axes(t: LabelTable) -> dict[str, Array]:
 
 def _ratio(part: Array, whole: Array) -> Array:
     """NaN where the whole is 0: of a single voxel or a line."""
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole != 0)
+    ratio: Array = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole != 0)
+    return ratio
 
 
 def _diameters(t: LabelTable, spacing: tuple[float, ...]) -> dict[str, Array]:
@@ -301,25 +303,32 @@ def _diameters(t: LabelTable, spacing: tuple[float, ...]) -> dict[str, Array]:
     }
 
 
-def _intensities(t: LabelTable, centroid: Array) -> dict[str, Array]:
+def _intensities(t: LabelTable, centroid: Array, mesh: Array | None) -> dict[str, Array]:
     image = t.image
     assert image is not None
     columns = {f"intensity_{name}": t.statistic(name) for name in STATISTICS if name != "count"}
-    shift = np.zeros(len(t))
+    shift = np.linalg.norm(_centre_of_mass(t, image) - centroid, axis=1)
+    # The IBSI's: of the mesh's volume, not of the voxels'.
+    size = mesh if mesh is not None else t.column("area")
+    return {
+        **columns,
+        "integrated_intensity": size * columns["intensity_mean"],
+        "centre_of_mass_shift_mm": shift,
+    }
+
+
+def _centre_of_mass(t: LabelTable, image: Array) -> Array:
+    """Mean place of each label's voxels by intensity, in mm; NaN where that is not finite."""
+    places = np.zeros((len(t), t.ndim))
     for row in range(len(t)):
         box = t.slices(row)
-        part = np.where(t.numbers[box] == t.places[row], image[box].astype(np.float64), 0)
-        part = np.nan_to_num(part, nan=0.0)
-        total = part.sum()
-        where = [
-            float(part.sum(tuple(a for a in range(t.ndim) if a != axis)) @ np.arange(n)) / total
-            if total
-            else math.nan
-            for axis, n in enumerate(part.shape)
-        ]
-        heavy = (np.array(where) + t.boxes[row, 0]) * t.spacing
-        shift[row] = np.linalg.norm(heavy - centroid[row])
-    return {**columns, "centre_of_mass_shift_mm": shift}
+        inside = t.numbers[box] == t.places[row]
+        part = np.where(inside, np.nan_to_num(image[box].astype(np.float64), nan=0.0), 0)
+        with np.errstate(all="ignore"):
+            for axis, n in enumerate(part.shape):
+                profile = part.sum(tuple(other for other in range(t.ndim) if other != axis))
+                places[row, axis] = (profile * np.arange(n)).sum() / profile.sum()
+    return np.asarray((places + t.boxes[:, 0]) * t.spacing)
 
 
 def _levels(

@@ -105,6 +105,8 @@ class RegionProperties:
     def __getattr__(self, name: str) -> Any:
         extra = self.__dict__.get("_extra_properties", {})
         if name not in extra:
+            if name in _INTENSITY:  # its property found no image
+                self._need_image(name)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         function = extra[name]
         count = required_arguments(function)
@@ -210,7 +212,8 @@ class RegionProperties:
     @property
     def coords(self) -> NDArray[np.int64]:
         """Indices of the pixels, a row each."""
-        return np.argwhere(self.image) + [part.start for part in self.slice] + self._offset
+        index = np.argwhere(self.image) + [part.start for part in self.slice]
+        return np.asarray(index + self._offset)
 
     @property
     def coords_scaled(self) -> NDArray[np.float64]:
@@ -231,7 +234,8 @@ class RegionProperties:
     @property
     def solidity(self) -> float:
         """Area over that of the convex hull."""
-        return self.area / np.float64(self.area_convex)  # type: ignore[no-any-return]
+        with np.errstate(divide="ignore"):  # a flat region in 3D
+            return self.area / np.float64(self.area_convex)  # type: ignore[no-any-return]
 
     @property
     def feret_diameter_max(self) -> float:
@@ -315,7 +319,8 @@ class RegionProperties:
         self._need_image("centroid_weighted_local")
         moments = self.moments_weighted
         ones = np.eye(self._ndim, dtype=int)
-        return np.asarray([moments[tuple(one)] / moments[(0,) * self._ndim] for one in ones])
+        with np.errstate(invalid="ignore", divide="ignore"):  # intensities may sum to 0
+            return np.asarray([moments[tuple(one)] / moments[(0,) * self._ndim] for one in ones])
 
     @property
     def centroid_weighted(self) -> tuple[Any, ...]:

@@ -48,7 +48,7 @@ def discretised(
         raise ValueError(
             f"{op}: bin_width must give at most {_MOST_LEVELS} grey levels, got {int(levels.max())}"
         )
-    return levels.astype(np.int64)
+    return np.asarray(levels, np.int64)
 
 
 def directions(ndim: int) -> list[list[int]]:

@@ -33,7 +33,7 @@ def _table(
     return left[kept], right[kept], count[kept]
 
 
-def _marginals(table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64], Any, Any]:
+def _marginals(table: Table) -> tuple[Any, Any, Any, Any]:
     """Voxels of every region of each image, and the regions' places for every pair."""
     left, right, count = table
     places = [np.unique(x, return_inverse=True)[1].reshape(-1) for x in (left, right)]
