@@ -10,7 +10,6 @@ line on stderr; ``--debug`` shows the traceback. With ``--json`` stdout is JSON 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,11 @@ import click
 import medseg_fast as ms
 from medseg_fast import io
 from medseg_fast._app.command import Index, Main, MethodCommand, Size, progress
-from medseg_fast._app.stream import METHODS as STREAM_METHODS
 from medseg_fast._app.options import debug as _debug
 from medseg_fast._app.options import force as _force
 from medseg_fast._app.options import json_output as _json
 from medseg_fast._app.options import threads as _threads
+from medseg_fast._app.streaming import stream
 from medseg_fast._app.tables import evaluate, measure
 from medseg_fast._methods import METHODS
 from medseg_fast.edge_detection import EDGE_METHODS
@@ -334,101 +333,9 @@ def predict(
     click.echo(_text(report if as_json else summary(report)))
 
 
-@cli.group(invoke_without_command=True)
-@click.option(
-    "--source",
-    metavar="SOURCE",
-    help="A video or image file, a folder of pictures, a camera's number, or a URL.",
-)
-@click.option(
-    "--method",
-    type=click.Choice(STREAM_METHODS),
-    help="What to do with each frame.",
-)
-@click.option(
-    "--sink",
-    "sinks",
-    multiple=True,
-    metavar="SINK",
-    help="A folder for masks, a .mp4 or .avi file, or shm:NAME; may be repeated.",
-)
-@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Give frames at this rate.")
-@click.option("--repeat", is_flag=True, help="Start again when the source ends.")
-@click.option(
-    "--policy",
-    type=click.Choice(("latest", "block", "all")),
-    help="When frames come too fast: drop the older one, let the source wait, or work on all."
-    "  [default: latest for cameras and with --fps, else all]",
-)
-@click.option("--deadline", type=float, metavar="MS", help="When a mask should be sent.")
-@click.option(
-    "--late",
-    type=click.Choice(("send", "drop")),
-    default="send",
-    show_default=True,
-    help="What to do with a mask that is ready after the deadline.",
-)
-@click.option("--max-age", type=float, metavar="MS", help="Drop frames that waited longer.")
-@click.option("--watchdog", type=float, metavar="MS", help="Send the last mask again, as stale.")
-@click.option("--seconds", type=float, help="Stop after so long.")
-@click.option("--frames", type=click.IntRange(1), help="Stop after so many frames.")
-@click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write a log.")
-@click.option("--cpu", "cpus", type=int, multiple=True, help="Work on this CPU; may be repeated.")
-@click.option("--priority", type=click.IntRange(1, 99), help="Real-time priority of the work.")
-@click.option("--lower", type=float, help="Lowest intensity inside.")
-@click.option("--upper", type=float, help="Highest intensity inside.")
-@click.option("--seed", type=Index(), metavar="ROW,COLUMN", help="A pixel of the region.")
-@click.option("--sigma", type=float, default=1.0, show_default=True, help="Smoothing of canny.")
-@click.option("--largest", is_flag=True, help="Keep only the largest part of the mask.")
-@click.option("--model", type=click.Path(path_type=Path), metavar="FILE", help="Of the network.")
-@_threads
-@_json
-@_debug
-@click.pass_context
-def stream(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
-    """Segment frames in real time and account for every deadline.
-
-    `medseg-fast stream report LOG` shows what a log says.
-    """
-    if ctx.invoked_subcommand is not None:
-        return
-    from medseg_fast._app.stream import Job, run
-
-    for name in ("source", "method"):
-        if options[name] is None:
-            raise click.UsageError(f"Missing option '--{name}'.")
-
-    def show(summary: Any) -> None:
-        total = summary.percentiles("total")
-        click.echo(
-            f"\r{summary.received} frames, {summary.fps:.1f} per second, "
-            f"p99 {total.get('p99', 0.0):.2f} ms, {summary.misses} missed, "
-            f"{summary.counts['dropped']} dropped",
-            nl=False,
-            err=True,
-        )
-
-    live = not as_json and sys.stderr.isatty()
-    summary = run(Job(**options), show if live else None)
-    click.echo(_text(summary.as_dict() if as_json else str(summary)))
-
-
-@stream.command()
-@click.argument("log", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write a page, too."
-)
-@_force
-@_json
-@_debug
-def report(log: Path, output: Path | None, force: bool, as_json: bool) -> None:
-    """Show the figures of a stream's LOG."""
-    from medseg_fast._app.stream import report as figures
-
-    summary = figures(log, output, force=force)
-    click.echo(_text(summary.as_dict() if as_json else str(summary)))
 cli.add_command(evaluate)
 cli.add_command(measure)
+cli.add_command(stream)
 
 
 @cli.command()

@@ -1,0 +1,105 @@
+"""The commands of streams: arguments only, what they start is in stream.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medseg_fast._app import options
+from medseg_fast._app import stream as _stream
+from medseg_fast._app.command import Index
+
+
+@click.group(invoke_without_command=True)
+@click.option(
+    "--source",
+    metavar="SOURCE",
+    help="A video or image file, a folder of pictures, a camera's number, or a URL.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(_stream.METHODS),
+    help="What to do with each frame.",
+)
+@click.option(
+    "--sink",
+    "sinks",
+    multiple=True,
+    metavar="SINK",
+    help="A folder for masks, a .mp4 or .avi file, or shm:NAME; may be repeated.",
+)
+@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Give frames at this rate.")
+@click.option("--repeat", is_flag=True, help="Start again when the source ends.")
+@click.option(
+    "--policy",
+    type=click.Choice(("latest", "block", "all")),
+    help="When frames come too fast: drop the older one, let the source wait, or work on all."
+    "  [default: latest for cameras and with --fps, else all]",
+)
+@click.option("--deadline", type=float, metavar="MS", help="When a mask should be sent.")
+@click.option(
+    "--late",
+    type=click.Choice(("send", "drop")),
+    default="send",
+    show_default=True,
+    help="What to do with a mask that is ready after the deadline.",
+)
+@click.option("--max-age", type=float, metavar="MS", help="Drop frames that waited longer.")
+@click.option("--watchdog", type=float, metavar="MS", help="Send the last mask again, as stale.")
+@click.option("--seconds", type=float, help="Stop after so long.")
+@click.option("--frames", type=click.IntRange(1), help="Stop after so many frames.")
+@click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write a log.")
+@click.option("--cpu", "cpus", type=int, multiple=True, help="Work on this CPU; may be repeated.")
+@click.option("--priority", type=click.IntRange(1, 99), help="Real-time priority of the work.")
+@click.option("--lower", type=float, help="Lowest intensity inside.")
+@click.option("--upper", type=float, help="Highest intensity inside.")
+@click.option("--seed", type=Index(), metavar="ROW,COLUMN", help="A pixel of the region.")
+@click.option("--sigma", type=float, default=1.0, show_default=True, help="Smoothing of canny.")
+@click.option("--largest", is_flag=True, help="Keep only the largest part of the mask.")
+@click.option("--model", type=click.Path(path_type=Path), metavar="FILE", help="Of the network.")
+@options.threads
+@options.json_output
+@options.debug
+@click.pass_context
+def stream(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
+    """Segment frames in real time and account for every deadline.
+
+    `medseg-fast stream report LOG` shows what a log says.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    for name in ("source", "method"):
+        if given[name] is None:
+            raise click.UsageError(f"Missing option '--{name}'.")
+
+    def show(summary: Any) -> None:
+        total = summary.percentiles("total")
+        click.echo(
+            f"\r{summary.received} frames, {summary.fps:.1f} per second, "
+            f"p99 {total.get('p99', 0.0):.2f} ms, {summary.misses} missed, "
+            f"{summary.counts['dropped']} dropped",
+            nl=False,
+            err=True,
+        )
+
+    live = not as_json and sys.stderr.isatty()
+    summary = _stream.run(_stream.Job(**given), show if live else None)
+    click.echo(json.dumps(summary.as_dict(), indent=2) if as_json else str(summary))
+
+
+@stream.command()
+@click.argument("log", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write a page, too."
+)
+@options.force
+@options.json_output
+@options.debug
+def report(log: Path, output: Path | None, force: bool, as_json: bool) -> None:
+    """Show the figures of a stream's LOG."""
+    summary = _stream.report(log, output, force=force)
+    click.echo(json.dumps(summary.as_dict(), indent=2) if as_json else str(summary))
