@@ -33,11 +33,11 @@ else:
 # compiling them three times took a third of the installation.
 SHARED = """
     active_contour boundaries chan_vese_snake components convex_image convolution descents
-    diameters edge_flow_boundaries edge_flow_regions fast_marching first_order geodesic geodesic_snake
-    histogram_peaks hysteresis label_cells label_pairs level_set live_wire maxflow minima
-    minimum_cost multiotsu parallel reconstruction region region_growing region_pixels
-    region_table seeded_region_growing separable_plan snake_matrix sparse_field sparse_graph
-    spline threshold_explorer watershed watershed_compact watershed_flood watershed_hierarchy
+    diameters edge_flow_boundaries edge_flow_regions fast_marching first_order geodesic
+    geodesic_snake histogram_peaks hysteresis label_cells label_pairs level_set live_wire maxflow
+    minima minimum_cost multiotsu parallel plan reconstruction region region_growing region_pixels
+    region_table seeded_region_growing separable_plan snake_matrix sparse_field sparse_graph spline
+    threshold_explorer watershed watershed_compact watershed_flood watershed_hierarchy
     watershed_immersion watershed_setup
 """.split()
 

@@ -237,6 +237,7 @@ void bind_all(const Scope& m) {
   bind_detection(m);
   bind_measure(m);
   bind_networks(m);
+  bind_plan(m);
 }
 
 }  // namespace msf

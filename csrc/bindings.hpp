@@ -161,5 +161,6 @@ void bind_convolution(const Scope& m);
 void bind_detection(const Scope& m);
 void bind_measure(const Scope& m);
 void bind_networks(const Scope& m);
+void bind_plan(const Scope& m);
 
 }  // namespace msf

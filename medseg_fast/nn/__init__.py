@@ -1,6 +1,6 @@
 """Networks for segmentation, and the kernels they are made of.
 
-`functional` needs NumPy alone. The networks need PyTorch (``pip install "medseg_fast[nn]"``), which
+`functional` and `load_plan` need NumPy alone. The networks need PyTorch (``pip install "medseg_fast[nn]"``), which
 is imported when the first of them is asked for. Their files begin with an underscore: a module
 ``unet`` would hide the function.
 """
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from medseg_fast.nn._instances import Instances, instances
     from medseg_fast.nn._lenet import lenet5, to_fully_convolutional
     from medseg_fast.nn._nonlocal_unet import nonlocal_unet
+    from medseg_fast.nn._optimize._build import optimize
+    from medseg_fast.nn._optimize._plan import Plan, load_plan
     from medseg_fast.nn._predict import Cancelled, predict
     from medseg_fast.nn._pspnet import pspnet
     from medseg_fast.nn._segnet import segnet
@@ -28,6 +30,7 @@ __all__ = [
     "Cancelled",
     "Instances",
     "LoadReport",
+    "Plan",
     "fcn8s",
     "fcn16s",
     "fcn32s",
@@ -35,9 +38,11 @@ __all__ = [
     "instances",
     "lenet5",
     "load_model",
+    "load_plan",
     "load_weights",
     "mask_rcnn",
     "nonlocal_unet",
+    "optimize",
     "predict",
     "pspnet",
     "save_model",
@@ -68,9 +73,12 @@ _MODULES = {
     "Cancelled": "_predict",
     "Instances": "_instances",
     "LoadReport": "_weights",
+    "Plan": "_optimize._plan",
     "instances": "_instances",
     "load_model": "_weights",
+    "load_plan": "_optimize._plan",
     "load_weights": "_weights",
+    "optimize": "_optimize._build",
     "predict": "_predict",
     "save_model": "_weights",
     "to_fully_convolutional": "_lenet",

@@ -6,7 +6,9 @@ on a CPU. torch.fx keeps each as one call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -17,9 +19,22 @@ from medseg_fast.nn import functional
 from medseg_fast.nn._blocks import crop
 
 
+_torch_only: ContextVar[bool] = ContextVar("torch_only", default=False)
+
+
+@contextmanager
+def torch_only() -> Iterator[None]:
+    """No kernels within this block: for what looks at PyTorch's own calls."""
+    token = _torch_only.set(True)
+    try:
+        yield
+    finally:
+        _torch_only.reset(token)
+
+
 def _kernel(name: str, x: Tensor) -> Any:
     """The kernel, or None where PyTorch must do."""
-    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+    if _torch_only.get() or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return None
     return getattr(functional, name)
 

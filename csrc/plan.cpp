@@ -1,0 +1,170 @@
+// Steps of a plan; see plan.hpp.
+#include "plan.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "parallel.hpp"
+
+namespace msf {
+
+namespace {
+
+// The view's features in the memory that a run was given.
+Features at(const Plan::Slots& slots, const View& view) {
+  Features f = view.features;
+  f.data = static_cast<const std::byte*>(slots[static_cast<std::size_t>(view.slot)].data) +
+           view.offset;
+  return f;
+}
+
+std::int64_t* indices_at(const Plan::Slots& slots, const View& view) {
+  return static_cast<std::int64_t*>(const_cast<void*>(at(slots, view).data));
+}
+
+struct ThreadOverride {
+  const int before;
+  explicit ThreadOverride(int threads) : before(set_thread_override(threads)) {}
+  ThreadOverride(const ThreadOverride&) = delete;
+  ThreadOverride& operator=(const ThreadOverride&) = delete;
+  ~ThreadOverride() { set_thread_override(before); }
+};
+
+}  // namespace
+
+View Plan::known(const View& view) {
+  const Features& f = view.features;
+  std::int64_t last = 0;
+  if (f.batch < 1 || f.channels < 1 || view.slot < 0 || view.slot > 1000 || view.offset < 0)
+    throw std::invalid_argument("plan: a view is empty or outside its memory");
+  const auto reach = [&](std::int64_t count, std::int64_t stride) {
+    if (count < 1 || stride < 0) throw std::invalid_argument("plan: a view is empty");
+    last += (count - 1) * stride;
+  };
+  reach(f.batch, f.batch_stride);
+  reach(f.channels, f.channel_stride);
+  for (int a = 0; a < 3; ++a) reach(f.size[a], f.stride[a]);
+  const auto slot = static_cast<std::size_t>(view.slot);
+  least_bytes_.resize(std::max(least_bytes_.size(), slot + 1));
+  least_bytes_[slot] =
+      std::max(least_bytes_[slot], view.offset + (last + 1) * item_size(f.dtype));
+  return view;
+}
+
+void Plan::convolution(const ConvolutionSpec& spec, const float* weight, const float* bias,
+                       Algorithm algorithm, const View& in, const std::optional<View>& full,
+                       const std::optional<View>& pooled, const std::optional<View>& indices) {
+  const std::shared_ptr<Convolution> layer = make_convolution(spec, weight, bias, algorithm);
+  packed_bytes_ += layer->packed_bytes();
+  for (const View* view : {&in, full ? &*full : nullptr, pooled ? &*pooled : nullptr,
+                           indices ? &*indices : nullptr})
+    if (view) known(*view);
+  add([=](const Slots& slots) {
+    Features whole, half;
+    ConvolutionOutputs out;
+    if (full) out.full = &(whole = at(slots, *full));
+    if (pooled) out.pooled = &(half = at(slots, *pooled));
+    if (indices) {
+      out.indices = indices_at(slots, *indices);
+      out.indices_channels_last = true;
+    }
+    layer->run(at(slots, in), out);
+  });
+}
+
+void Plan::pointwise(PointwiseSpec spec, const View& in, const std::optional<View>& second,
+                     const View& out) {
+  known(in);
+  known(out);
+  if (second) known(*second);
+  add([=, spec = std::move(spec)](const Slots& slots) {
+    msf::pointwise(spec, at(slots, in), second ? at(slots, *second) : Features{}, at(slots, out));
+  });
+}
+
+void Plan::pool(const PoolSpec& spec, const View& in, const View& out,
+                const std::optional<View>& indices) {
+  known(in);
+  known(out);
+  if (indices) known(*indices);
+  add([=](const Slots& slots) {
+    msf::pool(spec, at(slots, in), at(slots, out),
+              indices ? indices_at(slots, *indices) : nullptr);
+  });
+}
+
+void Plan::unpool(const Size3& step, const View& in, const View& indices, const View& out) {
+  known(in);
+  known(out);
+  known(indices);
+  add([=](const Slots& slots) {
+    msf::unpool(step, at(slots, in), indices_at(slots, indices), at(slots, out));
+  });
+}
+
+void Plan::resize(std::array<Stretch, 3> axes, const View& in, const View& out) {
+  known(in);
+  known(out);
+  for (int a = 0; a < 3; ++a) {
+    const auto count = static_cast<std::size_t>(out.features.size[a]);
+    if (axes[a].low.size() != count || axes[a].high.size() != count || axes[a].far.size() != count)
+      throw std::invalid_argument("plan: a stretch must be as long as its axis");
+  }
+  add([=, axes = std::move(axes)](const Slots& slots) {
+    msf::resize(axes, at(slots, in), at(slots, out));
+  });
+}
+
+void Plan::gather(std::array<std::vector<std::int64_t>, 3> maps, float fill, const View& in,
+                  const View& out) {
+  known(in);
+  known(out);
+  for (int a = 0; a < 3; ++a) {
+    const auto count = static_cast<std::size_t>(out.features.size[a]);
+    const bool inside = std::all_of(maps[a].begin(), maps[a].end(), [&](std::int64_t i) {
+      return i < in.features.size[a];
+    });
+    if (!inside || (!maps[a].empty() && maps[a].size() != count))
+      throw std::invalid_argument("plan: a map must be as long as its axis and stay inside");
+  }
+  add([=, maps = std::move(maps)](const Slots& slots) {
+    msf::gather(maps, fill, at(slots, in), at(slots, out));
+  });
+}
+
+void Plan::adaptive_means(const View& in, const View& out) {
+  known(in);
+  known(out);
+  add([=](const Slots& slots) { msf::adaptive_means(at(slots, in), at(slots, out)); });
+}
+
+void Plan::normalise(std::int64_t groups, float eps, PointwiseSpec after, const View& in,
+                     const View& out) {
+  known(in);
+  known(out);
+  add([=, after = std::move(after)](const Slots& slots) {
+    msf::normalise(groups, eps, after, at(slots, in), at(slots, out));
+  });
+}
+
+void Plan::softmax(const View& in, const View& out) {
+  known(in);
+  known(out);
+  add([=](const Slots& slots) { msf::softmax(at(slots, in), at(slots, out)); });
+}
+
+void Plan::run(std::int64_t begin, std::int64_t end, int threads, const Slots& slots) const {
+  if (begin < 0 || end > count() || slots.size() < least_bytes_.size())
+    throw std::invalid_argument("plan: no such steps, or too few arrays");
+  for (std::size_t i = 0; i < least_bytes_.size(); ++i)
+    if (slots[i].size() * item_size(slots[i].dtype) < least_bytes_[i])
+      throw std::invalid_argument("plan: array " + std::to_string(i) + " must have " +
+                                  std::to_string(least_bytes_[i]) + " bytes");
+  const ThreadOverride limited(threads);
+  for (std::int64_t i = begin; i < end; ++i) steps_[static_cast<std::size_t>(i)](slots);
+}
+
+}  // namespace msf

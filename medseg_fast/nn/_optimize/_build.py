@@ -1,0 +1,142 @@
+"""`optimize`: from a torch module to a plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medseg_fast.nn._optimize._fallback import Runner, keep_with_torch
+from medseg_fast.nn._optimize._fuse import fuse
+from medseg_fast.nn._optimize._graph import Graph
+from medseg_fast.nn._optimize._lower import Lowered, Step, lower
+from medseg_fast.nn._optimize._plan import Plan, checked_threads
+from medseg_fast.nn._optimize._trace import trace
+
+_PRECISIONS = ("float32", "bfloat16")
+
+
+def optimize(
+    model: nn.Module,
+    example: Any,
+    precision: str = "float32",
+    threads: int | None = None,
+) -> Plan:
+    """Compile a network for inference on the CPU, for inputs of one shape.
+
+    Batch norms become part of convolutions; activations and poolings are done where a convolution
+    writes its sums; maps are concatenated by writing them side by side; all maps share one block of
+    memory. The plan then runs in C++, without torch and without the GIL.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any of `medseg_fast.nn`, or a module of the same layers. It is compiled as it is in
+        evaluation mode; weights are copied, later changes of the model do not reach the plan.
+    example : tensor, array, or tuple of them
+        Inputs of the shape that the plan is to take; their values do not matter. float32.
+    precision : {"float32", "bfloat16"}
+        How maps between layers are stored. Sums are float32 in both; "bfloat16" halves the memory.
+        "int8" is not there yet.
+    threads : int, optional
+        How many threads the plan uses. Default: the package's setting when it is called.
+
+    Returns
+    -------
+    plan : Plan
+        ``plan(x)`` gives what ``model(x)`` gives, as tensors for tensors and NumPy arrays for
+        arrays. ``print(plan)`` lists its steps, memory, and the layers it leaves to torch.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no module, or the example is not of float32 tensors.
+    ValueError
+        If `precision` is unknown.
+    NotImplementedError
+        If `precision` is "int8", or "bfloat16" for a network with layers left to torch.
+
+    Notes
+    -----
+    Our kernels run convolutions of any kernel, stride, dilation and groups, transposed convolutions,
+    linear layers, batch, instance and group norms, ReLU, leaky ReLU, PReLU, ReLU6, ELU, SiLU,
+    sigmoid, tanh, softmax over channels, max and average pooling (also with indices, and their
+    inverse), adaptive average pooling, linear and nearest interpolation, padding, crops,
+    concatenations, sums and products; 1D to 3D. Other layers are left to torch, one by one, and
+    listed in ``plan.fallbacks``; a plan without any can be saved (`Plan.save`) and read by
+    `load_plan` where there is no torch.
+
+    float32 results are within 1e-4 of torch's, relative to the largest: the order of sums differs,
+    and convolutions of 3 x 3 go by Winograd's algorithm.
+
+    References
+    ----------
+    .. [1] Lavin, Gray: Fast Algorithms for Convolutional Neural Networks, CVPR 2016.
+    .. [2] Pisarchyk, Lee: Efficient Memory Management for Deep Neural Net Inference, 2020.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from medseg_fast import nn
+    >>> model = nn.unet(1, 2, widths=(8, 16), padding="same", norm="batch").eval()
+    >>> plan = nn.optimize(model, torch.zeros(1, 1, 64, 64))
+    >>> tuple(plan(torch.zeros(1, 1, 64, 64)).shape)
+    (1, 2, 64, 64)
+    """
+    op = "optimize"
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{op}: model must be a torch module, got {type(model).__name__}")
+    if precision == "int8":
+        raise NotImplementedError(f"{op}: precision must be 'float32' or 'bfloat16' as yet")
+    if precision not in _PRECISIONS:
+        raise ValueError(f"{op}: precision must be 'float32' or 'bfloat16', got {precision!r}")
+    threads = checked_threads(op, threads)
+    graph = trace(model, _examples(op, example))
+    keep_with_torch(graph)
+    fuse(graph)
+    lowered = lower(graph, precision == "bfloat16")
+    left = any(step.call == "torch" for step in lowered.steps)
+    if left and precision != "float32":
+        raise NotImplementedError(
+            f"{op}: precision must be 'float32' for a network with layers left to torch: "
+            + "; ".join(f"{name} ({reason})" for name, reason in graph.reasons.items())
+        )
+    parts = {
+        "precision": precision,
+        "threads": threads,
+        "inputs": [value.shape for value in graph.inputs],
+        "outputs": [value.shape for value in graph.outputs],
+        "structure": graph.structure,
+        "arena_bytes": lowered.arena_bytes,
+        "naive_bytes": lowered.naive_bytes,
+        "fallbacks": graph.reasons,
+        "steps": [_described(step) for step in lowered.steps],
+    }
+    return Plan(parts, _runner(graph, lowered, left))
+
+
+def _runner(graph: Graph, lowered: Lowered, left: bool) -> Runner | None:
+    made_by_torch = any(not value.root.native for value in graph.outputs)
+    return Runner(graph, lowered.placement) if left or made_by_torch else None
+
+
+def _described(step: Step) -> dict[str, Any]:
+    made = {
+        "call": step.call,
+        "arguments": step.arguments,
+        "name": step.name,
+        "text": step.text,
+        "bytes": step.bytes,
+        "shape": step.shape,
+    }
+    return made if step.layer is None else {**made, "layer": step.layer}
+
+
+def _examples(op: str, example: Any) -> tuple[Tensor, ...]:
+    given = tuple(example) if isinstance(example, (tuple, list)) else (example,)
+    tensors = tuple(torch.as_tensor(each).detach().cpu() for each in given)
+    for tensor in tensors:
+        if tensor.dtype != torch.float32:
+            raise TypeError(f"{op}: example must be float32, got {tensor.dtype}")
+    return tensors

@@ -1,0 +1,102 @@
+"""Layers that torch runs between the segments of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medseg_fast.nn._optimize._graph import Graph, Layer, Value
+from medseg_fast.nn._optimize._lower import view_of
+from medseg_fast.nn._optimize._memory import Placement
+
+
+def keep_with_torch(graph: Graph) -> None:
+    """Results of torch's layers that only torch needs are no maps of the plan."""
+    ours = {
+        value.root
+        for layer in graph.layers
+        if layer.kind != "torch"
+        for value in layer.inputs.values()
+    }
+    for layer in graph.layers:
+        if layer.kind == "torch":
+            for value in layer.outputs.values():
+                value.native = value.native and value in ours
+
+
+class Runner:
+    """Runs a plan whose steps are ours and torch's in turn."""
+
+    def __init__(self, graph: Graph, placement: Placement) -> None:
+        self.graph, self.placement = graph, placement
+
+    def run(
+        self, plan: Any, segments: Sequence[Any], slots: Sequence[Any], results: list[Any]
+    ) -> None:
+        """All segments; results that torch makes replace those in the list."""
+        made: dict[Value, Any] = {}
+        with torch.no_grad():
+            for segment in segments:
+                if isinstance(segment, tuple):
+                    if segment[0] < segment[1]:
+                        plan._steps(*segment, slots)
+                else:
+                    self._call(segment["layer"], slots, made)
+        for i, value in enumerate(self.graph.outputs):
+            if not value.root.native:
+                results[i] = self._tensor(value, slots, made).contiguous()
+
+    def _call(self, layer: Layer, slots: Sequence[Any], made: dict[Value, Any]) -> None:
+        def given(argument: Any) -> Any:
+            if isinstance(argument, Value):
+                return self._tensor(argument, slots, made)
+            if isinstance(argument, (list, tuple)):
+                return type(argument)(given(each) for each in argument)
+            if isinstance(argument, dict):
+                return {key: given(each) for key, each in argument.items()}
+            return argument
+
+        arguments, keywords = given(layer["args"]), given(layer.attributes.get("kwargs", {}))
+        found = layer["target"](*arguments, **keywords)
+        value = layer.outputs["out"]
+        if value.native:
+            np.copyto(self._array(value, slots), found.numpy().reshape(value.shape))
+        else:
+            made[value] = found
+
+    def _tensor(self, value: Value, slots: Sequence[Any], made: dict[Value, Any]) -> Any:
+        """A value as torch has it."""
+        if value.base is None:
+            if value in made:
+                return made[value]
+            return torch.from_numpy(self._array(value, slots))
+        whole = self._tensor(value.base, slots, made)
+        if value.flat:
+            return whole.reshape(value.shape)
+        part: Tensor = whole
+        lost = 5 - whole.ndim
+        for axis in range(whole.ndim):
+            place = axis if axis < 2 else axis + lost
+            first = value.start[place]
+            if whole.ndim == len(value.shape):
+                part = part.narrow(axis, first, value.shape[axis])
+        return part.reshape(value.shape)
+
+    def _array(self, value: Value, slots: Sequence[Any]) -> Any:
+        """A whole map in its place, its axes in torch's order."""
+        if value.indices:
+            raise NotImplementedError("optimize: torch cannot be given a plan's pooling indices")
+        slot, offset, _, batch, channels, size, by_batch, by_channel, strides = view_of(
+            self.placement, value
+        )
+        memory = slots[slot].reshape(-1).view(np.uint8)[offset:]
+        rank = len(value.shape) - 2
+        shape = (batch, channels, *size[3 - rank :])
+        steps = (by_batch, by_channel, *strides[3 - rank :])
+        return np.lib.stride_tricks.as_strided(
+            memory[: memory.size // 4 * 4].view(np.float32), shape, [4 * s for s in steps]
+        )

@@ -1,0 +1,395 @@
+"""From a `Graph` to the steps of `core.plan`: every layer on views of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg_fast._cpu import core
+from medseg_fast.nn._optimize._graph import Graph, Layer, Size3, Value
+from medseg_fast.nn._optimize._memory import Placement
+
+# In the order of csrc/convolution.hpp and csrc/plan_layers.hpp.
+_ACTIVATIONS = (
+    "none",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "sigmoid",
+    "clamp",
+    "tanh",
+    "prelu",
+    "silu",
+)
+_SECOND = ("none", "add", "multiply")
+_POOLINGS = (None, "max", "avg")
+ALGORITHMS = ("automatic", "direct", "winograd 2x2", "winograd 4x4")
+_GROUP_CHANNELS = 16  # channels of grouped convolutions that are done together
+
+View = tuple[Any, ...]
+
+
+@dataclass
+class Step:
+    """One call of `core.plan`; arrays among the arguments are weights.
+
+    Attributes
+    ----------
+    call : str
+        Method of the plan; "torch" for what torch does.
+    arguments : list
+    name, text : str
+        Module, and what is done, for people.
+    bytes, shape : int, tuple of int
+        Of its results, and of the first one.
+    """
+
+    call: str
+    arguments: list[Any]
+    name: str
+    text: str
+    bytes: int = 0
+    shape: tuple[int, ...] = ()
+    layer: Layer | None = field(default=None, compare=False)
+
+
+@dataclass
+class Lowered:
+    """All steps and how much memory they need."""
+
+    steps: list[Step]
+    arena_bytes: int
+    naive_bytes: int
+    placement: Placement
+
+
+def lower(graph: Graph, narrow: bool) -> Lowered:
+    """The steps, in order; `narrow`: maps between layers are bfloat16."""
+    placement = Placement(graph, 2 if narrow else 4)
+    for layer in graph.layers:
+        for value in (*layer.inputs.values(), *layer.outputs.values()):
+            if value.root.native or value.root.indices:
+                placement.home(value.root)
+    arena_bytes = placement.arrange()
+    lowering = _Lowering(placement, narrow)
+    steps = [step for layer in graph.layers for step in lowering.steps(layer)]
+    return Lowered(steps, arena_bytes, placement.naive_bytes(), placement)
+
+
+def view_of(placement: Placement, value: Value, narrow: bool = False) -> View:
+    """Slot, bytes, whether bfloat16, batch, channels, size, batch, channel and pixel strides."""
+    buffer, channel = placement.home(value.root)
+    whole = buffer.value
+    strides = [0, 0, 0]
+    if buffer.planar:
+        step = 1
+        for a in (2, 1, 0):
+            strides[a], step = step, step * whole.size[a]
+        by_channel, by_batch = step, step * whole.channels
+    else:
+        step = whole.channels
+        for a in (2, 1, 0):
+            strides[a], step = step, step * whole.size[a]
+        by_channel, by_batch = 1, step
+    at = value.offset
+    first = at[0] * by_batch + (at[1] + channel) * by_channel
+    first += sum(n * s for n, s in zip(at[2:], strides, strict=True))
+    narrow = narrow and buffer.slot == 0
+    item = 8 if value.indices else 2 if narrow else 4
+    return (
+        buffer.slot,
+        buffer.offset + first * item,
+        narrow,
+        value.batch,
+        value.channels,
+        value.size,
+        by_batch,
+        by_channel,
+        tuple(strides),
+    )
+
+
+def _words(view: View) -> View:
+    """Indices, as so many words of four bytes."""
+    slot, offset, _, batch, channels, size, by_batch, by_channel, strides = view
+    doubled = tuple(2 * s for s in strides)
+    return (slot, offset, False, batch, 2 * channels, size, 2 * by_batch, by_channel, doubled)
+
+
+def _part(
+    view: View,
+    *,
+    channels: tuple[int, int] | None = None,
+    start: Size3 = (0, 0, 0),
+    size: Size3 | None = None,
+    step: Size3 = (1, 1, 1),
+) -> View:
+    """Some channels (first, count) of a view, a box of it, every so many pixels."""
+    slot, offset, narrow, batch, count, old, by_batch, by_channel, strides = view
+    first, count = channels or (0, count)
+    moved = first * by_channel + sum(n * s for n, s in zip(start, strides, strict=True))
+    wide = tuple(n * s for n, s in zip(step, strides, strict=True))
+    offset += moved * (2 if narrow else 4)
+    return (slot, offset, narrow, batch, count, size or old, by_batch, by_channel, wide)
+
+
+class _Lowering:
+    def __init__(self, placement: Placement, narrow: bool) -> None:
+        self.placement, self.narrow = placement, narrow
+
+    def view(self, value: Value) -> View:
+        return view_of(self.placement, value, self.narrow)
+
+    def steps(self, layer: Layer) -> Iterator[Step]:
+        """Those of one layer."""
+        if layer.kind == "torch":
+            text = str(layer.attributes.get("op", ""))
+            shape = layer.outputs["out"].shape
+            yield Step("torch", [], layer.name, text, self._bytes(layer), shape, layer)
+            return
+        count, shape = self._bytes(layer), next(iter(layer.outputs.values())).shape
+        for call, arguments, text in getattr(self, f"_{layer.kind}")(layer):
+            yield Step(call, arguments, layer.name, text, count, shape)
+            count = 0
+
+    def _bytes(self, layer: Layer) -> int:
+        own = self.placement
+        return sum(
+            value.count * own.home(value.root)[0].item
+            for value in layer.outputs.values()
+            if value.root.native or value.indices
+        )
+
+    # ---- convolutions --------------------------------------------------------------------------
+
+    def _conv(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
+        outputs = layer.outputs
+        whole = self.view(layer.inputs["in"])
+        full = self.view(outputs["out"]) if "out" in outputs else None
+        pooled = self.view(outputs["pooled"]) if "pooled" in outputs else None
+        indices = _words(self.view(outputs["indices"])) if "indices" in outputs else None
+        weight, bias, groups = layer["weight"], layer["bias"], layer["groups"]
+        if groups == 1:
+            yield self._one(layer, weight, bias, whole, full, pooled, indices)
+            return
+        assert full is not None
+        # Some groups together, with zeros for the inputs of the others.
+        outs, ins = len(weight) // groups, weight.shape[1]
+        together = max(1, min(groups, _GROUP_CHANNELS // ins))
+        for g in range(0, groups, together):
+            count = min(together, groups - g)
+            block = np.zeros((count * outs, count * ins, *weight.shape[2:]), np.float32)
+            for i in range(count):
+                rows = slice(i * outs, (i + 1) * outs)
+                block[rows, i * ins : (i + 1) * ins] = weight[(g + i) * outs : (g + i + 1) * outs]
+            part = None if bias is None else bias[g * outs : (g + count) * outs]
+            source = _part(whole, channels=(g * ins, count * ins))
+            target = _part(full, channels=(g * outs, count * outs))
+            yield self._one(layer, block, part, source, target, None, None)
+
+    def _one(
+        self,
+        layer: Layer,
+        weight: NDArray[Any],
+        bias: NDArray[Any] | None,
+        source: View,
+        full: View | None,
+        pooled: View | None,
+        indices: View | None,
+        sizes: tuple[Size3, Size3, Size3] | None = None,
+    ) -> tuple[str, list[Any], str]:
+        """A call of the convolution; `sizes`: stride, zeros before and after if not the layer's."""
+        channels = (weight.shape[1], weight.shape[0])
+        stride, before, after = sizes or (layer["stride"], layer["before"], layer["after"])
+        dilation = layer.attributes.get("dilation", (1, 1, 1))
+        pool, window = layer["pool"] or (None, (1, 1, 1))
+        kernel = tuple(weight.shape[2:])
+        geometry = (kernel, stride, before, after, dilation, window)
+        algorithm = int(core.convolution_algorithm(channels, geometry, source[5]))
+        offset = np.zeros(channels[1], np.float32) if bias is None else bias
+        arguments = [
+            channels,
+            geometry,
+            _ACTIVATIONS.index(layer["activation"]),
+            float(layer["slope"]),
+            _POOLINGS.index(pool),
+            algorithm,
+            np.ascontiguousarray(weight, np.float32),
+            np.ascontiguousarray(offset, np.float32),
+            source,
+            full,
+            pooled,
+            indices,
+        ]
+        text = f"convolution {'x'.join(map(str, kernel if kernel[0] > 1 else kernel[1:]))}"
+        text += "" if layer["activation"] == "none" else f" + {layer['activation']}"
+        text += f" + {pool} pool" if pool else ""
+        text += " with indices" if indices else ""
+        return "convolution", arguments, f"{text}, {ALGORITHMS[algorithm]}"
+
+    def _transposed(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
+        """A convolution for every phase of the stride, which writes every so many pixels."""
+        source, target = self.view(layer.inputs["in"]), self.view(layer.outputs["out"])
+        weight = layer["weight"].swapaxes(0, 1)
+        stride, padding = layer["stride"], layer["padding"]
+        for phase in np.ndindex(*stride):
+            axes = [
+                _phase(i, k, s, p, n, m)
+                for i, k, s, p, n, m in zip(
+                    phase, weight.shape[2:], stride, padding, source[5], target[5], strict=True
+                )
+            ]
+            if any(axis.count < 1 for axis in axes):
+                continue
+            taps = np.ix_(
+                range(weight.shape[0]), range(weight.shape[1]), *(axis.taps for axis in axes)
+            )
+            begins = tuple(axis.begin for axis in axes)
+            part = _part(source, start=begins, size=tuple(axis.inputs for axis in axes))  # type: ignore[arg-type]
+            places = _part(
+                target,
+                start=tuple(int(i) for i in phase),  # type: ignore[arg-type]
+                size=tuple(axis.count for axis in axes),  # type: ignore[arg-type]
+                step=stride,
+            )
+            before: Size3 = tuple(axis.before for axis in axes)  # type: ignore[assignment]
+            after: Size3 = tuple(axis.after for axis in axes)  # type: ignore[assignment]
+            call, arguments, text = self._one(
+                layer,
+                weight[taps],
+                layer["bias"],
+                part,
+                places,
+                None,
+                None,
+                ((1, 1, 1), before, after),
+            )
+            yield call, arguments, f"transposed {text}"
+
+    # ---- the others ----------------------------------------------------------------------------
+
+    def _spec(self, layer: Layer) -> tuple[Any, ...]:
+        return (
+            _listed(layer["scale"]),
+            _listed(layer["shift"]),
+            _listed(layer["slopes"]),
+            _SECOND.index(layer["with"]),
+            _ACTIVATIONS.index(layer["activation"]),
+            float(layer["a"]),
+            float(layer["b"]),
+        )
+
+    def _pointwise(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
+        source = self.view(layer.inputs["in"])
+        second = None
+        if "second" in layer.inputs:
+            second = _stretched(self.view(layer.inputs["second"]), source)
+        words = [
+            "scale" if layer["scale"] is not None else "",
+            layer["with"] if layer["with"] != "none" else "",
+            layer["activation"] if layer["activation"] != "none" else "",
+        ]
+        text = " + ".join(word for word in words if word) or "copy"
+        target = self.view(layer.outputs["out"])
+        yield "pointwise", [self._spec(layer), source, second, target], text
+
+    def _norm(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
+        after = {**layer.attributes, "with": "none"}
+        spec = self._spec(Layer("pointwise", layer.name, {}, {}, after))
+        text = "norm" + ("" if layer["activation"] == "none" else f" + {layer['activation']}")
+        views = [self.view(layer.inputs["in"]), self.view(layer.outputs["out"])]
+        yield "normalise", [layer["groups"], float(layer["eps"]), spec, *views], text
+
+    def _pool(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
+        sizes = tuple(layer[key] for key in ("kernel", "stride", "padding", "dilation"))
+        outputs = layer.outputs
+        indices = _words(self.view(outputs["indices"])) if "indices" in outputs else None
+        views = [self.view(layer.inputs["in"]), self.view(outputs["out"]), indices]
+        text = f"{'max' if layer['maximum'] else 'avg'} pool"
+        yield "pool", [sizes, layer["maximum"], layer["exclude"], *views], text
+
+    def _unpool(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
+        indices = _words(self.view(layer.inputs["indices"]))
+        views = [self.view(layer.inputs["in"]), indices, self.view(layer.outputs["out"])]
+        yield "unpool", [layer["step"], *views], "max unpool"
+
+    def _resize(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
+        source, target = layer.inputs["in"], layer.outputs["out"]
+        axes = [
+            _stretch(n, m, scale, layer["align_corners"])
+            for n, m, scale in zip(source.size, target.size, layer["scales"], strict=True)
+        ]
+        yield "resize", [axes, self.view(source), self.view(target)], "linear interpolation"
+
+    def _gather(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
+        maps = [[] if each is None else list(map(int, each)) for each in layer["maps"]]
+        views = [self.view(layer.inputs["in"]), self.view(layer.outputs["out"])]
+        text = "copy" if not any(maps) else "gather pixels"
+        yield "gather", [maps, float(layer["fill"]), *views], text
+
+    def _means(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
+        views = [self.view(layer.inputs["in"]), self.view(layer.outputs["out"])]
+        yield "adaptive_means", views, "adaptive means"
+
+    def _softmax(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
+        views = [self.view(layer.inputs["in"]), self.view(layer.outputs["out"])]
+        yield "softmax", views, "softmax"
+
+
+@dataclass
+class _Phase:
+    """One axis of one phase of a transposed convolution, as a plain one."""
+
+    taps: list[int]
+    before: int
+    after: int
+    begin: int  # inputs that it reads
+    inputs: int
+    count: int  # outputs
+
+
+def _phase(i: int, kernel: int, stride: int, padding: int, inputs: int, outputs: int) -> _Phase:
+    """Outputs i, i + stride, ...: output q reads inputs q + b - t by tap r + t stride."""
+    r, b = (i + padding) % stride, (i + padding) // stride
+    taps = list(range(r, kernel, stride))[::-1]
+    count = len(range(i, outputs, stride))
+    before = len(taps) - 1 - b
+    begin = max(-before, 0)
+    after = count + len(taps) - 1 - before - inputs
+    end = inputs + min(after, 0)
+    return _Phase(taps, max(before, 0), max(after, 0), begin, end - begin, count)
+
+
+def _stretched(view: View, like: View) -> View:
+    """An operand whose axes of one repeat for all of another's."""
+    slot, offset, narrow, batch, channels, size, by_batch, by_channel, strides = view
+    strides = tuple(0 if n == 1 else s for n, s in zip(size, strides, strict=True))
+    by_channel = 0 if channels == 1 else by_channel
+    by_batch = 0 if batch == 1 else by_batch
+    return (slot, offset, narrow, *like[3:6], by_batch, by_channel, strides)
+
+
+def _stretch(
+    inputs: int, outputs: int, scale: float | None, align_corners: bool
+) -> tuple[list[int], list[int], list[float]]:
+    """Between which inputs an output lies, as torch has it, in float32."""
+    o = np.arange(outputs, dtype=np.float32)
+    if inputs == outputs:
+        at = o
+    elif align_corners:
+        at = o * np.float32((inputs - 1) / (outputs - 1) if outputs > 1 else 0)
+    else:
+        step = np.float32(1 / scale if scale else inputs / outputs)
+        at = np.maximum((o + np.float32(0.5)) * step - np.float32(0.5), np.float32(0))
+    low = np.minimum(at.astype(np.int64), inputs - 1)
+    far = np.clip(at - low.astype(np.float32), 0, 1)
+    high = np.minimum(low + 1, inputs - 1)
+    return low.tolist(), high.tolist(), far.tolist()
+
+
+def _listed(values: Any) -> list[float]:
+    return [] if values is None else np.asarray(values, np.float32).tolist()

@@ -1,0 +1,256 @@
+"""A compiled network: run it, look at it, write it to a file and read it back, without torch."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg_fast._cpu import core
+from medseg_fast.nn._optimize import _file
+
+Array = NDArray[Any]
+_ALIGNMENT = 64
+
+
+class StepReport(NamedTuple):
+    """A line of a plan's report.
+
+    Attributes
+    ----------
+    name : str
+        The module that the step comes from.
+    layer : str
+        What it does, and by which algorithm.
+    shape : tuple of int
+        Of its first result, (N, C, planes, rows, columns).
+    bytes : int
+        Of its results.
+    """
+
+    name: str
+    layer: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+class Plan:
+    """A network compiled by `optimize`: call it with arrays or tensors of the example's shapes.
+
+    Attributes
+    ----------
+    precision : str
+        Of the maps between layers: "float32" or "bfloat16".
+    threads : int or None
+        How many threads it uses; None: the package's setting when it is called.
+    input_shapes, output_shapes : list of tuple of int
+    peak_memory : int
+        Bytes of all maps between layers; inputs, results, weights and what layers keep for each
+        thread (about 1 MB) come on top.
+    naive_memory : int
+        What those maps would take if each had memory of its own.
+    weight_memory : int
+        Bytes of packed weights.
+    fallbacks : dict
+        Layers that torch runs, and why.
+
+    Notes
+    -----
+    Calls from several Python threads wait for one another: a plan has one block of memory. Results
+    do not depend on the number of threads. Ctrl-C stops a call.
+    """
+
+    def __init__(self, parts: dict[str, Any], runner: Any = None) -> None:
+        self._parts = parts
+        self._runner = runner  # what runs torch's layers, see `_fallback`
+        self.precision: str = parts["precision"]
+        self.threads: int | None = parts["threads"]
+        self.input_shapes = [tuple(shape) for shape in parts["inputs"]]
+        self.output_shapes = [tuple(shape) for shape in parts["outputs"]]
+        self.peak_memory: int = parts["arena_bytes"]
+        self.naive_memory: int = parts["naive_bytes"]
+        self.fallbacks: dict[str, str] = dict(parts["fallbacks"])
+        self._core = core.plan()
+        self._segments: list[Any] = []  # (begin, end) of steps, or a step of torch's
+        self._build()
+        self.weight_memory = int(self._core.packed_bytes())
+        self._arena: Array | None = None
+        self._lock = threading.Lock()
+
+    def _build(self) -> None:
+        begin = 0
+        for step in self._parts["steps"]:
+            if step["call"] != "torch":
+                getattr(self._core, step["call"])(*step["arguments"])
+                continue
+            end = int(self._core.count())
+            self._segments += [(begin, end), step]
+            begin = end
+        self._segments.append((begin, int(self._core.count())))
+
+    def __call__(self, *inputs: Any) -> Any:
+        """The network's result, in the structure and array type that the module had."""
+        arrays = self._checked(inputs)
+        results: list[Any] = [np.empty(shape, np.float32) for shape in self.output_shapes]
+        slots = [None, *arrays, *results]
+        with self._lock:
+            if self._arena is None:
+                self._arena = _aligned(self.peak_memory)
+            slots[0] = self._arena
+            if self._runner is None:
+                self._steps(0, int(self._core.count()), slots)
+            else:
+                self._runner.run(self, self._segments, slots, results)
+        tensors = any(type(each).__module__.partition(".")[0] == "torch" or _is_tensor(each) for each in inputs)
+        if tensors:
+            torch = sys.modules["torch"]
+            results = [
+                torch.from_numpy(each) if isinstance(each, np.ndarray) else each for each in results
+            ]
+        else:
+            results = [np.asarray(each) for each in results]
+        return _rebuilt(self._parts["structure"], results)
+
+    def _steps(self, begin: int, end: int, slots: Sequence[Any]) -> None:
+        self._core.run(begin, end, self.threads or 0, slots)
+
+    def _checked(self, inputs: tuple[Any, ...]) -> list[Array]:
+        if len(inputs) != len(self.input_shapes):
+            wanted = len(self.input_shapes)
+            raise TypeError(f"plan: takes {wanted} input{'s'[: wanted > 1]}, got {len(inputs)}")
+        arrays = []
+        for value, shape in zip(inputs, self.input_shapes, strict=True):
+            if _is_tensor(value):
+                value = value.detach()
+                if value.device.type != "cpu":
+                    raise TypeError(f"plan: input must be on the CPU, got {value.device}")
+                if "bfloat16" in str(value.dtype):
+                    raise TypeError(f"plan: input must be float32, got {value.dtype}")
+                value = value.numpy()
+            array = np.asarray(value)
+            if array.dtype != np.float32:
+                raise TypeError(f"plan: input must be float32, got {array.dtype}")
+            if array.shape != shape:
+                raise ValueError(
+                    f"plan: input must have the shape it was made for, {shape}, got {array.shape}"
+                )
+            arrays.append(np.require(array, array.dtype.newbyteorder("="), ["C", "A"]))
+        return arrays
+
+    @property
+    def steps(self) -> list[StepReport]:
+        """What it does, in order."""
+        return [
+            StepReport(step["name"], step["text"], tuple(step["shape"]), step["bytes"])
+            for step in self._parts["steps"]
+        ]
+
+    def report(self) -> str:
+        """The steps in a table, and what memory they need."""
+        rows = [
+            (step.name, step.layer, "x".join(map(str, step.shape)), f"{step.bytes / 1e6:.2f}")
+            for step in self.steps
+        ]
+        rows.insert(0, ("module", "step", "result", "MB"))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = [
+            "  ".join(f"{cell:<{w}}" for cell, w in zip(row[:3], widths, strict=False))
+            + f"  {row[3]:>{widths[3]}}"
+            for row in rows
+        ]
+        saved = f"{self.naive_memory / 1e6:.1f} MB side by side"
+        lines.append(
+            f"{len(rows) - 1} steps, {self.precision}; maps {self.peak_memory / 1e6:.1f} MB "
+            f"({saved}), packed weights {self.weight_memory / 1e6:.1f} MB"
+        )
+        if self.fallbacks:
+            lines.append("run by torch:")
+            lines += [f"  {name}: {reason}" for name, reason in self.fallbacks.items()]
+        else:
+            lines.append("no layer is left to torch")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.report()
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(map(str, self.input_shapes))
+        return f"<Plan of {len(self._parts['steps'])} steps for {shapes}, {self.precision}>"
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan to a file in the format of safetensors, which `load_plan` reads.
+
+        Parameters
+        ----------
+        path : str or Path
+            An existing file is replaced once the new one is complete.
+
+        Raises
+        ------
+        ValueError
+            If torch runs some of its layers: those cannot be saved.
+        """
+        if self._runner is not None:
+            left = "; ".join(self.fallbacks)
+            raise ValueError(f"save: plan must not leave layers to torch, got {left}")
+        _file.write(Path(path), self._parts)
+
+
+def load_plan(path: str | Path, *, threads: int | None = None) -> Plan:
+    """Read a plan that `Plan.save` wrote. Needs NumPy alone.
+
+    Parameters
+    ----------
+    path : str or Path
+    threads : int, optional
+        How many threads it uses. Default: the package's setting when it is called.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        If the file is no plan, or one of another version of the format.
+
+    Notes
+    -----
+    Nothing in the file is executed: it holds numbers, and names of steps that are known.
+    """
+    return Plan({**_file.read(Path(path)), "threads": checked_threads("load_plan", threads)})
+
+
+def checked_threads(op: str, threads: Any) -> int | None:
+    """A number of threads, or None."""
+    from medseg_fast import _checks
+
+    return None if threads is None else _checks.integer(op, "threads", threads, 1, 1024)
+
+
+def _aligned(count: int) -> Array:
+    """Bytes that begin at a cache line."""
+    block = np.empty(count + _ALIGNMENT, np.uint8)
+    first = -block.ctypes.data % _ALIGNMENT
+    return block[first : first + max(count, 1)]
+
+
+def _is_tensor(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _rebuilt(structure: Any, leaves: Sequence[Any]) -> Any:
+    """Results as the module puts them together: an index, or one of list, tuple and dict."""
+    if isinstance(structure, int):
+        return leaves[structure]
+    ((kind, parts),) = structure.items()
+    if kind == "dict":
+        return {key: _rebuilt(each, leaves) for key, each in parts}
+    built = [_rebuilt(each, leaves) for each in parts]
+    return built if kind == "list" else tuple(built)
