@@ -678,6 +678,8 @@ def _pad(call: Call, self: Any, pad: Any, mode: str = "constant", value: Any = N
 def _slice(call: Call, self: Any, dim: int, start: Any, end: Any, step: int = 1) -> Value:
     x = _map(self)
     _whole(x)
+    if call.shapes[0] == x.shape and step > 0:
+        return x
     if step != 1:
         raise NotCovered("a slice with steps")
     axis = dim % len(x.shape)
