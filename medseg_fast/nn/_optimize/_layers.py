@@ -685,6 +685,23 @@ def _slice(call: Call, self: Any, dim: int, start: Any, end: Any, step: int = 1)
     axis = dim % len(x.shape)
     n = x.shape[axis]
     first = 0 if start is None else min(max(start + n if start < 0 else start, 0), n)
+    return _from(call, x, axis, first)
+
+
+@_handles("narrow")
+def _narrow(call: Call, self: Any, dim: int, start: Any, length: int) -> Value:
+    x = _map(self)
+    _whole(x)
+    if call.shapes[0] == x.shape:
+        return x
+    axis = dim % len(x.shape)
+    if not isinstance(start, int):
+        raise NotCovered("its start is no number")
+    return _from(call, x, axis, start % x.shape[axis])
+
+
+def _from(call: Call, x: Value, axis: int, first: int) -> Value:
+    """The part of `x` from `first` on."""
     place = axis if axis < 2 else axis + 5 - len(x.shape)
     at = tuple(first if i == place else 0 for i in range(5))
     return Value(call.shapes[0], base=x, start=at)

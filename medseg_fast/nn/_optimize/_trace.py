@@ -35,14 +35,21 @@ def _exported(model: nn.Module, examples: tuple[Any, ...]) -> tuple[Any, Any]:
         with _seam.torch_only(), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.export(model, examples)
-            # In place calls become plain ones; no layer is taken apart.
-            program = program.run_decompositions({})
+            if any(_writes(node) for node in program.graph.nodes):
+                # In place calls become plain ones; no layer is taken apart.
+                program = program.run_decompositions({})
             spec = program.call_spec.out_spec
             assert spec is not None
             leaves = [_Leaf(i) for i in range(spec.num_leaves)]
             return program, _structure(_pytree.tree_unflatten(leaves, spec))
     finally:
         model.train(training)
+
+
+def _writes(node: fx.Node) -> bool:
+    """Whether the call changes one of its arguments."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
 
 
 class _Leaf(int):
