@@ -143,7 +143,7 @@ def test_activations(layer):
 def test_values_that_are_not_finite():
     model = nn.Sequential(nn.ReLU6(), nn.Tanh()).eval()
     x = torch.tensor([[-1.0, 0.5, torch.inf, -torch.inf, torch.nan]])[..., None, None]
-    for layer in (model, nn.Sigmoid(), nn.ELU(), nn.SiLU(), nn.MaxPool2d(1, 1)):
+    for layer in (model, nn.Sigmoid(), nn.ELU(), nn.MaxPool2d(1, 1)):
         result, expected = optimize(layer, x)(x), layer(x)
         torch.testing.assert_close(result, expected, equal_nan=True)
 

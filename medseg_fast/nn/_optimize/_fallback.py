@@ -28,6 +28,17 @@ def keep_with_torch(graph: Graph) -> None:
                 value.native = value.native and value in ours
 
 
+def _own(found: Any, arena: Any) -> Any:
+    """A result without memory of the plan's, which other maps are going to have."""
+    if isinstance(found, Tensor):
+        first = arena.ctypes.data
+        inside = first <= found.untyped_storage().data_ptr() < first + arena.size
+        return found.clone() if inside else found
+    if isinstance(found, (list, tuple)):
+        return [_own(each, arena) for each in found]
+    return found
+
+
 class Runner:
     """Runs a plan whose steps are ours and torch's in turn."""
 
@@ -66,7 +77,7 @@ class Runner:
         if value.native:
             np.copyto(self._array(value, slots), found.numpy().reshape(value.shape))
         else:
-            made[value] = found
+            made[value] = _own(found, slots[0])
 
     def _tensor(self, value: Value, slots: Sequence[Any], made: dict[Value, Any]) -> Any:
         """A value as torch has it."""

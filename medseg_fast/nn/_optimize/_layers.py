@@ -401,6 +401,11 @@ def _sub(call: Call, self: Any, other: Any, alpha: float = 1) -> Value:
     return _sum(call, self, other, 1.0, -float(alpha))
 
 
+@_handles("rsub")
+def _rsub(call: Call, self: Any, other: Any, alpha: float = 1) -> Value:
+    return _sum(call, self, other, -float(alpha), 1.0)
+
+
 def _sum(call: Call, a: Any, b: Any, by_a: float, by_b: float) -> Value:
     """a * by_a + b * by_b"""
     if not isinstance(a, Value):
