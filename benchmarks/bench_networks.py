@@ -1,0 +1,85 @@
+"""Whole networks at batch 1 as plans of `nn.optimize`, beside PyTorch, ONNX Runtime and OpenVINO.
+
+float32, two threads, random weights, norms in evaluation mode. PyTorch runs the same module by its
+own operations alone, as it comes and channels-last.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from _cases import Case
+from _runtimes import THREADS, runtimes
+
+
+def _same(ours, theirs):
+    """The bound of a float32 plan: 1e-4 of the largest value."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
+
+
+def _network(make, size, channels=1):
+    def build():
+        import torch
+
+        from medseg_fast import nn
+        from medseg_fast.nn import _seam
+
+        torch.manual_seed(0)
+        torch.set_num_threads(THREADS)
+        model = make(nn).eval().requires_grad_(False)  # constants of an export
+        x = np.random.default_rng(0).standard_normal((1, channels, *size), np.float32)
+        plan = nn.optimize(model, x)
+
+        def forward(tensor):
+            with _seam.torch_only():
+                return model(tensor)
+
+        calls = {"medseg_fast": lambda: plan(x), **runtimes(forward, x)}
+        order = torch.channels_last if len(size) == 2 else torch.channels_last_3d
+        last, tensor = make(nn).eval().requires_grad_(False), torch.from_numpy(x).contiguous(memory_format=order)
+        last.load_state_dict(model.state_dict())
+        last = last.to(memory_format=order)
+
+        def channels_last():
+            with torch.inference_mode(), _seam.torch_only():
+                return last(tensor)
+
+        return x, {**calls, "PyTorch channels-last": channels_last}
+
+    return build
+
+
+def _dense_lenet(nn):
+    return nn.to_fully_convolutional(nn.lenet5(1, 2))
+
+
+def _case(name, make, size, channels=1, target=1.3):
+    text = f"{name}, {'x'.join(map(str, size))}, float32"
+    return Case("optimize", text, _network(make, size, channels), same=_same, target=target)
+
+
+IMAGE, LARGE, VOLUME = (256, 256), (512, 512), (64, 64, 64)
+CASES = [
+    _case("U-Net 64..1024", lambda nn: nn.unet(1, 2, padding="same"), IMAGE, target=1.6),
+    _case(
+        "U-Net 32..512, batch norm",
+        lambda nn: nn.unet(1, 2, padding="same", norm="batch", widths=(32, 64, 128, 256, 512)),
+        IMAGE,
+    ),
+    _case("U-Net++", lambda nn: nn.unet_plus_plus(1, 2), IMAGE),
+    _case("FCN-8s", lambda nn: nn.fcn8s(3, 21, padding="same"), LARGE, 3),
+    _case("SegNet", lambda nn: nn.segnet(3, 11), LARGE, 3, target=2),
+    _case("PSPNet, ResNet50", lambda nn: nn.pspnet(3, 21), LARGE, 3),
+    _case("3D U-Net", lambda nn: nn.unet(1, 2, ndim=3, padding="same"), VOLUME),
+    _case("V-Net", lambda nn: nn.vnet(1, 2), VOLUME),
+    _case("dense LeNet-5", _dense_lenet, LARGE),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_networks(benchmark, case):
+    _, calls = case.build()
+    case.check(calls)
+    benchmark(calls["medseg_fast"])
