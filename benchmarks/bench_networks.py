@@ -38,7 +38,10 @@ def _network(make, size, channels=1):
 
         calls = {"medseg_fast": lambda: plan(x), **runtimes(forward, x)}
         order = torch.channels_last if len(size) == 2 else torch.channels_last_3d
-        last, tensor = make(nn).eval().requires_grad_(False), torch.from_numpy(x).contiguous(memory_format=order)
+        last, tensor = (
+            make(nn).eval().requires_grad_(False),
+            torch.from_numpy(x).contiguous(memory_format=order),
+        )
         last.load_state_dict(model.state_dict())
         last = last.to(memory_format=order)
 

@@ -44,10 +44,11 @@ void bind_plan(const Scope& m) {
   m.add_class<Plan>("medseg_fast._core.Plan")
       .def("packed_bytes", [](Plan& plan) { return plan.packed_bytes(); })
       .def("count", [](Plan& plan) { return plan.count(); })
-      .def("run", [](Plan& plan, std::int64_t begin, std::int64_t end, std::int64_t threads,
-                     const std::vector<Array>& slots) {
-        plan.run(begin, end, static_cast<int>(threads), slots);
-      })
+      .def("run",
+           [](Plan& plan, std::int64_t begin, std::int64_t end, std::int64_t threads,
+              const std::vector<Array>& slots) {
+             plan.run(begin, end, static_cast<int>(threads), slots);
+           })
       .def("convolution",
            [](Plan& plan, const std::array<std::int64_t, 2>& channels,
               const std::array<Size3, 6>& s, Activation activation, float slope, Pooling pooling,

@@ -16,8 +16,8 @@ namespace {
 // The view's features in the memory that a run was given.
 Features at(const Plan::Slots& slots, const View& view) {
   Features f = view.features;
-  f.data = static_cast<const std::byte*>(slots[static_cast<std::size_t>(view.slot)].data) +
-           view.offset;
+  f.data =
+      static_cast<const std::byte*>(slots[static_cast<std::size_t>(view.slot)].data) + view.offset;
   return f;
 }
 
@@ -49,8 +49,7 @@ View Plan::known(const View& view) {
   for (int a = 0; a < 3; ++a) reach(f.size[a], f.stride[a]);
   const auto slot = static_cast<std::size_t>(view.slot);
   least_bytes_.resize(std::max(least_bytes_.size(), slot + 1));
-  least_bytes_[slot] =
-      std::max(least_bytes_[slot], view.offset + (last + 1) * item_size(f.dtype));
+  least_bytes_[slot] = std::max(least_bytes_[slot], view.offset + (last + 1) * item_size(f.dtype));
   return view;
 }
 
@@ -59,8 +58,8 @@ void Plan::convolution(const ConvolutionSpec& spec, const float* weight, const f
                        const std::optional<View>& pooled, const std::optional<View>& indices) {
   const std::shared_ptr<Convolution> layer = make_convolution(spec, weight, bias, algorithm);
   packed_bytes_ += layer->packed_bytes();
-  for (const View* view : {&in, full ? &*full : nullptr, pooled ? &*pooled : nullptr,
-                           indices ? &*indices : nullptr})
+  for (const View* view :
+       {&in, full ? &*full : nullptr, pooled ? &*pooled : nullptr, indices ? &*indices : nullptr})
     if (view) known(*view);
   add([=](const Slots& slots) {
     Features whole, half;
@@ -91,8 +90,7 @@ void Plan::pool(const PoolSpec& spec, const View& in, const View& out,
   known(out);
   if (indices) known(*indices);
   add([=](const Slots& slots) {
-    msf::pool(spec, at(slots, in), at(slots, out),
-              indices ? indices_at(slots, *indices) : nullptr);
+    msf::pool(spec, at(slots, in), at(slots, out), indices ? indices_at(slots, *indices) : nullptr);
   });
 }
 
@@ -124,9 +122,8 @@ void Plan::gather(std::array<std::vector<std::int64_t>, 3> maps, float fill, con
   known(out);
   for (int a = 0; a < 3; ++a) {
     const auto count = static_cast<std::size_t>(out.features.size[a]);
-    const bool inside = std::all_of(maps[a].begin(), maps[a].end(), [&](std::int64_t i) {
-      return i < in.features.size[a];
-    });
+    const bool inside = std::all_of(maps[a].begin(), maps[a].end(),
+                                    [&](std::int64_t i) { return i < in.features.size[a]; });
     if (!inside || (!maps[a].empty() && maps[a].size() != count))
       throw std::invalid_argument("plan: a map must be as long as its axis and stay inside");
   }

@@ -254,8 +254,8 @@ void adaptive_means(const Features& in, const Features& out) {
           }
           for (Index c = 0; c < count; ++c) sums[c] += row[c];
         }
-      const auto pixels = static_cast<double>((end[0] - begin[0]) * (end[1] - begin[1]) *
-                                              (end[2] - begin[2]));
+      const auto pixels =
+          static_cast<double>((end[0] - begin[0]) * (end[1] - begin[1]) * (end[2] - begin[2]));
       T* const to = pixel<T>(out, rest, cell) + c0;
       for (Index c = 0; c < count; ++c) to[c] = T(static_cast<float>(sums[c] / pixels));
     });

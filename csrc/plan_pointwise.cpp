@@ -29,7 +29,8 @@ inline float exponential(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  const auto power = std::bit_cast<float>(static_cast<std::int32_t>((k != k ? 0.0f : k) + 127.0f) << 23);
+  const auto power =
+      std::bit_cast<float>(static_cast<std::int32_t>((k != k ? 0.0f : k) + 127.0f) << 23);
   return p * power;
 }
 
@@ -97,8 +98,8 @@ void scaled_row(const Row& row, const float* __restrict scale, const float* __re
 
 template <class T, class Act>
 void second_row(const Row& row, const PointwiseSpec& spec, const float* scale, const float* shift,
-                const T* from, Index in_step, const T* other, Index other_step,
-                Index other_channel, T* to, Index out_step, Act&& act) {
+                const T* from, Index in_step, const T* other, Index other_step, Index other_channel,
+                T* to, Index out_step, Act&& act) {
   const bool adds = spec.with == Second::add, scales = scale != nullptr;
   for (Index x = 0; x < row.pixels; ++x, from += in_step, other += other_step, to += out_step) {
     if (adds && !scales && other_channel == 1) {
@@ -125,8 +126,8 @@ void pointwise(const PointwiseSpec& spec, const Features& in, const Features& se
     return f.stride[2] == channels && f.channel_stride == 1;
   };
   // Parameters of each channel keep pixels apart.
-  const bool flat = !scales && spec.slopes.empty() && dense(in) && dense(out) &&
-                    (!has_second || dense(second));
+  const bool flat =
+      !scales && spec.slopes.empty() && dense(in) && dense(out) && (!has_second || dense(second));
   const Row row = flat ? Row{1, columns * channels} : Row{columns, channels};
   const float *const scale = scales ? spec.scale.data() : nullptr, *const shift = spec.shift.data();
   visit_features(in.dtype, [&]<class T>(Type<T>) {
@@ -188,8 +189,8 @@ void normalise(Index groups, float eps, const PointwiseSpec& after, const Featur
              c < static_cast<std::size_t>((g + 1) * each); ++c) {
           const double scale = after.scale.empty() ? down : after.scale[c] * down;
           spec.scale[c] = static_cast<float>(scale);
-          spec.shift[c] = static_cast<float>((after.scale.empty() ? 0 : after.shift[c]) -
-                                             mean * scale);
+          spec.shift[c] =
+              static_cast<float>((after.scale.empty() ? 0 : after.shift[c]) - mean * scale);
         }
       }
       Features from = in, to = out;

@@ -32,7 +32,8 @@ T* pixel(const Features& f, std::int64_t n, const Size3& at) {
 template <class F>
 void for_each_row(const Features& f, std::int64_t work, F&& body) {
   const std::int64_t rows = f.batch * f.size[0] * f.size[1];
-  const std::int64_t row_work = std::max<std::int64_t>(1, f.size[2] * std::max<std::int64_t>(work, 1));
+  const std::int64_t row_work =
+      std::max<std::int64_t>(1, f.size[2] * std::max<std::int64_t>(work, 1));
   parallel_for(rows, std::max<std::int64_t>(1, 32768 / row_work),
                [&](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t i = begin; i < end; ++i) {

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from medseg_fast.nn import functional
 from medseg_fast.nn._blocks import crop
 
-
 _torch_only: ContextVar[bool] = ContextVar("torch_only", default=False)
 
 
@@ -34,7 +33,10 @@ def torch_only() -> Iterator[None]:
 
 def _kernel(name: str, x: Tensor) -> Any:
     """The kernel, or None where PyTorch must do."""
-    if _torch_only.get() or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        return None
+    # torch.compile cannot follow the variable, and is never called within such a block.
+    if not torch.compiler.is_dynamo_compiling() and _torch_only.get():
         return None
     return getattr(functional, name)
 

@@ -2,6 +2,6 @@
 
 `_trace` writes a module down as a `_graph.Graph` (`_layers` says which calls of ATen become which
 layers), `_fuse` joins layers, `_memory` finds every map's place, `_lower` turns layers into calls
-of `core.plan`, and `_plan.Plan` runs them. Only `_build`, `_trace`, `_layers` and `_fallback` import
-torch.
+of `core.plan`, and `_plan.Plan` runs them. What a loaded plan needs does not import torch: `_plan`
+and `_file`.
 """

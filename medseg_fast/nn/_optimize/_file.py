@@ -1,4 +1,4 @@
-"""Plans in files: safetensors' format, the steps as JSON in its metadata, weights as its tensors."""
+"""Plans in files of safetensors' format: steps as JSON in the metadata, weights as tensors."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"load_plan: path must name a saved plan, {path} is none") from error
     if version != _VERSION:
         raise ValueError(f"load_plan: path must name a plan of version {_VERSION}, got {version}")
-    data = np.memmap(path, np.uint8, "r", 8 + length) if size > 8 + length else np.empty(0, np.uint8)
+    data = (
+        np.memmap(path, np.uint8, "r", 8 + length) if size > 8 + length else np.empty(0, np.uint8)
+    )
 
     def arrays(value: Any) -> Any:
         if isinstance(value, dict) and "tensor" in value:

@@ -57,9 +57,7 @@ def _fold_zeros(graph: Graph) -> None:
             layer.attributes[key] = tuple(n + pair[i] for n, pair in pairs)
     uses = graph.uses()
     graph.layers = [
-        layer
-        for layer in graph.layers
-        if layer.kind != "gather" or layer.outputs["out"] in uses
+        layer for layer in graph.layers if layer.kind != "gather" or layer.outputs["out"] in uses
     ]
 
 

@@ -111,6 +111,7 @@ class Placement:
             if layer.kind != "cat":
                 continue
             whole, first = layer.outputs["out"], 0
+            place = graph.layers.index(layer)
             copies = []
             for i, value in enumerate(layer.inputs.values()):
                 free = (
@@ -126,11 +127,12 @@ class Placement:
                     part = Value(value.shape, base=whole, start=at)
                     attributes = {"maps": [None] * 3, "fill": 0.0}
                     copies.append(
-                        Layer("gather", f"{layer.name}[{i}]", {"in": value}, {"out": part}, attributes)
+                        Layer(
+                            "gather", f"{layer.name}[{i}]", {"in": value}, {"out": part}, attributes
+                        )
                     )
                 first += value.channels
-            at = graph.layers.index(layer)
-            graph.layers[at : at + 1] = copies
+            graph.layers[place : place + 1] = copies
 
     def _in_place(self) -> None:
         """Layers of single pixels write over what nobody needs any more."""

@@ -106,7 +106,10 @@ class Plan:
                 self._steps(0, int(self._core.count()), slots)
             else:
                 self._runner.run(self, self._segments, slots, results)
-        tensors = any(type(each).__module__.partition(".")[0] == "torch" or _is_tensor(each) for each in inputs)
+        tensors = any(
+            type(each).__module__.partition(".")[0] == "torch" or _is_tensor(each)
+            for each in inputs
+        )
         if tensors:
             torch = sys.modules["torch"]
             results = [

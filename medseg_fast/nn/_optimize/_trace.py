@@ -34,7 +34,7 @@ def _exported(model: nn.Module, examples: tuple[Any, ...]) -> tuple[Any, Any]:
     try:
         with _seam.torch_only(), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.export(model, examples)
+            program = torch.export.export(model, examples, strict=False)
             if any(_writes(node) for node in program.graph.nodes):
                 # In place calls become plain ones; no layer is taken apart.
                 program = program.run_decompositions({})
@@ -127,8 +127,8 @@ class _Tracer:
         return value
 
     def _call(self, node: fx.Node) -> Any:
-        arguments = fx.node.map_arg(node.args, lambda n: self.known[n])
-        keywords = fx.node.map_arg(node.kwargs, lambda n: self.known[n])
+        arguments: Any = fx.node.map_arg(node.args, lambda n: self.known[n])
+        keywords: Any = fx.node.map_arg(node.kwargs, lambda n: self.known[n])
         target: Any = node.target
         values = _values((arguments, keywords))
         tags = getattr(target, "tags", ())
@@ -136,7 +136,8 @@ class _Tracer:
             with torch.no_grad():
                 return target(*arguments, **keywords)
         if target is operator.getitem and isinstance(arguments[0], tuple):
-            return arguments[0][arguments[1]]
+            results, index = arguments[0], arguments[1]
+            return results[index]
         name = _module_of(node)
         call = _layers.Call(node, name, self.layers, self.known)
         try:
