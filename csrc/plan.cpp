@@ -25,6 +25,13 @@ std::int64_t* indices_at(const Plan::Slots& slots, const View& view) {
   return static_cast<std::int64_t*>(const_cast<void*>(at(slots, view).data));
 }
 
+bool same(const ConvolutionSpec& a, const ConvolutionSpec& b) {
+  return a.in_channels == b.in_channels && a.out_channels == b.out_channels &&
+         a.kernel == b.kernel && a.stride == b.stride && a.before == b.before &&
+         a.after == b.after && a.dilation == b.dilation && a.activation == b.activation &&
+         a.slope == b.slope && a.pooling == b.pooling && a.pool == b.pool;
+}
+
 struct ThreadOverride {
   const int before;
   explicit ThreadOverride(int threads) : before(set_thread_override(threads)) {}
@@ -53,11 +60,23 @@ View Plan::known(const View& view) {
   return view;
 }
 
+std::shared_ptr<Convolution> Plan::packed(const ConvolutionSpec& spec, const float* weight,
+                                          const float* bias, Algorithm algorithm) {
+  for (const Packed& old : packed_)
+    if (old.weight == weight && old.bias == bias && old.algorithm == algorithm &&
+        same(old.spec, spec))
+      return old.layer;
+  packed_.push_back(
+      {spec, weight, bias, algorithm,
+       std::shared_ptr<Convolution>(make_convolution(spec, weight, bias, algorithm))});
+  packed_bytes_ += packed_.back().layer->packed_bytes();
+  return packed_.back().layer;
+}
+
 void Plan::convolution(const ConvolutionSpec& spec, const float* weight, const float* bias,
                        Algorithm algorithm, const View& in, const std::optional<View>& full,
                        const std::optional<View>& pooled, const std::optional<View>& indices) {
-  const std::shared_ptr<Convolution> layer = make_convolution(spec, weight, bias, algorithm);
-  packed_bytes_ += layer->packed_bytes();
+  const std::shared_ptr<Convolution> layer = packed(spec, weight, bias, algorithm);
   for (const View* view :
        {&in, full ? &*full : nullptr, pooled ? &*pooled : nullptr, indices ? &*indices : nullptr})
     if (view) known(*view);

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -26,6 +27,8 @@ class Plan {
  public:
   using Slots = std::vector<Array>;
 
+  // Steps with the same numbers and the same weights, at the same address, share packed weights:
+  // both must stay where they are until the plan is complete.
   void convolution(const ConvolutionSpec& spec, const float* weight, const float* bias,
                    Algorithm algorithm, const View& in, const std::optional<View>& full,
                    const std::optional<View>& pooled, const std::optional<View>& indices);
@@ -49,10 +52,19 @@ class Plan {
 
  private:
   using Step = std::function<void(const Slots&)>;
+  struct Packed {
+    ConvolutionSpec spec;
+    const float *weight, *bias;
+    Algorithm algorithm;
+    std::shared_ptr<Convolution> layer;
+  };
+  std::shared_ptr<Convolution> packed(const ConvolutionSpec& spec, const float* weight,
+                                      const float* bias, Algorithm algorithm);
   void add(Step step) { steps_.push_back(std::move(step)); }
   View known(const View& view);  // notes how much memory its slot must have
 
   std::vector<Step> steps_;
+  std::vector<Packed> packed_;
   std::vector<std::int64_t> least_bytes_;
   std::int64_t packed_bytes_ = 0;
 };

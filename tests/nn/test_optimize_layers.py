@@ -252,6 +252,34 @@ def test_volumes(function):
     check(function, VOLUME)
 
 
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(16, 20, 3, padding=2, dilation=2),
+        nn.Conv2d(16, 20, 3, padding=4, dilation=4),
+        nn.Conv2d(16, 20, 3, padding=(0, 5), dilation=(2, 3)),
+        nn.Conv2d(16, 20, 3, padding=7, dilation=2),
+        nn.Conv2d(16, 20, 3, padding=12, dilation=12),
+        nn.Conv2d(16, 20, 1, stride=2),
+        nn.Conv2d(16, 20, 1, stride=(3, 1), padding=1),
+        nn.Conv3d(16, 20, 3, padding=2, dilation=2),
+        nn.Conv3d(16, 20, 3, padding=(0, 2, 2), stride=(2, 1, 1), dilation=(1, 2, 2)),
+        nn.Conv3d(16, 20, 1, stride=2),
+    ],
+    ids=str,
+)
+def test_convolutions_by_parts(conv):
+    """Dilated ones by the rest of pixels' places, strided ones of one tap by the pixels read."""
+    shape = (1, 16, 17, 22) if isinstance(conv, nn.Conv2d) else (2, 16, 6, 9, 8)
+    plan = check(lambda x, conv: conv(x).relu() + 1, shape, layers=[conv])
+    if conv.padding == conv.dilation and conv.kernel_size[0] == 3 and conv.dilation[0] < 5:
+        # All parts share their weights.
+        one = optimize(
+            nn.Conv2d(16, 20, 3) if len(shape) == 4 else nn.Conv3d(16, 20, 3), (torch.ones(shape),)
+        )
+        assert plan.weight_memory == one.weight_memory
+
+
 def test_padding_becomes_the_convolutions():
     conv = nn.Conv2d(6, 5, 3, padding=1)
     plan = check(lambda x, conv: conv(F.pad(x, (0, 1, 2, 0))), IMAGE, layers=[conv])

@@ -30,10 +30,14 @@ def write(path: Path, parts: dict[str, Any]) -> None:
     """All parts of a plan; arrays among its steps' arguments become tensors."""
     tensors: list[NDArray[Any]] = []
 
+    places: dict[int, int] = {}  # of an array that several steps share
+
     def plain(value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            tensors.append(np.ascontiguousarray(value, "<f4"))
-            return {"tensor": len(tensors) - 1}
+            if id(value) not in places:
+                places[id(value)] = len(tensors)
+                tensors.append(np.ascontiguousarray(value, "<f4"))
+            return {"tensor": places[id(value)]}
         raise TypeError(f"save: cannot write a {type(value).__name__}")
 
     kept = {**parts, "version": _VERSION, "threads": None}

@@ -28,6 +28,7 @@ _ACTIVATIONS = (
 _SECOND = ("none", "add", "multiply")
 _POOLINGS = (None, "max", "avg")
 ALGORITHMS = ("automatic", "direct", "winograd 2x2", "winograd 4x4")
+_LEAST_WINOGRAD = 16  # channels
 _GROUP_CHANNELS = 16  # channels of grouped convolutions that are done together
 
 View = tuple[Any, ...]
@@ -172,9 +173,13 @@ class _Lowering:
         full = self.view(outputs["out"]) if "out" in outputs else None
         pooled = self.view(outputs["pooled"]) if "pooled" in outputs else None
         indices = _words(self.view(outputs["indices"])) if "indices" in outputs else None
-        weight, bias, groups = layer["weight"], layer["bias"], layer["groups"]
+        groups = layer["groups"]
+        weight, bias = _floats(layer["weight"]), _bias(layer)
         if groups == 1:
-            yield self._one(layer, weight, bias, whole, full, pooled, indices)
+            plain = pooled is None and indices is None and full is not None
+            phases = _phases_of(layer, whole, full) if plain else None
+            for source, target, sizes in phases or [(whole, full, None)]:
+                yield self._one(layer, weight, bias, source, target, pooled, indices, sizes)
             return
         assert full is not None
         # Some groups together, with zeros for the inputs of the others.
@@ -186,7 +191,7 @@ class _Lowering:
             for i in range(count):
                 rows = slice(i * outs, (i + 1) * outs)
                 block[rows, i * ins : (i + 1) * ins] = weight[(g + i) * outs : (g + i + 1) * outs]
-            part = None if bias is None else bias[g * outs : (g + count) * outs]
+            part = bias[g * outs : (g + count) * outs]
             source = _part(whole, channels=(g * ins, count * ins))
             target = _part(full, channels=(g * outs, count * outs))
             yield self._one(layer, block, part, source, target, None, None)
@@ -195,7 +200,7 @@ class _Lowering:
         self,
         layer: Layer,
         weight: NDArray[Any],
-        bias: NDArray[Any] | None,
+        bias: NDArray[Any],
         source: View,
         full: View | None,
         pooled: View | None,
@@ -206,11 +211,12 @@ class _Lowering:
         channels = (weight.shape[1], weight.shape[0])
         stride, before, after = sizes or (layer["stride"], layer["before"], layer["after"])
         dilation = layer.attributes.get("dilation", (1, 1, 1))
+        if sizes is not None:  # rows and columns of a phase are neighbours
+            dilation = (dilation[0], 1, 1)
         pool, window = layer["pool"] or (None, (1, 1, 1))
         kernel = tuple(weight.shape[2:])
         geometry = (kernel, stride, before, after, dilation, window)
         algorithm = int(core.convolution_algorithm(channels, geometry, source[5]))
-        offset = np.zeros(channels[1], np.float32) if bias is None else bias
         arguments = [
             channels,
             geometry,
@@ -218,8 +224,8 @@ class _Lowering:
             float(layer["slope"]),
             _POOLINGS.index(pool),
             algorithm,
-            np.ascontiguousarray(weight, np.float32),
-            np.ascontiguousarray(offset, np.float32),
+            weight,
+            bias,
             source,
             full,
             pooled,
@@ -234,7 +240,7 @@ class _Lowering:
     def _transposed(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
         """A convolution for every phase of the stride, which writes every so many pixels."""
         source, target = self.view(layer.inputs["in"]), self.view(layer.outputs["out"])
-        weight = layer["weight"].swapaxes(0, 1)
+        weight, bias = layer["weight"].swapaxes(0, 1), _bias(layer)
         stride, padding = layer["stride"], layer["padding"]
         for phase in np.ndindex(*stride):
             axes = [
@@ -260,8 +266,8 @@ class _Lowering:
             after: Size3 = tuple(axis.after for axis in axes)  # type: ignore[assignment]
             call, arguments, text = self._one(
                 layer,
-                weight[taps],
-                layer["bias"],
+                np.ascontiguousarray(weight[taps]),
+                bias,
                 part,
                 places,
                 None,
@@ -338,6 +344,72 @@ class _Lowering:
     def _softmax(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
         views = [self.view(layer.inputs["in"]), self.view(layer.outputs["out"])]
         yield "softmax", views, "softmax"
+
+
+def _floats(values: Any) -> NDArray[np.float32]:
+    return np.ascontiguousarray(values, np.float32)
+
+
+def _bias(layer: Layer) -> NDArray[np.float32]:
+    axis = 0 if layer.kind == "conv" else 1
+    bias = layer["bias"]
+    return _floats(np.zeros(layer["weight"].shape[axis]) if bias is None else bias)
+
+
+def _phases_of(
+    layer: Layer, source: View, target: View
+) -> list[tuple[View, View, tuple[Size3, Size3, Size3]]] | None:
+    """A convolution by parts that are quicker; None if there are none.
+
+    One of a single tap and a stride reads every so many pixels. One that is dilated never brings
+    together pixels of different rest of their place by the dilation: each rest is a convolution
+    without dilation, for which Winograd's algorithm does.
+    """
+    kernel, stride, dilation = layer["weight"].shape[2:], layer["stride"], layer["dilation"]
+    before, after = layer["before"], layer["after"]
+    if kernel == (1, 1, 1) and stride != (1, 1, 1) and not any((*before, *after)):
+        part = _part(source, size=target[5], step=stride)
+        return [(part, target, ((1, 1, 1), before, after))]
+    wide = min(layer["weight"].shape[:2]) >= _LEAST_WINOGRAD
+    if not wide or kernel[1:] != (3, 3) or stride[1:] != (1, 1) or dilation[1:] == (1, 1):
+        return None
+    if any(d > 1 and n < 4 * d for n, d in zip(target[5], (1, *dilation[1:]), strict=True)):
+        return None  # parts of a tile or less
+    found = []
+    step: Size3 = (1, *dilation[1:])
+    for phase in np.ndindex(*step[1:]):
+        begin, size, count, begins, pads = (
+            [0],
+            [source[5][0]],
+            [target[5][0]],
+            [0],
+            [(before[0], after[0])],
+        )
+        for a in (1, 2):
+            d, i = dilation[a], int(phase[a - 1])
+            shift, rest = divmod(i - before[a], d)
+            inputs = len(range(rest, source[5][a], d))
+            outputs = len(range(i, target[5][a], d))
+            cut = max(shift, 0)
+            left = max(-shift, 0)
+            right = outputs + kernel[a] - 1 - left - (inputs - cut)
+            if inputs - cut + min(right, 0) < 1 or outputs < 1:
+                return None
+            begin.append(rest + cut * d)
+            size.append(inputs - cut + min(right, 0))
+            begins.append(i)
+            count.append(outputs)
+            pads.append((left, max(right, 0)))
+        part = _part(source, start=_size3(begin), size=_size3(size), step=step)
+        places = _part(target, start=_size3(begins), size=_size3(count), step=step)
+        zeros = _size3([b for b, _ in pads]), _size3([a for _, a in pads])
+        found.append((part, places, ((stride[0], 1, 1), *zeros)))
+    return found
+
+
+def _size3(values: Any) -> Size3:
+    first, second, third = values
+    return int(first), int(second), int(third)
 
 
 @dataclass
