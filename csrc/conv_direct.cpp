@@ -5,6 +5,7 @@
 // loop, with other addresses.
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "conv_lanes.hpp"
@@ -34,6 +35,7 @@ class Direct final : public Convolution {
         },
         weights_.get());
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
+    if (PlanarConvolution::worthwhile(spec)) planar_.emplace(spec, weight, bias);
   }
 
   std::int64_t packed_bytes() const override {
@@ -41,6 +43,7 @@ class Direct final : public Convolution {
   }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
+    if (planar_ && PlanarConvolution::takes(out)) return planar_->run(in, out);
     const Size3 full = spec_.full_size(in.size);
     const Size3 block = block_size(full);
     Size3 count, packed;
@@ -128,6 +131,7 @@ class Direct final : public Convolution {
   std::int64_t panels_, taps_, pitch_;
   AlignedFloats weights_;
   std::vector<float> bias_;
+  std::optional<PlanarConvolution> planar_;  // for features in planes, where that is quicker
 };
 
 }  // namespace

@@ -3,10 +3,13 @@
 // Sources that include this are compiled with contraction: networks have a tolerance.
 #pragma once
 
+#include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <utility>
 
+#include "convolution.hpp"
 #include "pack.hpp"
 
 namespace msf {
@@ -26,17 +29,58 @@ inline Lanes load_lanes(const float* from) {
 }
 inline void store_lanes(float* to, Lanes v) { std::memcpy(to, &v, sizeof v); }
 
+struct BFloat16 {
+  std::uint16_t bits;
+  operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
+  BFloat16() = default;
+  explicit BFloat16(float value) {  // to nearest, ties to even
+    const auto word = std::bit_cast<std::uint32_t>(value);
+    const std::uint32_t rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16;
+    bits = static_cast<std::uint16_t>(value != value ? 0x7fc0 : rounded);
+  }
+};
+
+template <class F>
+Lanes each_lane(Lanes v, F&& f) {
+  for (std::int64_t i = 0; i < lanes; ++i) v[i] = f(v[i]);
+  return v;
+}
+
+// NaN stays NaN.
+inline Lanes activated(Lanes v, Activation activation, float slope) {
+  const Lanes zero{};
+  switch (activation) {
+    case Activation::relu:
+      return v < zero ? zero : v;
+    case Activation::leaky_relu:
+      return v < zero ? v * slope : v;
+    case Activation::elu:
+      return each_lane(v, [&](float x) { return x < 0 ? slope * std::expm1(x) : x; });
+    case Activation::sigmoid:
+      return each_lane(v, [](float x) { return 1 / (1 + std::exp(-x)); });
+    default:
+      return v;
+  }
+}
+
 // Consecutive operands of a sum: a row's values `offset` elements after the row's address.
 struct Run {
   std::int64_t offset, length;
 };
 
 // to[r] = sums over all runs of row r times the packed weights, a panel of them for each element
-// of the runs. Rows of the result are to_stride apart.
+// of the runs; added to what is there if `accumulate`. Rows of the result are to_stride apart.
 [[gnu::noinline]] inline void dot_panel(const float* const* rows, const Run* runs,
                                         std::int64_t run_count, const float* weights, float* to,
-                                        std::int64_t to_stride) {
+                                        std::int64_t to_stride, bool accumulate = false) {
   Lanes sum[dot_rows][2] = {};
+  if (accumulate) {
+#pragma GCC unroll 12
+    for (int r = 0; r < dot_rows; ++r) {
+      sum[r][0] = load_lanes(to + r * to_stride);
+      sum[r][1] = load_lanes(to + r * to_stride + lanes);
+    }
+  }
   for (std::int64_t i = 0; i < run_count; ++i) {
     const float* row[dot_rows];
     for (int r = 0; r < dot_rows; ++r) row[r] = rows[r] + runs[i].offset;

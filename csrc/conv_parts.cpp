@@ -14,17 +14,6 @@ namespace msf {
 
 namespace {
 
-struct BFloat16 {
-  std::uint16_t bits;
-  operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
-  BFloat16() = default;
-  explicit BFloat16(float value) {  // to nearest, ties to even
-    const auto word = std::bit_cast<std::uint32_t>(value);
-    const std::uint32_t rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16;
-    bits = static_cast<std::uint16_t>(value != value ? 0x7fc0 : rounded);
-  }
-};
-
 inline Lanes load_as_lanes(const float* from) { return load_lanes(from); }
 inline Lanes load_as_lanes(const BFloat16* from) {
   Lanes v{};
@@ -112,40 +101,20 @@ void write_box(const float* from, std::int64_t row_pixels, std::int64_t plane_pi
     }
 }
 
-template <class F>
-void apply(float* sums, std::int64_t pixels, const float* bias, F&& f) {
-  const Lanes b0 = load_lanes(bias), b1 = load_lanes(bias + lanes);
-  for (std::int64_t i = 0; i < pixels; ++i, sums += panel) {
-    store_lanes(sums, f(load_lanes(sums) + b0));
-    store_lanes(sums + lanes, f(load_lanes(sums + lanes) + b1));
-  }
-}
-
-template <class F>
-Lanes each(Lanes v, F&& f) {
-  for (std::int64_t i = 0; i < lanes; ++i) v[i] = f(v[i]);
-  return v;
-}
-
 // NaN stays NaN.
 void activate(float* sums, std::int64_t pixels, const float* bias, Activation activation,
               float slope) {
-  const Lanes zero{};
-  switch (activation) {
-    case Activation::none:
-      return apply(sums, pixels, bias, [](Lanes v) { return v; });
-    case Activation::relu:
-      return apply(sums, pixels, bias, [&](Lanes v) { return v < zero ? zero : v; });
-    case Activation::leaky_relu:
-      return apply(sums, pixels, bias, [&](Lanes v) { return v < zero ? v * slope : v; });
-    case Activation::elu:
-      return apply(sums, pixels, bias, [&](Lanes v) {
-        return each(v, [&](float x) { return x < 0 ? slope * std::expm1(x) : x; });
-      });
-    case Activation::sigmoid:
-      return apply(sums, pixels, bias,
-                   [](Lanes v) { return each(v, [](float x) { return 1 / (1 + std::exp(-x)); }); });
-  }
+  const Lanes b0 = load_lanes(bias), b1 = load_lanes(bias + lanes);
+  const auto apply = [&](auto f) {
+    for (std::int64_t i = 0; i < pixels; ++i, sums += panel) {
+      store_lanes(sums, f(load_lanes(sums) + b0));
+      store_lanes(sums + lanes, f(load_lanes(sums + lanes) + b1));
+    }
+  };
+  if (activation == Activation::relu)  // in a loop of its own, as it takes next to no time
+    apply([](Lanes v) { return activated(v, Activation::relu, 0); });
+  else
+    apply([&](Lanes v) { return activated(v, activation, slope); });
 }
 
 }  // namespace
@@ -322,16 +291,31 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
   if (out.indices) write_indices(spec, out, full, places, n, c0, pooled);
 }
 
-float* task_scratch(std::int64_t floats) {
-  thread_local AlignedFloats kept;
-  thread_local std::int64_t size = 0;
-  if (floats > size) {
-    size = 0;
-    kept.reset();
-    kept = aligned_floats(floats);
-    size = floats;
+namespace {
+struct Scratch {
+  AlignedFloats kept;
+  std::int64_t size = 0;
+
+  float* get(std::int64_t floats) {
+    if (floats > size) {
+      size = 0;
+      kept.reset();
+      kept = aligned_floats(floats);
+      size = floats;
+    }
+    return kept.get();
   }
-  return kept.get();
+};
+}  // namespace
+
+float* task_scratch(std::int64_t floats) {
+  thread_local Scratch scratch;
+  return scratch.get(floats);
+}
+
+float* stage_scratch(std::int64_t floats) {
+  thread_local Scratch scratch;
+  return scratch.get(floats);
 }
 
 TaskGrid::TaskGrid(std::int64_t blocks, std::int64_t panels, std::int64_t least_panels)

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <vector>
 
 #include "convolution.hpp"
 
@@ -46,6 +47,8 @@ inline AlignedFloats aligned_floats(std::int64_t count) {
 
 // Room that a thread keeps for its tasks, aligned for vectors, grown when it must.
 float* task_scratch(std::int64_t floats);
+// The same for what several tasks share, which the thread that starts them keeps.
+float* stage_scratch(std::int64_t floats);
 
 // Weights in the order that dot_panel reads: for each panel of output channels, for each k a panel
 // of floats; at(o, k) are the weights.
@@ -67,6 +70,27 @@ struct TaskGrid {
   std::int64_t block(std::int64_t task) const { return task % blocks; }
   std::int64_t first_panel(std::int64_t task) const { return panels * (task / blocks) / groups; }
   std::int64_t last_panel(std::int64_t task) const { return panels * (task / blocks + 1) / groups; }
+};
+
+// See conv_planar.cpp.
+class PlanarConvolution {
+ public:
+  PlanarConvolution(const ConvolutionSpec& spec, const float* weight, const float* bias);
+  static bool worthwhile(const ConvolutionSpec& spec);
+  static bool takes(const ConvolutionOutputs& out);
+  void run(const Features& in, const ConvolutionOutputs& out) const;
+
+ private:
+  struct Block;
+  void convolve_rows(const Block& block, const float* packed, float* scratch,
+                     const ConvolutionOutputs& out, const Size3& full, std::int64_t n,
+                     std::int64_t group, const Size3& at) const;
+  void pack(const Features& in, std::int64_t n, const Size3& at, const Block& block,
+            float* to) const;
+
+  ConvolutionSpec spec_;
+  std::int64_t taps_;
+  std::vector<float> weights_, bias_;  // for each group of output channels, for each tap
 };
 
 std::unique_ptr<Convolution> make_direct(const ConvolutionSpec& spec, const float* weight,

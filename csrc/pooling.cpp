@@ -10,10 +10,6 @@
 // plane is cleared and filled in any order.
 #include "kernels/pooling.hpp"
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -23,8 +19,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "pack.hpp"
 #include "parallel.hpp"
+#include "stream.hpp"
 
 namespace msf {
 namespace {
@@ -141,30 +137,6 @@ class Pool {
 // what is to be overwritten; smaller results stay in the cache anyway.
 constexpr Index most_staged = 256 << 10, least_streamed = 4 << 20;
 
-// Copies past the caches.
-void stream(const std::byte* from, Index bytes, std::byte* to) {
-#if defined(__SSE2__)
-  const Index before = std::min<Index>(bytes, -reinterpret_cast<std::uintptr_t>(to) &
-                                                  static_cast<std::uintptr_t>(register_bytes - 1));
-  std::memcpy(to, from, before);
-  Index at = before;
-  for (; at + register_bytes <= bytes; at += register_bytes) {
-#if defined(__AVX512F__)
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(to + at), _mm512_loadu_si512(from + at));
-#elif defined(__AVX__)
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + at),
-                        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + at)));
-#else
-    _mm_stream_si128(reinterpret_cast<__m128i*>(to + at),
-                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + at)));
-#endif
-  }
-  std::memcpy(to + at, from + at, bytes - at);
-#else
-  std::memcpy(to, from, bytes);
-#endif
-}
-
 }  // namespace
 
 void max_pool(const Array& input, const std::array<Windows, 3>& windows, const MutableArray& values,
@@ -232,16 +204,12 @@ void max_unpool(const Array& values, const Array& indices, const MutableArray& o
               const Index count = std::min(at_once, rows - r);
               in_place = unpool_window(from + r * columns, at + r * columns, count * columns,
                                        r * row, count * row, window.get());
-              if (in_place)
-                stream(reinterpret_cast<const std::byte*>(window.get()), count * row * item,
-                       reinterpret_cast<std::byte*>(to + r * row));
+              if (in_place) stream(window.get(), count * row * item, to + r * row);
               std::memset(window.get(), 0, count * row * item);
             }
             if (!in_place) unpool_plane(from, at, n, m, to);
           }
-#if defined(__SSE2__)
-          _mm_sfence();  // before another thread may read it
-#endif
+          finish_streams();
         });
   });
 }

@@ -191,7 +191,8 @@ def conv_pool(
 
     Packed weights of the layers called last are kept (at most 512 MB, the least recently used go
     first) and used again while the weights are unchanged. Extra memory beside these and the
-    results: 1 MB and up to 12 kB per input channel, each thread.
+    results: 1 MB each thread, and up to 10 MB (of 512 channels; more in proportion) for layers of
+    more than 128 input channels.
 
     References
     ----------
