@@ -18,6 +18,7 @@
 
 #include "pack.hpp"
 #include "parallel.hpp"
+#include "stream.hpp"
 
 namespace msf {
 namespace {
@@ -183,6 +184,13 @@ void crop_concat(const Array& skip, const Array& input, const std::array<Index, 
   const Index channels = output.shape[1], depth = output.shape[2], rows = output.shape[3];
   const Index row_bytes = output.shape[4] * bytes, slices = output.shape[0] * channels * depth;
   const Index grain = std::max<Index>(1, (Index{1} << 18) / (rows * row_bytes));
+  const bool large = output.size() * bytes > Index{4} << 20;  // for the second-level cache
+  const auto copy = [&](const std::byte* from, Index count, std::byte* to) {
+    if (large)
+      stream(from, count, to);
+    else
+      std::memcpy(to, from, static_cast<std::size_t>(count));
+  };
   parallel_for(slices, grain, [&](Index begin, Index end) {
     for (Index slice = begin; slice < end; ++slice) {
       poll();
@@ -190,15 +198,16 @@ void crop_concat(const Array& skip, const Array& input, const std::array<Index, 
       std::byte* const to = output.as<std::byte>() + slice * rows * row_bytes;
       if (c >= skip.shape[1]) {
         const Index from = (n * input.shape[1] + c - skip.shape[1]) * depth + z;
-        std::memcpy(to, input.as<std::byte>() + from * rows * row_bytes, rows * row_bytes);
+        copy(input.as<std::byte>() + from * rows * row_bytes, rows * row_bytes, to);
         continue;
       }
       const Index plane = (n * skip.shape[1] + c) * skip.shape[2] + z + at[0];
       for (Index y = 0; y < rows; ++y) {
         const Index first = (plane * skip.shape[3] + y + at[1]) * skip.shape[4] + at[2];
-        std::memcpy(to + y * row_bytes, skip.as<std::byte>() + first * bytes, row_bytes);
+        copy(skip.as<std::byte>() + first * bytes, row_bytes, to + y * row_bytes);
       }
     }
+    finish_streams();
   });
 }
 

@@ -115,6 +115,37 @@ def test_crop_concat_equals_reference(rng, threads, skip, x, dtype):
         assert_array_equal(crop_concat(skip[0], x[0]), got[0])
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_out(rng, layout, dtype):
+    x, weight, bias = _problem(rng, (2, 3, 4, 6), 4, dtype)
+    doubled, joined = transposed_conv2x2(x, weight, bias), crop_concat(x, x[..., 1:5])
+    for expected, call in (
+        (doubled, lambda out: transposed_conv2x2(x, weight, bias, out=out)),
+        (joined, lambda out: crop_concat(x, x[..., 1:5], out=out)),
+    ):
+        out = layout(np.empty_like(expected))
+        if not out.flags.writeable:
+            with pytest.raises(ValueError, match="out must be writable"):
+                call(out)
+            continue
+        assert call(out) is out
+        assert_array_equal(out, expected)
+        with pytest.raises(ValueError, match="out must have shape"):
+            call(out[:1])
+    memory = rng.standard_normal((2, 7, 4, 6)).astype(dtype)  # of inputs as well
+    expected = crop_concat(memory[:, :3], memory[:, :4])
+    assert_array_equal(crop_concat(memory[:, :3], memory[:, :4], out=memory), expected)
+
+
+@pytest.mark.parametrize("columns", [61, 64, 83])
+def test_crop_concat_of_large_features(rng, threads, columns):
+    """Rows that start anywhere in a cache line, streamed to memory."""
+    skip = rng.standard_normal((1, 40, 130, columns + 5)).astype(np.float32)
+    x = rng.standard_normal((1, 100, 126, columns)).astype(np.float32)
+    expected = np.concatenate([skip[:, :, 2:128, 2 : columns + 2], x], axis=1)
+    assert_array_equal(crop_concat(skip, x), expected)
+
+
 def test_nan_is_copied_and_spreads(rng):
     x, weight, bias = _problem(rng, (1, 3, 4, 5), 2, np.float32)
     x[0, 1, 2, 3] = np.nan

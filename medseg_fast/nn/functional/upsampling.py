@@ -13,7 +13,7 @@ from medseg_fast._dispatch import operation
 from medseg_fast.nn.functional._layout import floats
 
 
-def _doubled(x: Any, weight: Any, bias: Any = None) -> Any:
+def _doubled(x: Any, weight: Any, bias: Any = None, *, out: Any = None) -> Any:
     """The `result` of `transposed_conv2x2`."""
     rank = len(weight.shape) - 2
     space = tuple(2 * n for n in x.shape[-rank:])
@@ -45,7 +45,11 @@ def _conv_gradient(
 
 @operation(result=_doubled, gradient=_conv_gradient)
 def transposed_conv2x2(
-    x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Double an image's size by a transposed convolution of kernel 2 and stride 2.
 
@@ -60,6 +64,8 @@ def transposed_conv2x2(
         Shape (C, O, 2, 2) or (C, O, 2, 2, 2), as in PyTorch.
     bias : array_like, optional
         Shape (O,).
+    out : ndarray, optional
+        Where the result goes, which is then returned. It may be `x`'s memory.
 
     Returns
     -------
@@ -108,7 +114,8 @@ def transposed_conv2x2(
     if added.shape != (outputs,):
         raise ValueError(f"{op}: bias must have shape ({outputs},), got {added.shape}")
     kernel = _checks.contiguous(kernel.astype(wide.dtype, copy=False))
-    doubled = np.empty(_doubled(array, kernel)[0], wide.dtype)
+    result = _checks.output(op, out, _doubled(array, kernel)[0], array.dtype.newbyteorder("="))
+    doubled = _target(result, wide.dtype, array, kernel, added)
     batch, flat = int(np.prod(array.shape[: -rank - 1])), (1,) * (3 - rank)
     core.transposed_conv2x2(
         wide.reshape(batch, len(kernel), *flat, *array.shape[-rank:]),
@@ -116,10 +123,17 @@ def transposed_conv2x2(
         _checks.contiguous(added.astype(wide.dtype, copy=False)),
         doubled.reshape(batch, outputs, *flat, *doubled.shape[-rank:]),
     )
-    return doubled.astype(array.dtype.newbyteorder("="), copy=False)
+    return _checks.finish(result, doubled)
 
 
-def _joined(skip: Any, x: Any) -> Any:
+def _target(out: NDArray[Any], dtype: np.dtype[Any], *inputs: NDArray[Any]) -> NDArray[Any]:
+    """What a kernel writes for `out`: itself, or a stand-in where dtype or memory forbid that."""
+    if out.dtype != dtype or any(np.may_share_memory(out, each) for each in inputs):
+        return np.empty(out.shape, dtype)
+    return _checks.scratch(out)
+
+
+def _joined(skip: Any, x: Any, *, out: Any = None) -> Any:
     """The `result` of `crop_concat`."""
     rank = _space(skip, x)
     channels = skip.shape[-rank - 1] + x.shape[-rank - 1]
@@ -141,7 +155,7 @@ def _join_gradient(
 
 
 @operation(result=_joined, gradient=_join_gradient)
-def crop_concat(skip: ArrayLike, x: ArrayLike) -> NDArray[Any]:
+def crop_concat(skip: ArrayLike, x: ArrayLike, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Cut the middle of the skip connection to the size of `x` and put `x` behind its channels.
 
     The copy-and-crop arrow of a U-Net with valid convolutions; without a difference in size a
@@ -153,6 +167,9 @@ def crop_concat(skip: ArrayLike, x: ArrayLike) -> NDArray[Any]:
         Features of shape ([N,] A, H, W) or (N, A, D, H, W), as large as `x` or larger in space.
     x : array_like
         Features of as many axes: ([N,] B, h, w) or (N, B, d, h, w), of the dtype of `skip`.
+    out : ndarray, optional
+        Where the result goes, which is then returned: most of the time of a call goes to memory
+        that the system hands out for the first time.
 
     Returns
     -------
@@ -190,7 +207,8 @@ def crop_concat(skip: ArrayLike, x: ArrayLike) -> NDArray[Any]:
         raise TypeError(f"{op}: skip must have the dtype of x, {array.dtype}, got {beside.dtype}")
     rank = _space(beside, array)
     at = _crop(beside, array, rank)
-    features = np.empty(_joined(beside, array)[0], array.dtype)
+    result = _checks.output(op, out, _joined(beside, array)[0], array.dtype)
+    features = _target(result, array.dtype, beside, array)
     batch, flat = int(np.prod(array.shape[: -rank - 1])), (1,) * (3 - rank)
     core.crop_concat(
         *(
@@ -200,7 +218,7 @@ def crop_concat(skip: ArrayLike, x: ArrayLike) -> NDArray[Any]:
         (0,) * (3 - rank) + at,
         features.reshape(batch, features.shape[-rank - 1], *flat, *features.shape[-rank:]),
     )
-    return features
+    return _checks.finish(result, features)
 
 
 def _space(skip: Any, x: Any) -> int:
