@@ -2,10 +2,11 @@
 //
 // With kernel and stride 2 no two input voxels meet in an output voxel, so the convolution is a
 // matrix product: (outputs x 4) by (channels x voxels), whose four rows of an output channel go to
-// two rows of its image, alternating. A panel of voxels is packed channel by channel into the
-// cache; for each output channel the 4 x panel products stay in registers over all channels, and
-// are interleaved when they are stored. The weights are packed once, (outputs, depth taps,
-// channels, 4). Channels are summed in order, whatever the number of threads.
+// two rows of its image, alternating. A block of voxels is packed, panel by panel and channel by
+// channel, into the cache; for each output channel the 4 x panel products stay in registers over
+// the channels, and are interleaved into strips of the block's rows, which are then copied. The
+// weights are packed once: (some channels, outputs, depth taps, each of those channels, 4).
+// Channels are summed in order, whatever the number of threads.
 #include "kernels/upsampling.hpp"
 
 #if defined(__FMA__)
@@ -46,10 +47,16 @@ Vector<T> fused(T a, Vector<T> b, Vector<T> c) {
 #endif
 }
 
+// Results beyond this are streamed to memory: caches would not keep them.
+constexpr Index large_bytes = Index{16} << 20;
+
 template <class T>
 class TransposedConvolution {
   static constexpr Index lanes = register_bytes / sizeof(T);
   static constexpr Index panel = 3 * lanes;  // voxels
+  // Output channels for which a panel stays in the first-level cache, and input channels of it.
+  static constexpr Index together = 8, cached_channels = 256;
+  static constexpr Index block_bytes = 1 << 18;
 
   // A panel's values in three registers: members, as an array of vectors would live in memory.
   struct Row {
@@ -87,48 +94,100 @@ class TransposedConvolution {
         columns_(input.shape[4]),
         outputs_(weight.shape[1]),
         taps_(weight.shape[2]),
+        large_(output.size() * static_cast<Index>(sizeof(T)) > large_bytes),
         packed_(new T[outputs_ * taps_ * channels_ * 4]) {}
 
   void run() const {
     pack_weights();
-    const Index voxels = depth_ * rows_ * columns_, panels = (voxels + panel - 1) / panel;
-    // Enough tasks for all threads, each packing its panel for at least 16 output channels.
-    const Index wanted = (4 * num_threads() + batch_ * panels - 1) / (batch_ * panels);
+    const Index voxels = depth_ * rows_ * columns_;
+    // Some image rows, so that pieces of the result are long, of what the second-level cache holds.
+    const Index block = std::clamp<Index>(block_bytes / (channels_ * panel * sizeof(T)), 1,
+                                          std::max<Index>(8, 4 * columns_ / panel)) *
+                        panel;
+    const Index blocks = (voxels + block - 1) / block;
+    // Enough tasks for all threads, each packing its block for at least 16 output channels.
+    const Index wanted = (4 * num_threads() + batch_ * blocks - 1) / (batch_ * blocks);
     const Index shares = std::clamp<Index>(wanted, 1, (outputs_ + 15) / 16);
-    parallel_tasks(batch_ * panels * shares, [&](Index task) {
-      const Index share = task % shares, n = task / shares / panels;
-      const Index begin = task / shares % panels * panel, count = std::min(panel, voxels - begin);
-      const std::unique_ptr<T[]> packed(new T[channels_ * panel]());
-      for (Index c = 0; c < channels_; ++c)
-        std::memcpy(packed.get() + c * panel, input_ + (n * channels_ + c) * voxels + begin,
-                    count * sizeof(T));
-      for (Index o = outputs_ * share / shares; o < outputs_ * (share + 1) / shares; ++o) {
-        poll();
+    parallel_tasks(batch_ * blocks * shares, [&](Index task) {
+      const Index share = task % shares, n = task / shares / blocks;
+      const Index begin = task / shares % blocks * block, count = std::min(block, voxels - begin);
+      const Index panels = (count + panel - 1) / panel;
+      const std::unique_ptr<T[]> packed(new T[panels * panel * channels_]),
+          strips(new T[together * 4 * block]);
+      pack_voxels(n, begin, count, packed.get());
+      const Index last = outputs_ * (share + 1) / shares;
+      for (Index o = outputs_ * share / shares; o < last; o += together)
         for (Index tap = 0; tap < taps_; ++tap) {
-          alignas(64) T products[4][panel];
-          multiply(packed.get(), packed_.get() + (o * taps_ + tap) * channels_ * 4, bias_[o],
-                   products);
-          scatter(products, n * outputs_ + o, tap, begin, count);
+          poll();
+          const Index group = std::min(together, last - o);
+          for (Index i = 0; i < panels; ++i)
+            convolve(packed.get() + i * panel * channels_, o, group, tap,
+                     strips.get() + 2 * i * panel, 2 * block);
+          for (Index g = 0; g < group; ++g)
+            write(strips.get() + g * 4 * block, 2 * block, n * outputs_ + o + g, tap, begin, count);
         }
-      }
+      finish_streams();
     });
   }
 
  private:
+  // Weights of some input channels, from c on, to tap `tap` of output channel o.
+  T* weights_of(Index c, Index o, Index tap) const {
+    const Index count = std::min(cached_channels, channels_ - c);
+    return packed_.get() + (c * outputs_ * taps_ + (o * taps_ + tap) * count) * 4;
+  }
+
   void pack_weights() const {
     parallel_for(outputs_ * taps_, 16, [&](Index begin, Index end) {
       for (Index c = 0; c < channels_; ++c) {  // 64 bytes of each at once
         const T* const from = weight_ + c * outputs_ * taps_ * 4;
+        const Index i = c % cached_channels;
         for (Index row = begin; row < end; ++row)
-          std::copy_n(from + row * 4, 4, packed_.get() + (row * channels_ + c) * 4);
+          std::copy_n(from + row * 4, 4, weights_of(c - i, row / taps_, row % taps_) + i * 4);
       }
     });
   }
 
-  [[gnu::noinline]] void multiply(const T* __restrict voxels, const T* __restrict weights, T bias,
-                                  T (*products)[panel]) const {
-    Row a{bias}, b{bias}, c{bias}, d{bias};
-    for (Index i = 0; i < channels_; ++i, voxels += panel, weights += 4) {
+  // Panel by panel, channel by channel; zeros beyond the voxels.
+  void pack_voxels(Index n, Index begin, Index count, T* to) const {
+    for (Index done = 0; done < count; done += panel)
+      for (Index c = 0; c < channels_; ++c, to += panel) {
+        const T* const from =
+            input_ + (n * channels_ + c) * depth_ * rows_ * columns_ + begin + done;
+        if (count - done >= panel) {
+          std::memcpy(to, from, panel * sizeof(T));
+        } else {
+          std::copy_n(from, count - done, to);
+          std::fill(to + count - done, to + panel, T{});
+        }
+      }
+  }
+
+  // A panel of voxels to the two rows of output channels o ... o + group, `row` apart in strips.
+  void convolve(const T* voxels, Index o, Index group, Index tap, T* strips, Index row) const {
+    alignas(64) T products[together][4][panel];
+    for (Index c = 0; c < channels_ || c == 0; c += cached_channels)
+      for (Index g = 0; g < group; ++g)
+        multiply(voxels + c * panel, std::min(cached_channels, channels_ - c),
+                 weights_of(c, o + g, tap), c == 0 ? &bias_[o + g] : nullptr, products[g]);
+    for (Index g = 0; g < group; ++g)
+      for (Index dy = 0; dy < 2; ++dy) {
+        T* __restrict to = strips + (2 * g + dy) * row;
+        const T *const left = products[g][2 * dy], *const right = products[g][2 * dy + 1];
+        for (Index i = 0; i < panel; ++i) {
+          to[2 * i] = left[i];
+          to[2 * i + 1] = right[i];
+        }
+      }
+  }
+
+  // Products of some channels, from the bias on or added to what is there.
+  [[gnu::noinline]] static void multiply(const T* __restrict voxels, Index channels,
+                                         const T* __restrict weights, const T* bias,
+                                         T (*products)[panel]) {
+    const auto start = [&](int i) { return bias ? Row(*bias) : Row(products[i]); };
+    Row a = start(0), b = start(1), c = start(2), d = start(3);
+    for (Index i = 0; i < channels; ++i, voxels += panel, weights += 4) {
       const Row v(voxels);
       a.add(weights[0], v);
       b.add(weights[1], v);
@@ -141,20 +200,21 @@ class TransposedConvolution {
     d.store(products[3]);
   }
 
-  // Products of `count` voxels from `begin` on to the rows of output plane `plane`.
-  void scatter(const T (*products)[panel], Index plane, Index tap, Index begin, Index count) const {
+  // The strips of `count` voxels from `begin` on to the rows of output plane `plane`.
+  void write(const T* strips, Index row, Index plane, Index tap, Index begin, Index count) const {
     for (Index done = 0; done < count;) {
-      const Index voxel = begin + done, x = voxel % columns_, row = voxel / columns_;
+      const Index voxel = begin + done, x = voxel % columns_, line = voxel / columns_;
       const Index n = std::min(count - done, columns_ - x);
-      const Index z = row / rows_ * taps_ + tap, y = row % rows_ * 2;
+      const Index z = line / rows_ * taps_ + tap, y = line % rows_ * 2;
       for (Index dy = 0; dy < 2; ++dy) {
-        T* __restrict to =
+        T* const to =
             output_ + (((plane * depth_ * taps_ + z) * rows_ * 2 + y + dy) * columns_ + x) * 2;
-        const T *const left = products[2 * dy] + done, *const right = products[2 * dy + 1] + done;
-        for (Index i = 0; i < n; ++i) {
-          to[2 * i] = left[i];
-          to[2 * i + 1] = right[i];
-        }
+        const T* const from = strips + dy * row + 2 * done;
+        const auto bytes = static_cast<Index>(2 * n * sizeof(T));
+        if (large_)
+          stream(from, bytes, to);
+        else
+          std::memcpy(to, from, static_cast<std::size_t>(bytes));
       }
       done += n;
     }
@@ -163,6 +223,7 @@ class TransposedConvolution {
   const T *input_, *weight_, *bias_;
   T* output_;
   Index batch_, channels_, depth_, rows_, columns_, outputs_, taps_;
+  bool large_;
   std::unique_ptr<T[]> packed_;
 };
 
@@ -184,7 +245,7 @@ void crop_concat(const Array& skip, const Array& input, const std::array<Index, 
   const Index channels = output.shape[1], depth = output.shape[2], rows = output.shape[3];
   const Index row_bytes = output.shape[4] * bytes, slices = output.shape[0] * channels * depth;
   const Index grain = std::max<Index>(1, (Index{1} << 18) / (rows * row_bytes));
-  const bool large = output.size() * bytes > Index{4} << 20;  // for the second-level cache
+  const bool large = output.size() * bytes > large_bytes;
   const auto copy = [&](const std::byte* from, Index count, std::byte* to) {
     if (large)
       stream(from, count, to);
