@@ -101,9 +101,10 @@ class TransposedConvolution {
     pack_weights();
     const Index voxels = depth_ * rows_ * columns_;
     // Some image rows, so that pieces of the result are long, of what the second-level cache holds.
-    const Index block = std::clamp<Index>(block_bytes / (channels_ * panel * sizeof(T)), 1,
-                                          std::max<Index>(8, 4 * columns_ / panel)) *
-                        panel;
+    const Index block =
+        std::clamp<Index>(block_bytes / (std::max<Index>(channels_, 1) * panel * sizeof(T)), 1,
+                          std::max<Index>(8, 4 * columns_ / panel)) *
+        panel;
     const Index blocks = (voxels + block - 1) / block;
     // Enough tasks for all threads, each packing its block for at least 16 output channels.
     const Index wanted = (4 * num_threads() + batch_ * blocks - 1) / (batch_ * blocks);
@@ -166,7 +167,7 @@ class TransposedConvolution {
   // A panel of voxels to the two rows of output channels o ... o + group, `row` apart in strips.
   void convolve(const T* voxels, Index o, Index group, Index tap, T* strips, Index row) const {
     alignas(64) T products[together][4][panel];
-    for (Index c = 0; c < channels_ || c == 0; c += cached_channels)
+    for (Index c = 0; c == 0 || c < channels_; c += cached_channels)  // without: the bias
       for (Index g = 0; g < group; ++g)
         multiply(voxels + c * panel, std::min(cached_channels, channels_ - c),
                  weights_of(c, o + g, tap), c == 0 ? &bias_[o + g] : nullptr, products[g]);
