@@ -77,6 +77,9 @@ def test_equals_slow_twin(rng, axes, size, stride, dilation, kind):
         ((70, 19), (8, 8), 0),
         ((5, 20), (9, 13), 1),  # one plane
         ((20, 34), (12, 17), 5),
+        ((150, 33), (37, 50), 0),  # stages of several blocks, shared by threads
+        ((300, 18), (9, 10), 0),  # weights in pieces
+        ((100, 18), (9, 12), 4),
     ],
 )
 def test_algorithms_agree_with_sums_in_float64(rng, isa, algorithm, channels, size, depth):
@@ -103,6 +106,36 @@ def test_error_of_winograd_with_many_channels(rng):
     for algorithm, bound in ((DIRECT, 3e-6), (WINOGRAD2, 3e-6), (WINOGRAD4, 3e-5)):
         got = convolution._run(x, weight, bias, sizes, None, 0.0, None, False, False, algorithm)
         assert_near(got, expected, bound)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "kernel", "stride", "dilation"),
+    [
+        ((2, 64), (37, 530), (3, 3), 1, 1),  # wider than a block, an odd number of rows
+        ((3, 20), (40, 61), (7, 7), 2, 1),  # the columns of two remainders
+        ((3, 7), (21, 50), (3, 2), (1, 3), (2, 1)),
+        ((2, 4), (30, 19), (3, 3), (3, 2), (1, 3)),
+        ((70, 2), (33, 600), (1, 1), 1, 1),  # to few channels
+        ((300, 5), (9, 40), (3, 3), 1, 1),
+        ((2, 9), (5, 12, 34), (3, 3, 3), (2, 1, 1), 1),
+        ((2, 3), (1, 1), (3, 3), 1, 1),
+    ],
+)
+@pytest.mark.parametrize("pool", [None, "max"])
+def test_rows_of_planes_give_the_bytes_of_direct_sums(
+    rng, threads, channels, size, kernel, stride, dilation, pool
+):
+    """Few channels are convolved along rows where they are in planes, but not channels-last."""
+    if pool and len(size) == 2 and min(size) < 2:
+        return
+    x, weight, bias = layer(rng, channels, size, kernel)
+    sizes = convolution.geometry(kernel, stride, 3, dilation, pool, (1, 2, 2)[-len(size) :])
+    for activation, full in (("relu", False), ("leaky_relu", bool(pool))):
+        options = (sizes, activation, 0.1, pool, False, full, DIRECT)
+        got = convolution._run(x, weight, bias, *options)
+        expected = convolution._run(channels_last(x), weight, bias, *options)
+        for pair in zip(got, expected, strict=True) if full else [(got, expected)]:
+            assert_array_equal(*pair)
 
 
 @pytest.mark.parametrize("window", [(2, 2), (3, 2), (1, 4), (5, 5)])
