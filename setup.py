@@ -53,7 +53,7 @@ AT_MOST_AVX2 = """
 BINDINGS = [name for name in SOURCES if name.startswith(("bindings", "python"))]
 
 # Networks: products and sums may be one rounding, as their results have a tolerance.
-CONTRACTED = "conv_direct conv_parts conv_planar conv_winograd".split()
+CONTRACTED = "conv_amx conv_direct conv_parts conv_planar conv_winograd".split()
 
 # No contraction and no fast-math: all builds must give the same bytes. -fno-trapping-math lets the
 # compiler turn comparisons into masks; it changes no value.

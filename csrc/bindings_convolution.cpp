@@ -34,6 +34,7 @@ void bind_convolution(const Scope& m) {
     return make_convolution(spec, weight.as<float>(), bias.as<float>(),
                             wanted == Algorithm::automatic ? choose_algorithm(spec, size) : wanted);
   });
+  m.def("have_tiles", &have_tiles);
   m.def("convolution_algorithm",
         [](const std::array<std::int64_t, 2>& channels, const Sizes& sizes, const Size3& size) {
           return static_cast<int>(choose_algorithm(spec_of(channels, sizes, {}, 0, {}), size));

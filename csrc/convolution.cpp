@@ -36,7 +36,8 @@ Size3 ConvolutionSpec::pooled_size(const Size3& in) const {
   return out;
 }
 
-Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in) {
+Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool tiles) {
+  if (tiles && spec.in_channels >= 16 && spec.out_channels >= 16) return Algorithm::tiled;
   for (int a = 1; a < 3; ++a)
     if (spec.kernel[a] != 3 || spec.stride[a] != 1 || spec.dilation[a] != 1)
       return Algorithm::direct;
@@ -52,6 +53,8 @@ std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const
       return make_winograd(spec, weight, bias, 2);
     case Algorithm::winograd4:
       return make_winograd(spec, weight, bias, 4);
+    case Algorithm::tiled:
+      return make_tiled(spec, weight, bias);
     default:
       return make_direct(spec, weight, bias);
   }

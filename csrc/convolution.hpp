@@ -11,8 +11,10 @@
 // intermediate map is ever in memory, borders cost no branch in the kernels, and results do not
 // depend on the number of threads.
 //
-// Two algorithms: direct (conv_direct.cpp), any kernel, stride and dilation, and Winograd's
-// F(m x m, 3 x 3) (conv_winograd.cpp), for rows and columns of 3 taps and stride 1.
+// The algorithms: direct (conv_direct.cpp), any kernel, stride and dilation, which takes few
+// channels in planes along rows (conv_planar.cpp); Winograd's F(m x m, 3 x 3) (conv_winograd.cpp),
+// for rows and columns of 3 taps and stride 1; and direct on AMX's tiles (conv_amx.cpp), any kernel
+// as well, with weights and features rounded to bfloat16.
 #pragma once
 
 #include <array>
@@ -46,7 +48,7 @@ Features features(const Array& array, bool channels_last);
 
 enum class Activation : std::uint8_t { none, relu, leaky_relu, elu, sigmoid };
 enum class Pooling : std::uint8_t { none, max, average };
-enum class Algorithm : std::uint8_t { automatic, direct, winograd2, winograd4 };
+enum class Algorithm : std::uint8_t { automatic, direct, winograd2, winograd4, tiled };
 
 struct ConvolutionSpec {
   std::int64_t in_channels, out_channels;
@@ -76,8 +78,11 @@ class Convolution {
   virtual std::int64_t packed_bytes() const = 0;
 };
 
-// What runs fastest for a layer on features of this size.
-Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in);
+// What runs fastest for a layer on features of this size; float32 arithmetic, if `tiles` is false.
+Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool tiles = false);
+
+// Whether CPU and system have AMX's tiles. Where not, Algorithm::tiled is slow: it emulates them.
+bool have_tiles();
 
 // weight: (out, in, planes, rows, columns), contiguous float32; bias: one a channel, or null.
 std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const float* weight,
