@@ -20,6 +20,14 @@ def image(
     Contiguous native input is passed on as it is; anything else costs one copy of the same width.
     """
     array = np.asarray(value)
+    described(op, array, name, ndim=ndim)
+    return contiguous(array)
+
+
+def described(
+    op: str, array: Any, name: str = "image", *, ndim: int | tuple[int, ...] | None = None
+) -> None:
+    """Refuse dtypes and ranks that no kernel takes, of any library's array."""
     if array.dtype.kind not in _KINDS or array.dtype.itemsize > 8:
         raise TypeError(
             f"{op}: {name} must be bool, integer or float of at most 64 bits, got {array.dtype}"
@@ -28,7 +36,6 @@ def image(
     if allowed is not None and array.ndim not in allowed:
         numbers = " or ".join(map(str, allowed))
         raise ValueError(f"{op}: {name} must have {numbers} dimensions, got shape {array.shape}")
-    return contiguous(array)
 
 
 def finite(op: str, name: str, array: NDArray[Any]) -> None:

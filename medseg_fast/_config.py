@@ -45,7 +45,8 @@ def show_config(
     config : dict or None
         Keys ``medseg_fast`` (version, commit, folder), ``python``, ``system``, ``build`` (chosen,
         present, runnable, forced, compiler), ``cpu`` (model, cpus), ``threads``, ``gpu`` (driver,
-        devices, torch, cupy) and ``packages`` (by name: version or None, extras that install it).
+        devices, torch, cupy; off: why no kernel can run there, None if one can) and ``packages``
+        (by name: version or None, extras that install it).
 
     Raises
     ------
@@ -91,6 +92,7 @@ def _collect(probe: bool) -> dict[str, Any]:
             "devices": _devices(),
             "torch": _torch_devices(probe),
             "cupy": _cupy_devices(probe),
+            "off": _why_no_gpu(probe),
         },
         "packages": packages(),
     }
@@ -197,6 +199,21 @@ def _cupy_devices(probe: bool) -> list[str] | None:
     return [runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
 
 
+def _why_no_gpu(probe: bool) -> str | None:
+    """Why arrays cannot be worked on by a GPU here, as far as is known without a probe."""
+    from importlib.util import find_spec
+
+    if _driver() is None:
+        return "no NVIDIA driver is loaded"
+    if not _devices():
+        return "the NVIDIA driver lists no GPU"
+    if find_spec("cupy") is None:
+        return 'CuPy is not installed; pip install "medseg_fast[cuda12]" or "medseg_fast[cuda13]"'
+    if _cupy_devices(probe) == []:
+        return "CuPy can use none of them (a driver too old for its CUDA, or no permission)"
+    return None
+
+
 def _text(config: dict[str, Any]) -> str:
     own, build, cpu, gpu = (config[key] for key in ("medseg_fast", "build", "cpu", "gpu"))
     forced = f", forced by MEDSEG_FAST_ISA={build['forced']}" if build["forced"] else ""
@@ -216,6 +233,8 @@ def _text(config: dict[str, Any]) -> str:
     for library in ("torch", "cupy"):
         if gpu[library] is not None:
             lines.append(f"           {library} can use: {', '.join(gpu[library]) or 'none'}")
+    if gpu["off"]:
+        lines.append(f"           off: {gpu['off']}")
     lines.append("  packages")
     for name, package in config["packages"].items():
         extras = " or ".join(f'"medseg_fast[{extra}]"' for extra in package["extras"])

@@ -1,13 +1,56 @@
-"""CuPy arrays: no GPU kernel yet, and no copy to the host behind the caller's back."""
+"""CuPy arrays: an operation with kernels for GPUs runs there, without a copy to the host."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
+import cupy
+
 from medseg_fast._dispatch import Operation
+from medseg_fast._gpu._device import Launch
+from medseg_fast.kernels.source import OPTIONS, Source
+
+
+class CupyDevice:
+    """CuPy's current device and stream: whoever calls has made them the arrays' own."""
+
+    xp = cupy
+    array = cupy.ndarray
+
+    def kernel(self, source: Source, name: str, *arguments: Any) -> Launch:
+        return _kernel(source, source.expression(name, *arguments))
+
+
+@cache
+def _kernel(source: Source, expression: str) -> Any:
+    # NVRTC compiles it at its first launch and CuPy keeps the machine code on disk.
+    module = cupy.RawModule(code=source.text(), options=OPTIONS, name_expressions=[expression])
+    return module.get_function(expression)
 
 
 def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    raise NotImplementedError(
-        f"{op.name}: no implementation for CuPy arrays; pass image.get() to run it on the CPU"
-    )
+    if op.gpu is None:
+        raise NotImplementedError(
+            f"{op.name}: no implementation for CuPy arrays; pass image.get() to run it on the CPU"
+        )
+    require_gpu(op.name)
+    arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, cupy.ndarray)]
+    with arrays[0].device:
+        return op.on_gpu(CupyDevice(), args, kwargs)
+
+
+def require_gpu(op: str) -> None:
+    """Refuse work for a GPU that CuPy cannot reach, in words rather than by an error number."""
+    reason = why_not()
+    if reason:
+        raise RuntimeError(f"{op}: no GPU to run on: {reason}")
+
+
+def why_not() -> str:
+    """Why CuPy has no GPU to run on; empty where it has one."""
+    runtime = cupy.cuda.runtime
+    try:
+        return "" if runtime.getDeviceCount() else "the driver lists no device"
+    except runtime.CUDARuntimeError as error:
+        return f"the CUDA driver is missing or too old ({error})"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -48,6 +49,9 @@ class Operation:
 
     `features`: it works on the features of a network. Tensors of bfloat16 reach the body as arrays
     of `BFLOAT16`, and a result that is channels-last in memory stays so.
+
+    `gpu` names the module of `medseg_fast._gpu` whose function of the operation's name launches its
+    kernels. It takes a `Device`, then the operation's own arguments. None: no such kernel yet.
     """
 
     def __init__(
@@ -57,11 +61,17 @@ class Operation:
         eager: Sequence[str] = (),
         gradient: Gradient | None = None,
         features: bool = False,
+        gpu: str | None = None,
     ) -> None:
         self.name, self.body, self.result, self.eager = body.__name__, body, result, eager
-        self.gradient, self.features = gradient, features
+        self.gradient, self.features, self.gpu = gradient, features, gpu
         self.function = body  # what users call, set by `operation`
         self.torch: Any = None  # its registered operators, set by _torch
+
+    def on_gpu(self, device: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Run the operation's kernels on arrays of a `Device`."""
+        module = import_module(f"medseg_fast._gpu.{self.gpu}")
+        return getattr(module, self.name)(device, *args, **kwargs)
 
 
 def operation(
@@ -70,11 +80,12 @@ def operation(
     eager: Sequence[str] = ("out", "in_place"),
     gradient: Gradient | None = None,
     features: bool = False,
+    gpu: str | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function written for NumPy arrays accept the arrays of every supported library."""
 
     def decorate(body: Callable[P, R]) -> Callable[P, R]:
-        op = OPERATIONS[body.__name__] = Operation(body, result, eager, gradient, features)
+        op = OPERATIONS[body.__name__] = Operation(body, result, eager, gradient, features, gpu)
         if (route := sys.modules.get("medseg_fast._torch")) is not None:
             route.register(op)
 

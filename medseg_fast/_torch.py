@@ -1,8 +1,9 @@
 """PyTorch tensors: every operation is also a registered operator, ``torch.ops.medseg_fast.<name>``.
 
 Its CPU kernel sees the tensors as NumPy arrays without a copy and hands the result back as a
-tensor; its fake kernel asks the operation's `result` for shape and dtype, so torch.compile,
-torch.export and FakeTensorMode trace through it. Two overloads:
+tensor; its CUDA kernel, if the operation has one, is that of CuPy (_torch_cuda.py); its fake kernel
+asks the operation's `result` for shape and dtype, so torch.compile, torch.export and FakeTensorMode
+trace through it. Two overloads:
 
 * ``default`` has the schema that the annotations say: ``(Tensor image, Scalar t, ...)``;
 * ``literal(Tensor[] tensors, str arguments)`` takes the calls that such a schema has no words for
@@ -77,6 +78,10 @@ class _Registered:
             result = _run(self.op, args, kwargs, fresh=True)
             return self._wrap(self._as_told(result, args, kwargs))
 
+        def gpu_kernel(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = self.as_called(read(*args, **kwargs))
+            return self._wrap(_on_gpu(self.op, args, kwargs))
+
         def fake(*args: Any, **kwargs: Any) -> Any:
             args, kwargs = self.as_called(read(*args, **kwargs))
             return self._wrap(_trace(self.op, args, kwargs))
@@ -112,6 +117,8 @@ class _Registered:
         returns = "Tensor[]" if self.many else "Tensor"
         _LIBRARY.define(f"{name}({schema}) -> {returns}", tags=(torch.Tag.pt2_compliant_tag,))
         _LIBRARY.impl(name, kernel, "CPU")
+        if self.op.gpu is not None:
+            _LIBRARY.impl(name, gpu_kernel, "CUDA")
         torch.library.register_fake(f"medseg_fast::{name}", fake, lib=_LIBRARY)
         torch.library.register_autograd(
             f"medseg_fast::{name}", backward, setup_context=save, lib=_LIBRARY
@@ -201,7 +208,8 @@ def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _check(op: Operation, tensor: torch.Tensor) -> None:
     name = op.name
-    if tensor.device.type not in ("cpu", "meta"):
+    served = ("cpu", "meta") if op.gpu is None else ("cpu", "meta", "cuda")
+    if tensor.device.type not in served:
         raise NotImplementedError(
             f"{name}: no implementation for tensors on {tensor.device}; "
             "pass image.cpu() to run it on the CPU"
@@ -218,7 +226,15 @@ def _check(op: Operation, tensor: torch.Tensor) -> None:
 
 @torch.compiler.disable  # type: ignore[untyped-decorator, unused-ignore]
 def _outside(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if any(isinstance(v, torch.Tensor) and v.is_cuda for v in (*args, *kwargs.values())):
+        return _on_gpu(op, args, kwargs)
     return _run(op, args, kwargs, fresh=False)
+
+
+def _on_gpu(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    from medseg_fast import _torch_cuda
+
+    return _torch_cuda.run(op, args, kwargs)
 
 
 def _run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], *, fresh: bool) -> Any:

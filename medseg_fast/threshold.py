@@ -12,7 +12,7 @@ from medseg_fast._cpu import core
 from medseg_fast._dispatch import mask_like, operation
 
 
-@operation(result=mask_like)
+@operation(result=mask_like, gpu="threshold")
 def threshold(
     image: ArrayLike,
     t: float,
@@ -50,6 +50,9 @@ def threshold(
     -----
     Time O(n), one pass. Extra memory: none beside the mask, for contiguous input in native byte
     order; other input is copied once in its own dtype.
+
+    On a GPU one sweep as well; a float16 image is widened to float32 first. A threshold that lies
+    on the GPU is fetched, which waits for it.
 
     Examples
     --------

@@ -54,6 +54,26 @@ def test_show_config_reads_the_drivers_entries(monkeypatch, tmp_path):
     assert "NVIDIA H100 80GB HBM3 (driver 550.90.07)" in _config._text(config)
 
 
+def test_show_config_says_why_the_gpu_is_off(monkeypatch, tmp_path):
+    monkeypatch.setattr(_config, "_NVIDIA", tmp_path)
+    config = ms.show_config("dict")
+    assert config["gpu"]["off"] == "no NVIDIA driver is loaded"
+    assert "off: no NVIDIA driver is loaded" in _config._text(config)
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX Kernel Module  550.90.07  Fri\n")
+    assert ms.show_config("dict")["gpu"]["off"] == "the NVIDIA driver lists no GPU"
+    folder = tmp_path / "gpus" / "0"
+    folder.mkdir(parents=True)
+    (folder / "information").write_text("Model: NVIDIA L4\n")
+    found = {"cupy": None}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found.get(name))
+    assert "CuPy is not installed" in ms.show_config("dict")["gpu"]["off"]
+    found["cupy"] = "somewhere"
+    monkeypatch.setattr(_config, "_cupy_devices", lambda probe: [])
+    assert "CuPy can use none of them" in ms.show_config("dict")["gpu"]["off"]
+    monkeypatch.setattr(_config, "_cupy_devices", lambda probe: ["NVIDIA L4"])
+    assert ms.show_config("dict")["gpu"]["off"] is None
+
+
 def test_show_config_bad_mode():
     with pytest.raises(ValueError, match="mode must be 'print' or 'dict', got 'json'"):
         ms.show_config("json")

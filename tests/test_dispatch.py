@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import medseg_fast
 import medseg_fast as ms
 from medseg_fast._dispatch import OPERATIONS, specs_of
 
@@ -90,13 +91,30 @@ def test_what_is_no_image_is_refused(value, error):
 def cupy_array(monkeypatch):
     """A stand-in that only looks like CuPy's: this machine may have none."""
     ndarray = type("ndarray", (), {"__module__": "cupy", "__dlpack__": lambda self: None})
-    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(ndarray=ndarray))
+
+    class CUDARuntimeError(RuntimeError):
+        pass
+
+    def count():
+        raise CUDARuntimeError("cudaErrorInsufficientDriver")
+
+    runtime = types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=count)
+    cuda = types.SimpleNamespace(runtime=runtime)
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(ndarray=ndarray, cuda=cuda))
+    monkeypatch.delitem(sys.modules, "medseg_fast._cupy", raising=False)
+    monkeypatch.delattr(medseg_fast, "_cupy", raising=False)
     return ndarray()
 
 
 def test_cupy_arrays_are_not_copied_to_the_host_in_silence(cupy_array):
-    message = r"threshold: no implementation for CuPy arrays; pass image\.get\(\)"
+    message = r"threshold_local: no implementation for CuPy arrays; pass image\.get\(\)"
     with pytest.raises(NotImplementedError, match=message):
+        ms.threshold_local(cupy_array, 3)
+
+
+def test_gpu_without_a_driver_is_said_so(cupy_array):
+    message = "threshold: no GPU to run on: the CUDA driver is missing or too old"
+    with pytest.raises(RuntimeError, match=message):
         ms.threshold(cupy_array, 1)
 
 

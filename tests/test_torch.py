@@ -133,9 +133,17 @@ def test_other_devices_are_named():
 
     with FakeTensorMode():
         image = torch.empty(3, device="cuda")
-    message = "threshold: no implementation for tensors on cuda:0"
+        assert ms.threshold(image, 1).device.type == "cuda"  # traced: no GPU is asked
+    message = "threshold_local: no implementation for tensors on cuda:0"
     with pytest.raises(NotImplementedError, match=message):
-        ms.threshold(image, 1)
+        ms.threshold_local(image, 3)
+
+
+def test_gpu_kernels_are_registered_where_there_are_some():
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    for name, op in OPERATIONS.items():
+        if op.torch is not None:
+            assert has_kernel(f"medseg_fast::{name}", "CUDA") == (op.gpu is not None)
 
 
 def test_wrong_calls_get_the_functions_own_errors():

@@ -1,0 +1,102 @@
+"""What each GPU kernel takes of a chip, found without one.
+
+    python benchmarks/gpu_resources.py    rewrites benchmarks/gpu_resources.md
+
+Needs NVRTC alone (``pip install nvidia-cuda-nvrtc``), no GPU and no driver. Occupancy is the share
+of a multiprocessor's warps that registers and shared memory leave room for; a kernel that spills
+registers to memory fails the tests.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import NamedTuple
+
+from medseg_fast.kernels import nvrtc
+from medseg_fast.kernels.source import SOURCES
+
+from medseg_fast import _gpu
+
+
+class Chip(NamedTuple):
+    """Limits of one multiprocessor, from the CUDA programming guide's table of capabilities."""
+
+    name: str
+    warps: int = 64
+    blocks: int = 32
+    registers: int = 65536
+    shared: int = 228 << 10
+
+
+CHIPS = {80: Chip("A100", shared=164 << 10), 90: Chip("H100"), 100: Chip("B200")}
+RESERVED = 1024  # bytes of shared memory that the system takes of each block
+
+# Bytes that a kernel moves per pixel, beside the least that its task needs: what is read once and
+# what is written once. `p` stands for the pixel's size, `i` for 4, the label's (8 from 2**31 on).
+TRAFFIC: dict[str, tuple[int, str, str]] = {}
+
+
+def note(kernel: str, threads: int, moved: str, least: str) -> None:
+    """Threads per block, and bytes per pixel of one launch."""
+    TRAFFIC[kernel] = threads, moved, least
+
+
+note("in_range", 256, "p + 1", "p + 1")
+
+
+def occupancy(chip: Chip, threads: int, usage: nvrtc.Usage) -> float:
+    """Share of the multiprocessor's warps that can be there at once."""
+    warps = -(-threads // 32)
+    per_warp = -(-usage.registers * 32 // 256) * 256  # registers go to warps by 256
+    fits = [chip.warps // warps, chip.blocks, chip.registers // per_warp // 4 * 4 // warps]
+    if usage.shared:
+        fits.append(chip.shared // (-(-(usage.shared + RESERVED) // 128) * 128))
+    return min(fits) * warps / chip.warps
+
+
+def rows() -> list[str]:
+    """One row for each kernel; its instantiations are shown by their smallest and largest use."""
+    lines = []
+    for file, source in sorted(SOURCES.items()):
+        used = {a: nvrtc.compile_for(source, a) for a in CHIPS}
+        for kernel in source.kernels:
+            threads, moved, least = TRAFFIC[kernel]
+            names = [n for n in source.expressions() if n.partition("<")[0] == kernel]
+            cells = [f"`{kernel}`", f"`{file}`", str(len(names)), str(threads)]
+            for architecture, chip in CHIPS.items():
+                usages = [used[architecture][name] for name in names]
+                low, high = (pick(u.registers for u in usages) for pick in (min, max))
+                worst = min(occupancy(chip, threads, u) for u in usages)
+                cells.append(f"{low}" if low == high else f"{low} to {high}")
+                cells.append(f"{worst:.0%}")
+            every = [u for by_name in used.values() for u in map(by_name.get, names) if u]
+            cells += [str(max(u.shared for u in every)), str(max(u.spilled for u in every))]
+            lines.append("| " + " | ".join([*cells, moved, least]) + " |")
+    return lines
+
+
+def report() -> str:
+    """The whole file."""
+    for module in iter_modules(_gpu.__path__):
+        import_module(f"medseg_fast._gpu.{module.name}")
+    head = ["kernel", "source", "instantiations", "threads"]
+    for architecture, chip in CHIPS.items():
+        head += [f"registers sm_{architecture}", f"occupancy {chip.name}"]
+    head += ["shared bytes", "spilled bytes", "bytes moved per pixel", "least"]
+    text = (
+        "# What each GPU kernel takes\n\n"
+        "Made by `python benchmarks/gpu_resources.py` with NVRTC and no GPU: nothing here is a\n"
+        "time. Registers are per thread (the smallest and the largest of a kernel's\n"
+        "instantiations), occupancy is the lowest. In bytes per pixel p is the size of a pixel,\n"
+        "i that of a label (4, or 8 from 2^31 pixels on); caches are taken to serve neighbours.\n\n"
+    )
+    table = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *rows()]
+    return text + "\n".join(table) + "\n"
+
+
+if __name__ == "__main__":
+    target = Path(__file__).with_suffix(".md")
+    target.write_text(report())
+    print(f"wrote {target}")

@@ -1,0 +1,54 @@
+"""Thresholds on a GPU: the slow twin, the CPU's kernels and the GPU's kernels agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from _shim import ShimDevice, needs_compiler, on_shim
+from conftest import DTYPES, SHAPES, random_image
+from numpy.testing import assert_array_equal
+
+import medseg_fast as ms
+from medseg_fast import reference
+from medseg_fast._dispatch import OPERATIONS
+from medseg_fast._gpu import _device
+
+pytestmark = needs_compiler
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_threshold(rng, dtype):
+    for shape in SHAPES:
+        image = random_image(rng, shape, dtype)
+        for t, upper in [(0, None), (1.5, 3.25), (2, 4), (1000, None), (-np.inf, 2)]:
+            mask = on_shim("threshold", image, t, upper, schedules=2)
+            assert mask.dtype == np.bool_
+            assert_array_equal(mask, ms.threshold(image, t, upper))
+            assert_array_equal(mask, reference.threshold.threshold(image, t, upper))
+
+
+def test_nan_is_outside():
+    image = np.array([np.nan, 1, np.inf, -np.inf], np.float32)
+    assert on_shim("threshold", image, -np.inf).tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize("size", [255, 256, 1023, 1024, 1025, 2 * 1024, 5 * 1024 + 3])
+def test_sizes_at_the_blocks_edges(rng, size, monkeypatch):
+    monkeypatch.setattr(_device, "MOST_BLOCKS", 2)
+    image = rng.integers(0, 255, size, np.uint8)
+    assert_array_equal(on_shim("threshold", image, 99), image >= 99)
+
+
+def test_out_of_any_layout_is_filled_and_returned(rng):
+    image = rng.integers(0, 255, (9, 11), np.uint8)
+    for out in (np.zeros((9, 11), bool), np.zeros((9, 22), bool)[:, ::2], np.zeros(100, bool)[1:]):
+        fits = out if out.ndim == 2 else out.reshape(9, 11)
+        assert on_shim("threshold", image, 99, out=fits) is fits
+        assert_array_equal(fits, image >= 99)
+
+
+def test_arrays_of_another_kind_are_refused(rng):
+    device = ShimDevice()
+    device.array = type("ndarray", (), {})
+    with pytest.raises(TypeError, match=r"threshold: image must lie on the GPU .* numpy.ndarray"):
+        OPERATIONS["threshold"].on_gpu(device, [np.zeros(3)], {"t": 1})
