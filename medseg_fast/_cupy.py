@@ -19,7 +19,8 @@ class CupyDevice:
     array = cupy.ndarray
 
     def kernel(self, source: Source, name: str, *arguments: Any) -> Launch:
-        return _kernel(source, source.expression(name, *arguments))
+        launch: Launch = _kernel(source, source.expression(name, *arguments))
+        return launch
 
 
 @cache

@@ -35,27 +35,39 @@ def seeds(op: str, name: str, value: Any, image: NDArray[Any]) -> NDArray[np.int
 
     Seeds outside the image or on NaN are refused.
     """
+    indices = inside(op, name, value, image.shape)
+    if image.dtype.kind == "f":
+        refuse_nan(op, name, indices, image[tuple(indices.T)])
+    return indices
+
+
+def inside(op: str, name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return indices as an array (seeds, axes); those outside the shape are refused."""
     given = np.asarray(value)
+    ndim = len(shape)
     if given.dtype.kind not in "ui":
         raise TypeError(f"{op}: {name} must hold integers, got {value!r}")
-    indices = given.astype(np.int64).reshape(-1, 1) if image.ndim == 1 else given.astype(np.int64)
+    indices = given.astype(np.int64).reshape(-1, 1) if ndim == 1 else given.astype(np.int64)
     if indices.ndim == 1:
         indices = indices[np.newaxis]
-    if indices.ndim != 2 or indices.shape[1] != image.ndim or given.ndim > 2:
+    if indices.ndim != 2 or indices.shape[1] != ndim or given.ndim > 2:
         raise ValueError(
-            f"{op}: {name} must have one index per axis of the image ({image.ndim}), got {value!r}"
+            f"{op}: {name} must have one index per axis of the image ({ndim}), got {value!r}"
         )
     if not len(indices):
         raise ValueError(f"{op}: {name} must hold at least one index")
-    outside = ((indices < 0) | (indices >= image.shape)).any(axis=1)
+    outside = ((indices < 0) | (indices >= shape)).any(axis=1)
     if outside.any():
         bad = tuple(indices[outside][0].tolist())
-        raise ValueError(f"{op}: {name} must lie within shape {image.shape}, got {bad}")
-    if image.dtype.kind == "f":
-        nan = np.isnan(image[tuple(indices.T)])
-        if nan.any():
-            raise ValueError(f"{op}: {name} {tuple(indices[nan][0].tolist())} lies on NaN")
+        raise ValueError(f"{op}: {name} must lie within shape {shape}, got {bad}")
     return indices
+
+
+def refuse_nan(op: str, name: str, indices: NDArray[np.int64], values: NDArray[Any]) -> None:
+    """Refuse seeds whose values are NaN."""
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        bad = tuple(indices[np.isnan(values)][0].tolist())
+        raise ValueError(f"{op}: {name} {bad} lies on NaN")
 
 
 def limit(op: str, max_voxels: Any, image: NDArray[Any]) -> int:

@@ -12,13 +12,14 @@ from medseg_fast._dispatch import Operation
 def run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """An operation's kernels on tensors of one GPU; its results are tensors there."""
     try:
+        import cupy
+
         from medseg_fast import _cupy
     except ImportError:
         raise RuntimeError(
             f"{op.name}: CUDA tensors need CuPy: "
             'pip install "medseg_fast[cuda12]" or "medseg_fast[cuda13]"'
         ) from None
-    cupy = _cupy.cupy
     _cupy.require_gpu(op.name)
     seen: list[tuple[torch.Tensor, Any]] = []
 
@@ -42,7 +43,7 @@ def run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if value is array:
                 return tensor  # out=
         boolean = value.dtype == bool
-        result = torch.from_dlpack(value.view("uint8") if boolean else value)
+        result: Any = torch.utils.dlpack.from_dlpack(value.view("uint8") if boolean else value)
         return result.view(torch.bool) if boolean else result
 
     given = [*args, *kwargs.values()]

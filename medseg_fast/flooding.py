@@ -17,7 +17,7 @@ def _image_like(image: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     return image.shape, image.dtype
 
 
-@operation(result=mask_like)
+@operation(result=mask_like, gpu="region")
 def flood(
     image: ArrayLike,
     seed_point: Seeds,
@@ -81,6 +81,9 @@ def flood(
     and 33 bytes per row; with an arbitrary footprint or at `max_voxels` 16 bytes per pixel of the
     growing front more. Input that is neither C- nor Fortran-contiguous is copied once in its own
     dtype.
+
+    On a GPU as `connected_threshold`; footprints that are no connectivity raise
+    NotImplementedError.
 
     References
     ----------

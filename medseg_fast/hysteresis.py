@@ -27,7 +27,7 @@ def _above(dtype: np.dtype[Any], limit: float) -> Any:
     return max(least, math.floor(limit) + 1) if limit >= least else least
 
 
-@operation(result=mask_like)
+@operation(result=mask_like, gpu="hysteresis")
 def apply_hysteresis_threshold(
     image: ArrayLike,
     low: float | ArrayLike,
@@ -72,6 +72,9 @@ def apply_hysteresis_threshold(
     compared as real numbers (a float32 pixel that rounds up from 0.1 is above 0.1), but a Python
     number as `high` is first rounded to the image's dtype: both as in scikit-image.
 
+    On a GPU the thresholds are numbers and the image has up to 3 axes longer than 1; extra memory
+    is 7 bytes per pixel (11 from 2**31 pixels on).
+
     References
     ----------
     .. [1] J. Canny, "A computational approach to edge detection", IEEE Trans. Pattern Anal. Mach.
@@ -90,12 +93,7 @@ def apply_hysteresis_threshold(
     reach = _checks.integer(op, "connectivity", connectivity, 1, pixels.ndim)
     if np.ndim(low) or np.ndim(high):
         pixels, low, high = _levels(op, pixels, low, high), 0, 1
-    strong_from = _checks.number(op, "high", high)
-    weak_from = min(_checks.number(op, "low", low), strong_from)
-    if pixels.dtype.kind == "f" and type(high) in (int, float):
-        with np.errstate(over="ignore"):
-            strong_from = float(np.array(high).astype(pixels.dtype))
-    weak, strong = _above(pixels.dtype, weak_from), _above(pixels.dtype, strong_from)
+    weak, strong = _limits(op, pixels.dtype, low, high)
     mask = _checks.output(op, out, pixels.shape, np.bool_)
     if strong is None:
         mask[...] = False
@@ -103,6 +101,16 @@ def apply_hysteresis_threshold(
     written = _checks.scratch(mask)
     core.hysteresis(pixels, np.array([weak, strong], pixels.dtype), reach, written)
     return _checks.finish(mask, written)
+
+
+def _limits(op: str, dtype: np.dtype[Any], low: Any, high: Any) -> tuple[Any, Any]:
+    """The least values of `dtype` above `low` and `high`; None where there is none."""
+    strong_from = _checks.number(op, "high", high)
+    weak_from = min(_checks.number(op, "low", low), strong_from)
+    if dtype.kind == "f" and type(high) in (int, float):
+        with np.errstate(over="ignore"):
+            strong_from = float(np.array(high).astype(dtype))
+    return _above(dtype, weak_from), _above(dtype, strong_from)
 
 
 def _levels(op: str, image: NDArray[Any], low: Any, high: Any) -> NDArray[np.uint8]:

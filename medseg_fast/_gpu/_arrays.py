@@ -70,3 +70,8 @@ def finish(out: Any, written: Any) -> Any:
 def number(value: Any) -> Any:
     """A number that may lie on the device: fetched, which waits for what computes it."""
     return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def fetch(array: Any) -> Any:
+    """A copy of a few values in NumPy's hands: it waits for what computes them."""
+    return array.get() if hasattr(array, "get") else array

@@ -18,7 +18,7 @@ class Device(Protocol):
     """A GPU's arrays and kernels."""
 
     xp: Any  # CuPy, or NumPy: only what both have is used
-    array: type  # of the arrays that it takes
+    array: Any  # the class of the arrays that it takes
 
     def kernel(self, source: Source, name: str, *arguments: Any) -> Launch:
         """The instantiation of a kernel as ``f(grid, block, args)``; arguments are arrays and

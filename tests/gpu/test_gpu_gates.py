@@ -92,6 +92,7 @@ def test_barriers_and_warp_operations(planted, seed):
 
 
 slow = pytest.mark.slow
+_GATES = ("gates", "compiled", "dispatch")  # files without kernels of operations
 _FOUND = [
     pytest.param("address", "reverse", "out_of_bounds", "heap-buffer-overflow"),
     pytest.param("address", "reverse", "shared_out_of_bounds", "out of bounds", marks=slow),
@@ -107,3 +108,15 @@ def test_sanitizers_find(kind, kernel, bug, message):
     assert done.returncode != 0
     assert message in report_of(done), done.stderr
     assert kernel in done.stderr  # it points into the kernel
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["address", "thread"])
+def test_kernels_pass_sanitizers(kind):
+    """All differential tests again, with the kernels (not the engine) built for a sanitizer."""
+    here = Path(__file__).parent
+    files = [str(f) for f in here.glob("test_gpu_*.py") if f.stem.split("_")[-1] not in _GATES]
+    command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--capture=sys", *files]
+    done = sanitized(kind, *command, timeout=3000)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    assert " passed" in done.stdout

@@ -1,0 +1,98 @@
+"""What labels, region growing and hysteresis share: sets of connected pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from medseg_fast._gpu._device import (
+    BLOCK,
+    Device,
+    blocks,
+    ceil_div,
+    few_blocks,
+    index_type,
+    run,
+)
+from medseg_fast.kernels.source import INDICES, Source
+
+_KEYS = tuple(map(np.dtype, (np.uint8, np.uint16, np.uint32, np.uint64)))
+SOURCE = Source(
+    "components.cuh",
+    merge_tiles=(_KEYS, INDICES),
+    merge_borders=(_KEYS, INDICES),
+    count_roots=(INDICES,),
+    number_roots=(INDICES, INDICES),
+    write_labels=(INDICES, INDICES),
+    mark_at=(INDICES,),
+    mark_chosen=(INDICES,),
+    keep_marked=(INDICES,),
+)
+_TILE = (8, 32)
+_PER_BLOCK = 4 * BLOCK  # pixels, where roots are counted
+
+
+class Components:
+    """Sets of connected pixels with equal keys, each known by its first pixel.
+
+    `keys` are contiguous and unsigned; those equal to `zero` are in no set (None: all are in one).
+    """
+
+    def __init__(self, device: Device, op: str, keys: Any, zero: Any, reach: int) -> None:
+        planes, rows, columns, across = _as_planes(op, keys.shape)
+        self.device, self.size = device, np.int64(keys.size)
+        self._index = index_type(keys.size)
+        self.parent = device.xp.empty(keys.size, self._index)
+        has_zero = np.int32(zero is not None)
+        background = keys.dtype.type(0 if zero is None else zero)
+        grid = (planes * ceil_div(rows, _TILE[0]) * ceil_div(columns, _TILE[1]),)
+        extent = np.int32(rows), np.int32(columns), np.int32(min(reach, across))
+        tiles = device.kernel(SOURCE, "merge_tiles", keys.dtype, self._index)
+        run(tiles, grid, (BLOCK,), keys, background, has_zero, self.parent, *extent)
+        borders = device.kernel(SOURCE, "merge_borders", keys.dtype, self._index)
+        run(borders, grid, (BLOCK,), keys, self.parent, *extent)
+
+    def labels(self, dtype: Any) -> tuple[Any, Any]:
+        """Flat labels 1, 2, ... of int32 or int64, in raster order of the sets' first pixels.
+
+        And the number of sets, a scalar that is still on the device.
+        """
+        xp, dtype = self.device.xp, np.dtype(dtype)
+        labels = xp.empty(int(self.size), dtype)
+        grid = blocks(int(self.size), _PER_BLOCK)
+        counts = xp.empty(grid, self._index)
+        self._run("count_roots", grid, self.parent, self.size, counts)
+        sums = xp.cumsum(counts, dtype=self._index)
+        self._run("number_roots", grid, self.parent, self.size, sums, labels, choice=(dtype,))
+        grid = few_blocks(int(self.size))
+        self._run("write_labels", grid, self.parent, self.size, labels, choice=(dtype,))
+        return labels, sums[-1]
+
+    def holding(self, places: Any, mask: Any) -> None:
+        """Set `mask`, uint8, where a set holds one of the flat indices `places`."""
+        marks = self.device.xp.zeros(int(self.size), np.uint8)
+        count = np.int32(len(places))
+        self._run("mark_at", blocks(len(places)), self.parent, places, count, marks)
+        self._keep(marks, mask)
+
+    def holding_any(self, chosen: Any, mask: Any) -> None:
+        """Set `mask` where a set holds one of the pixels of the mask `chosen`, both uint8."""
+        marks = self.device.xp.zeros(int(self.size), np.uint8)
+        self._run("mark_chosen", few_blocks(int(self.size)), self.parent, chosen, self.size, marks)
+        self._keep(marks, mask)
+
+    def _keep(self, marks: Any, mask: Any) -> None:
+        self._run("keep_marked", few_blocks(int(self.size)), self.parent, marks, self.size, mask)
+
+    def _run(self, name: str, grid: tuple[int, ...], *args: Any, choice: Any = ()) -> None:
+        run(self.device.kernel(SOURCE, name, self._index, *choice), grid, (BLOCK,), *args)
+
+
+def _as_planes(op: str, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """The image as planes, rows and columns, and how many axes neighbours can differ along."""
+    long = [extent for extent in shape if extent != 1]
+    if len(long) > 3:
+        raise NotImplementedError(f"{op}: no GPU kernel for more than 3 axes, got shape {shape}")
+    planes, rows, columns = [1] * (3 - len(long)) + long
+    return planes, rows, columns, max(len(long), 1)

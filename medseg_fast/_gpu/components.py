@@ -1,0 +1,59 @@
+"""Launches of `label`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from medseg_fast import _checks
+from medseg_fast._gpu import _arrays
+from medseg_fast._gpu._components import Components
+from medseg_fast._gpu._device import Device
+from medseg_fast.components import _background, _default_dtype, _label_dtype
+
+
+def label(
+    device: Device,
+    label_image: Any,
+    background: Any = None,
+    return_num: bool = False,
+    connectivity: Any = None,
+    *,
+    dtype: Any = None,
+    out: Any = None,
+) -> Any:
+    image = _arrays.image(device, "label", label_image, "label_image")
+    reach = _checks.connectivity("label", connectivity, image.ndim)
+    keys, zero = _keys(device, image, _background("label", background, image.dtype))
+    default = dtype is None and out is None
+    wide = np.int64 if image.size >= 2**31 else np.int32
+    labels, count = device.xp.zeros(0, np.int32), 0
+    if image.size:
+        sets = Components(device, "label", keys, zero, reach)
+        labels, count = sets.labels(_default_dtype(image) if default else wide)
+    labels = labels.reshape(image.shape)
+    if not default or return_num:
+        count = int(count)  # waits for the device
+    wanted = _default_dtype(image) if default else _label_dtype("label", dtype, out, image, count)
+    if out is None:
+        labels = labels.astype(wanted, copy=False)
+    else:
+        target = _arrays.output(device, "label", out, image.shape, wanted)
+        target[...] = labels
+        labels = target
+    return (labels, count) if return_num else labels
+
+
+def _keys(device: Device, image: Any, zero: Any) -> tuple[Any, Any]:
+    """Unsigned keys that are equal where pixels count as equal, and the background's (or None)."""
+    xp = device.xp
+    if image.dtype.kind != "f":
+        unsigned = np.dtype(f"u{image.dtype.itemsize}")
+        return image.view(unsigned), None if zero is None else zero.view(unsigned)
+    # Cut to integers, as scikit-image does; -0.0 becomes 0.0, and NaN belongs to the background.
+    cut = xp.trunc(_arrays.pixels(image)) + 0
+    outside = np.array(np.nan if zero is None else zero, cut.dtype)
+    cut = xp.where(xp.isnan(cut), cut.dtype.type(outside), cut)
+    unsigned = np.dtype(f"u{cut.dtype.itemsize}")
+    return cut.view(unsigned), outside.view(unsigned)

@@ -1,0 +1,110 @@
+"""Launches of the region growing functions: the components of a range that hold a seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from medseg_fast import _checks, _region
+from medseg_fast._gpu import _arrays
+from medseg_fast._gpu._components import Components
+from medseg_fast._gpu._device import Device
+from medseg_fast._gpu.threshold import in_range
+from medseg_fast.flooding import _around, _neighbours
+
+
+def connected_threshold(
+    device: Device,
+    image: Any,
+    seeds: Any,
+    lower: float,
+    upper: float,
+    connectivity: int = 1,
+    *,
+    max_voxels: int | None = None,
+    out: Any = None,
+) -> Any:
+    op = "connected_threshold"
+    array = _image(device, op, image)
+    reach = _checks.integer(op, "connectivity", connectivity, 1, array.ndim)
+    bounds = _checks.interval(op, array.dtype, lower, upper)
+    mask = _arrays.output(device, op, out, array.shape, np.bool_)
+    if array.size == 0:
+        return mask
+    indices, _ = _seeds(op, "seeds", seeds, array)
+    _grow(device, op, array, bounds, indices, reach, max_voxels, mask)
+    return mask
+
+
+def flood(
+    device: Device,
+    image: Any,
+    seed_point: Any,
+    *,
+    footprint: Any = None,
+    connectivity: int | None = None,
+    tolerance: float | None = None,
+    max_voxels: int | None = None,
+    out: Any = None,
+) -> Any:
+    op = "flood"
+    array = _image(device, op, image)
+    mask = _arrays.output(device, op, out, array.shape, np.bool_)
+    if array.size == 0:
+        return mask
+    if array.dtype == np.float16:
+        raise TypeError(f"{op}: image must not be float16, as in scikit-image; use float32")
+    seed, values = _seeds(op, "seed_point", seed_point, array)
+    if len(seed) != 1:
+        raise ValueError(f"{op}: seed_point must be one index, got {seed_point!r}")
+    offsets, reach = _neighbours(op, array.ndim, footprint, connectivity)
+    if offsets is not None:
+        raise NotImplementedError(f"{op}: no GPU kernel for this footprint")
+    bounds = _around(op, values[0], tolerance)
+    _grow(device, op, array, bounds, seed, reach, max_voxels, mask, force=True)
+    return mask
+
+
+def _image(device: Device, op: str, value: Any) -> Any:
+    array = _arrays.image(device, op, value)
+    if array.ndim == 0:
+        raise ValueError(f"{op}: image must have at least 1 dimension, got a scalar")
+    return array
+
+
+def _seeds(op: str, name: str, value: Any, image: Any) -> tuple[Any, Any]:
+    """Indices (seeds, axes) and the values there, both on the host: it waits for the image."""
+    indices = _region.inside(op, name, value, image.shape)
+    values = _arrays.fetch(image[tuple(indices.T)])
+    _region.refuse_nan(op, name, indices, values)
+    return indices, values
+
+
+def _grow(
+    device: Device,
+    op: str,
+    image: Any,
+    bounds: Any,
+    indices: Any,
+    reach: int,
+    max_voxels: int | None,
+    mask: Any,
+    *,
+    force: bool = False,
+) -> None:
+    """Write the region. `force`: the seeds are inside whatever their values."""
+    limit = _region.limit(op, max_voxels, image)
+    places = device.xp.asarray(np.ravel_multi_index(tuple(indices.T), image.shape))
+    candidates = device.xp.zeros(image.shape, np.bool_)
+    if bounds is not None:
+        in_range(device, image, bounds, candidates)
+    if force:
+        candidates.reshape(-1)[places] = True
+    keys = candidates.view(np.uint8)
+    sets = Components(device, op, keys, 0, reach)
+    written = _arrays.scratch(device, mask)
+    sets.holding(places, written.view(np.uint8))
+    _arrays.finish(mask, written)
+    if limit < image.size and int(mask.sum()) > limit:
+        raise NotImplementedError(f"{op}: no GPU kernel stops growth at max_voxels={limit}")
