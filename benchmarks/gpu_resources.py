@@ -51,6 +51,8 @@ note("number_roots", 256, "i", "0: part of the labels' p + i")
 note("write_labels", 256, "2 i and its paths", "0: part of the labels' p + i")
 note("mark_at", 256, "none: per seed", "none")
 note("mark_chosen", 256, "i + 1", "1")
+note("gradient", 256, "p + f", "p + f")
+note("smooth_axis", 256, "p + f, then 2 f an axis", "p + f for all axes")
 note("keep_marked", 256, "i + 1 and its paths", "1")
 
 
@@ -98,7 +100,8 @@ def report() -> str:
         "Made by `python benchmarks/gpu_resources.py` with NVRTC and no GPU: nothing here is a\n"
         "time. Registers are per thread (the smallest and the largest of a kernel's\n"
         "instantiations), occupancy is the lowest. In bytes per pixel p is the size of a pixel,\n"
-        "i that of a label (4, or 8 from 2^31 pixels on); caches are taken to serve neighbours.\n\n"
+        "i that of a label (4, or 8 from 2^31 pixels on), f that of a float result; caches are\n"
+        "taken to serve neighbours.\n\n"
     )
     table = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *rows()]
     return text + "\n".join(table) + "\n"

@@ -75,7 +75,8 @@ __global__ void __launch_bounds__(tile_size)
   const auto same = [&](int z, int y, int x) {
     return keys[pixel.index + z * to_plane + int64(y) * columns + x] == mine;
   };
-  // The 13 neighbours that come before a voxel in raster order.
+  // The 13 neighbours that come before a voxel in raster order. Unrolled they spill registers.
+#pragma unroll 1
   for (int number = 0; number < 13; ++number) {
     const int z = number / 9 - 1, y = number / 3 % 3 - 1, x = number % 3 - 1;
     const int along = (z != 0) + (y != 0) + (x != 0);

@@ -248,6 +248,9 @@ thread (wide kernels along the second axis: more).
     "cost": """
 Time O(n), one sweep that reads the image and writes the result once (a mask: one more over the
 result). Extra memory: none of the image's size, scratch of a few rows per thread.
+
+On a GPU one sweep as well, for images of 1 to 3 axes; integers of 32 and 64 bits and int8 are
+converted to floats first.
 """,
 }
 

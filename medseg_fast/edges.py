@@ -64,7 +64,7 @@ def _gradient(
     return _stencil.finish(result, written, inside)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="edges")
 @_stencil.shared_text
 def sobel(
     image: ArrayLike,
@@ -124,7 +124,7 @@ def sobel(
     return _gradient("sobel", image, mask, axis, mode, cval, spacing, dtype, out)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="edges")
 @_stencil.shared_text
 def sobel_h(
     image: ArrayLike,
@@ -143,7 +143,7 @@ def sobel_h(
     return _gradient("sobel_h", image, mask, 0, spacing=spacing, dtype=dtype, out=out, ndim=2)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="edges")
 @_stencil.shared_text
 def sobel_v(
     image: ArrayLike,
@@ -162,7 +162,7 @@ def sobel_v(
     return _gradient("sobel_v", image, mask, 1, spacing=spacing, dtype=dtype, out=out, ndim=2)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="edges")
 @_stencil.shared_text
 def prewitt(
     image: ArrayLike,
@@ -189,7 +189,7 @@ def prewitt(
     return _gradient("prewitt", image, mask, axis, mode, cval, spacing, dtype, out)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="edges")
 @_stencil.shared_text
 def prewitt_h(
     image: ArrayLike,
@@ -208,7 +208,7 @@ def prewitt_h(
     return _gradient("prewitt_h", image, mask, 0, spacing=spacing, dtype=dtype, out=out, ndim=2)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="edges")
 @_stencil.shared_text
 def prewitt_v(
     image: ArrayLike,
@@ -227,7 +227,7 @@ def prewitt_v(
     return _gradient("prewitt_v", image, mask, 1, spacing=spacing, dtype=dtype, out=out, ndim=2)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="edges")
 @_stencil.shared_text
 def scharr(
     image: ArrayLike,
@@ -253,7 +253,7 @@ def scharr(
     return _gradient("scharr", image, mask, axis, mode, cval, spacing, dtype, out)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="edges")
 @_stencil.shared_text
 def scharr_h(
     image: ArrayLike,
@@ -272,7 +272,7 @@ def scharr_h(
     return _gradient("scharr_h", image, mask, 0, spacing=spacing, dtype=dtype, out=out, ndim=2)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="edges")
 @_stencil.shared_text
 def scharr_v(
     image: ArrayLike,
@@ -291,7 +291,7 @@ def scharr_v(
     return _gradient("scharr_v", image, mask, 1, spacing=spacing, dtype=dtype, out=out, ndim=2)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="edges")
 @_stencil.shared_text
 def farid(
     image: ArrayLike,
@@ -318,7 +318,7 @@ def farid(
     return _gradient("farid", image, mask, axis, mode, cval, spacing, dtype, out)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="edges")
 @_stencil.shared_text
 def farid_h(
     image: ArrayLike,
@@ -337,7 +337,7 @@ def farid_h(
     return _gradient("farid_h", image, mask, 0, spacing=spacing, dtype=dtype, out=out, ndim=2)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="edges")
 @_stencil.shared_text
 def farid_v(
     image: ArrayLike,

@@ -98,7 +98,7 @@ def _smooth(
     core.separable_filter(image, scale, smooth, [], [], False, 1.0, modes, cval, False, out)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="gaussian")
 @_stencil.shared_text
 def gaussian(
     image: ArrayLike,

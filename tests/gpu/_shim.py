@@ -106,7 +106,7 @@ class Launch:
         if given != self.parameters:  # on a GPU it would read garbage
             raise TypeError(f"{self.expression}: wants {self.parameters}, got {given}")
         cells = [
-            ctypes.c_void_p(a.ctypes.data)
+            ctypes.c_void_p(a.ctypes.data if a.size else None)  # as CuPy's empty arrays
             if isinstance(a, np.ndarray)
             else ctypes.create_string_buffer(a.tobytes(), a.nbytes)
             for a in args

@@ -1,0 +1,84 @@
+"""Launches of `sobel`, `prewitt`, `scharr`, `farid`, and of those along one axis of a 2D image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from medseg_fast import _checks, _stencil
+from medseg_fast._gpu import _arrays, _filters
+from medseg_fast._gpu._device import BLOCK, Device, few_blocks, run
+from medseg_fast.edges import _KERNELS
+from medseg_fast.kernels.source import FLOATS, Source
+
+SOURCE = Source("edges.cuh", gradient=(_filters.LOADED, FLOATS))
+
+
+def _gradient(
+    device: Device,
+    op: str,
+    image: Any,
+    mask: Any,
+    axis: Any,
+    mode: Any = "reflect",
+    cval: Any = 0.0,
+    spacing: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ndim: int | None = None,
+) -> Any:
+    array = _filters.image(device, op, image, ndim=ndim)
+    if array.ndim > 3:
+        raise NotImplementedError(
+            f"{op}: no GPU kernel for more than 3 axes, got shape {array.shape}"
+        )
+    axes = _stencil.axes(op, axis, array.ndim)
+    modes = _stencil.modes(op, mode, array.ndim)
+    fill = _stencil.cval(op, cval)
+    sizes = _checks.spacing(op, spacing, array.ndim)
+    inside = _filters.mask(device, op, mask, array)
+    result = _filters.output(device, op, array, dtype, out)
+    written = _filters.scratch(device, array, result)
+    if not axes:
+        written[...] = 0
+        return _arrays.finish(result, written)
+    source = _filters.loaded(array, result.dtype)
+    real = result.dtype.type
+    edge, smooth = ([*w, 0, 0][:3] for w in _KERNELS[op.removesuffix("_h").removesuffix("_v")])
+    per_mm = [1 / size if axis in axes else 0.0 for axis, size in enumerate(sizes)]
+    lacking = 3 - array.ndim
+    extents = [np.int32(n) for n in (*[1] * lacking, *array.shape)]
+    borders = [np.int32(m) for m in (*[0] * lacking, *modes)]
+    nowhere = device.xp.empty(0, np.uint8)  # a null pointer
+    radius = 2 if edge[2] else 1
+    args = [source, nowhere if inside is None else inside, written, *extents]
+    args += [np.int32(array.ndim), np.int32(radius)]
+    args += [*map(real, (*_filters.scaling(array.dtype), fill)), *borders]
+    args += [*map(real, (*smooth, *edge[1:], *[0.0] * lacking, *per_mm))]
+    args += [np.int32(len(axes) > 1), real(1 / array.ndim)]
+    launch = device.kernel(SOURCE, "gradient", source.dtype, result.dtype)
+    run(launch, few_blocks(array.size), (BLOCK,), *args)
+    return _arrays.finish(result, written)
+
+
+def _magnitude(op: str) -> Callable[..., Any]:
+    def launch(
+        device: Device, image: Any, mask: Any = None, *, axis: Any = None, **options: Any
+    ) -> Any:
+        return _gradient(device, op, image, mask, axis, **options)
+
+    return launch
+
+
+def _directed(op: str, axis: int) -> Callable[..., Any]:
+    def launch(device: Device, image: Any, mask: Any = None, **options: Any) -> Any:
+        return _gradient(device, op, image, mask, axis, ndim=2, **options)
+
+    return launch
+
+
+sobel, prewitt, scharr, farid = map(_magnitude, _KERNELS)
+sobel_h, prewitt_h, scharr_h, farid_h = (_directed(f"{op}_h", 0) for op in _KERNELS)
+sobel_v, prewitt_v, scharr_v, farid_v = (_directed(f"{op}_v", 1) for op in _KERNELS)
