@@ -5,29 +5,10 @@
 // raster order (the running sum over blocks is made in between), and each pixel reads its root's
 // number. parent[i] is -1 in the background.
 #pragma once
+#include "tile.cuh"
 #include "union_find.cuh"
 
-constexpr int tile_rows = 8, tile_columns = 32, tile_size = tile_rows * tile_columns;
 constexpr int per_thread = 4;  // pixels, where roots are counted
-
-// The pixel of the calling thread, which is one of `tile_size` in a one-dimensional grid over the
-// tiles of all planes.
-struct Pixel {
-  int64 plane, index;
-  int row, column;
-  bool exists;
-
-  __device__ Pixel(int rows, int columns) {
-    const int across = (columns + tile_columns - 1) / tile_columns;
-    const int down = (rows + tile_rows - 1) / tile_rows;
-    plane = blockIdx.x / (int64(across) * down);
-    const int tile = int(blockIdx.x % (int64(across) * down));
-    row = tile / across * tile_rows + int(threadIdx.x) / tile_columns;
-    column = tile % across * tile_columns + int(threadIdx.x) % tile_columns;
-    exists = row < rows && column < columns;
-    index = (plane * rows + row) * columns + column;
-  }
-};
 
 // Unites equal pixels within each tile of a plane. Keys equal to `zero` are background if
 // `has_zero`. `reach`: along how many axes a neighbour may differ.
@@ -65,7 +46,7 @@ __global__ void __launch_bounds__(tile_size)
 
 // Unites equal pixels across the borders of tiles and between planes.
 template <class K, class I>
-__global__ void __launch_bounds__(tile_size)
+__global__ void __launch_bounds__(tile_size, 5)  // without the 5, 32 registers and spills
     merge_borders(const K* keys, I* parent, int rows, int columns, int reach) {
   const Pixel pixel(rows, columns);
   if (!pixel.exists || load_relaxed(parent + pixel.index) < 0) return;

@@ -5,21 +5,24 @@
 // before it is multiplied; without contraction the results are the CPU's bit for bit.
 #pragma once
 #include "border.cuh"
+#include "tile.cuh"
 
-// `weights` of distance 0 to `radius`. The axis has `length` pixels, `stride` elements apart.
-template <class T, class F>
-__global__ void __launch_bounds__(256)
-    smooth_axis(const T* image, F* result, int64 n, int length, int64 stride, const F* weights,
-                int radius, F scale, F least, int border, F cval) {
-  for (int64 at = global_thread(); at < n; at += global_threads()) {
-    const int place = int(at / stride % length);
-    const T* const line = image + (at - place * stride);
-    const auto value = [&](int i) {
-      const int j = within(i, length, border);
-      return j < 0 ? cval : as_float(line[j * stride], scale, least);
-    };
-    F sum = value(place) * weights[0];
-    for (int t = radius; t > 0; --t) sum += (value(place - t) + value(place + t)) * weights[t];
-    result[at] = sum;
-  }
+// `weights` of distance 0 to `radius`; along the rows' axis (`down`) or along each row. Sums are of
+// type C, the result rounds them to F.
+template <class T, class C, class F>
+__global__ void __launch_bounds__(tile_size)
+    smooth_axis(const T* image, F* result, int rows, int columns, int down, const C* weights,
+                int radius, C scale, C least, int border, C cval) {
+  const Pixel pixel(rows, columns);
+  if (!pixel.exists) return;
+  const int place = down ? pixel.row : pixel.column, length = down ? rows : columns;
+  const int64 stride = down ? columns : 1;
+  const T* const line = image + (pixel.index - place * stride);
+  const auto value = [&](int i) {
+    const int j = within(i, length, border);
+    return j < 0 ? cval : as_float(line[j * stride], scale, least);
+  };
+  C sum = value(place) * weights[0];
+  for (int t = radius; t > 0; --t) sum += (value(place - t) + value(place + t)) * weights[t];
+  result[pixel.index] = F(sum);
 }

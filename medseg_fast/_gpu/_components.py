@@ -10,10 +10,10 @@ from medseg_fast._gpu._device import (
     BLOCK,
     Device,
     blocks,
-    ceil_div,
     few_blocks,
     index_type,
     run,
+    tiles,
 )
 from medseg_fast.kernels.source import INDICES, Source
 
@@ -29,7 +29,6 @@ SOURCE = Source(
     mark_chosen=(INDICES,),
     keep_marked=(INDICES,),
 )
-_TILE = (8, 32)
 _PER_BLOCK = 4 * BLOCK  # pixels, where roots are counted
 
 
@@ -46,10 +45,10 @@ class Components:
         self.parent = device.xp.empty(keys.size, self._index)
         has_zero = np.int32(zero is not None)
         background = keys.dtype.type(0 if zero is None else zero)
-        grid = (planes * ceil_div(rows, _TILE[0]) * ceil_div(columns, _TILE[1]),)
+        grid = tiles(planes, rows, columns)
         extent = np.int32(rows), np.int32(columns), np.int32(min(reach, across))
-        tiles = device.kernel(SOURCE, "merge_tiles", keys.dtype, self._index)
-        run(tiles, grid, (BLOCK,), keys, background, has_zero, self.parent, *extent)
+        within = device.kernel(SOURCE, "merge_tiles", keys.dtype, self._index)
+        run(within, grid, (BLOCK,), keys, background, has_zero, self.parent, *extent)
         borders = device.kernel(SOURCE, "merge_borders", keys.dtype, self._index)
         run(borders, grid, (BLOCK,), keys, self.parent, *extent)
 

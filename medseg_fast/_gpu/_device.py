@@ -39,6 +39,11 @@ def few_blocks(count: int, per_block: int = BLOCK) -> tuple[int]:
     return (min(ceil_div(count, per_block), MOST_BLOCKS),)
 
 
+def tiles(planes: int, rows: int, columns: int) -> tuple[int]:
+    """The grid of kernels that work on tiles (kernels/tile.cuh), with blocks of `BLOCK`."""
+    return (planes * ceil_div(rows, 8) * ceil_div(columns, 32),)
+
+
 def run(launch: Launch, grid: tuple[int, ...], block: tuple[int, ...], *args: Any) -> None:
     """Launch a kernel unless there is nothing to do."""
     if 0 not in grid:

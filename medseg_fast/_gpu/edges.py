@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg_fast import _checks, _stencil
 from medseg_fast._gpu import _arrays, _filters
-from medseg_fast._gpu._device import BLOCK, Device, few_blocks, run
+from medseg_fast._gpu._device import BLOCK, Device, run, tiles
 from medseg_fast.edges import _KERNELS
 from medseg_fast.kernels.source import FLOATS, Source
 
@@ -59,7 +59,7 @@ def _gradient(
     args += [*map(real, (*smooth, *edge[1:], *[0.0] * lacking, *per_mm))]
     args += [np.int32(len(axes) > 1), real(1 / array.ndim)]
     launch = device.kernel(SOURCE, "gradient", source.dtype, result.dtype)
-    run(launch, few_blocks(array.size), (BLOCK,), *args)
+    run(launch, tiles(*map(int, extents)), (BLOCK,), *args)
     return _arrays.finish(result, written)
 
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from medseg_fast import _stencil
 from medseg_fast._gpu import _arrays, _filters
-from medseg_fast._gpu._device import BLOCK, Device, few_blocks, run
+from medseg_fast._gpu._device import BLOCK, Device, run, tiles
 from medseg_fast.gaussian import _reach, _spatial, _taps
 from medseg_fast.kernels.source import FLOATS, Source
 
-SOURCE = Source("smooth.cuh", smooth_axis=(_filters.LOADED, FLOATS))
+SOURCE = Source("smooth.cuh", smooth_axis=(_filters.LOADED, FLOATS, FLOATS))
 
 
 def gaussian(
@@ -57,19 +57,37 @@ def smooth(
 
     The passes go to and fro between `out` and one array like it, and end in `out`.
     """
-    real = out.dtype.type
     axes = [axis for axis in range(image.ndim) if len(taps[axis]) > 1] or [image.ndim - 1]
     source = _filters.loaded(image, out.dtype)
-    scale, least = _filters.scaling(image.dtype, preserve_range)
+    scaling = _filters.scaling(image.dtype, preserve_range)
     other = device.xp.empty_like(out) if len(axes) > 1 else out
     for turn, axis in enumerate(axes):
         target = out if (len(axes) - turn) % 2 else other
-        weights = device.xp.asarray(np.array(taps[axis], out.dtype))
-        stride = math.prod(image.shape[axis + 1 :])
-        launch = device.kernel(SOURCE, "smooth_axis", source.dtype, out.dtype)
-        line = np.int64(image.size), np.int32(image.shape[axis]), np.int64(stride)
-        kernel = weights, np.int32(len(taps[axis]) - 1)
-        border = np.int32(modes[axis]), real(fill)
-        args = source, target, *line, *kernel, real(scale), real(least), *border
-        run(launch, few_blocks(image.size), (BLOCK,), *args)
-        source, scale, least = target, 1.0, -math.inf
+        along(device, source, axis, taps[axis], modes[axis], fill, scaling, out.dtype, target)
+        source, scaling = target, (1.0, -math.inf)
+
+
+def along(
+    device: Device,
+    source: Any,
+    axis: int,
+    taps: Sequence[float],
+    mode: int,
+    fill: float,
+    scaling: tuple[float, float],
+    dtype: Any,
+    target: Any,
+) -> None:
+    """Filter along one axis, in arithmetic of `dtype`."""
+    shape, real = source.shape, np.dtype(dtype).type
+    down = axis < source.ndim - 1
+    if down:
+        before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+        planes, rows, columns = before, shape[axis], after
+    else:
+        planes, rows, columns = 1, math.prod(shape[:-1]), shape[-1]
+    weights = device.xp.asarray(np.array(taps, dtype))
+    launch = device.kernel(SOURCE, "smooth_axis", source.dtype, dtype, target.dtype)
+    args = [source, target, np.int32(rows), np.int32(columns), np.int32(down)]
+    args += [weights, np.int32(len(taps) - 1), *map(real, scaling), np.int32(mode), real(fill)]
+    run(launch, tiles(planes, rows, columns), (BLOCK,), *args)
