@@ -52,6 +52,8 @@ note("write_labels", 256, "2 i and its paths", "0: part of the labels' p + i")
 note("mark_at", 256, "none: per seed", "none")
 note("mark_chosen", 256, "i + 1", "1")
 note("gradient", 256, "p + f", "p + f")
+note("canny_maxima", 256, "2 f + 2", "f + 1")
+note("canny_opencv_maxima", 256, "3", "2")
 note("smooth_axis", 256, "p + f, then 2 f an axis", "p + f for all axes")
 note("keep_marked", 256, "i + 1 and its paths", "1")
 

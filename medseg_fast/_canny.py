@@ -67,6 +67,27 @@ def percentiles(magnitude: NDArray[Any], low: Any, high: Any) -> tuple[Any, Any]
     return lower, upper
 
 
+def one_mode(op: str, mode: Any) -> int:
+    """The border mode of both axes."""
+    borders = _stencil.modes(op, mode, 2)
+    if borders[0] != borders[1]:
+        raise ValueError(f"{op}: mode must be the same for all axes, got {mode!r}")
+    return borders[0]
+
+
+def compared(float_type: np.dtype[Any], low: Any, high: Any) -> tuple[float, float]:
+    """The thresholds as scikit-image compares them with magnitudes.
+
+    It passes the lower one as a float32, and 1e-14 for 0; NumPy rounds a Python number to the
+    magnitudes' dtype.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        lower = np.float32(low)
+        if type(high) in (int, float):
+            high = float_type.type(high)
+    return float(lower if lower != 0 else np.float32(1e-14)), float(high)
+
+
 class SkimageFrame:
     """Canny by scikit-image's definition for one shape and dtype."""
 
@@ -75,30 +96,19 @@ class SkimageFrame:
     ) -> None:
         self.shape, self.float_type = shape, _stencil.float_type(dtype)
         sizes = _checks.spacing(op, spacing, 2)
-        borders = _stencil.modes(op, mode, 2)
-        if borders[0] != borders[1]:
-            raise ValueError(f"{op}: mode must be the same for all axes, got {mode!r}")
+        border = one_mode(op, mode)
         self.plan = core.canny_plan(
             *shape,
             self.float_type == np.float32,
             _stencil.scale(dtype),
             *smoothing(op, sigma, sizes),
-            borders[0],
+            border,
             _stencil.cval(op, cval),
             [1 / size for size in sizes],
         )
 
     def compared(self, low: Any, high: Any) -> tuple[float, float]:
-        """The thresholds as scikit-image compares them with magnitudes.
-
-        It passes the lower one as a float32, and 1e-14 for 0; NumPy rounds a Python number to the
-        magnitudes' dtype.
-        """
-        with np.errstate(over="ignore", under="ignore"):
-            lower = np.float32(low)
-            if type(high) in (int, float):
-                high = self.float_type.type(high)
-        return float(lower if lower != 0 else np.float32(1e-14)), float(high)
+        return compared(self.float_type, low, high)
 
     def quantiles(
         self, image: NDArray[Any], mask: NDArray[np.bool_] | None, low: Any, high: Any
