@@ -31,7 +31,7 @@ def _boxes_and_scores(op: str, boxes: Any, scores: Any) -> tuple[NDArray[Any], N
     return np.require(array, dtype, ["C", "A"]), np.require(ranks, dtype, ["C", "A"])
 
 
-@operation()
+@operation(gpu="nms")
 def nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float) -> NDArray[np.int64]:
     """Keep the best box, drop those that overlap it much, and so on with the rest.
 
@@ -70,6 +70,8 @@ def nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float) -> NDArray[np
     O(N sqrt N) time for boxes spread over an image: each kept box meets only blocks of boxes of its
     neighbourhood and size. Where all overlap and none is dropped, O(N^2). 60 bytes per box.
 
+    On a GPU all pairs are compared, N^2 / 8 bytes; the number of kept boxes is waited for.
+
     MONAI orders volumes' axes (x, y, z) as stored, nnDetection's boxes are ``y1, x1, y2, x2, z1,
     z2``: reorder the latter's columns.
 
@@ -91,7 +93,7 @@ def nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float) -> NDArray[np
     return keep[: core.nms(array, ranks, None, threshold, keep)].copy()
 
 
-@operation()
+@operation(gpu="nms")
 def batched_nms(
     boxes: ArrayLike, scores: ArrayLike, idxs: ArrayLike, iou_threshold: float
 ) -> NDArray[np.int64]:

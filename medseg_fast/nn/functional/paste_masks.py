@@ -44,7 +44,7 @@ def _untouched_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[An
     return np.frombuffer(memory, dtype).reshape(shape)
 
 
-@operation(result=_pasted)
+@operation(result=_pasted, gpu="paste_masks")
 def paste_masks(
     masks: ArrayLike,
     boxes: ArrayLike,
@@ -90,6 +90,9 @@ def paste_masks(
 
     Only the pages of the result under the boxes are written: time and memory grow with the boxes,
     not with N times the image. Without a threshold 4 bytes per pixel and instance (float32).
+
+    On a GPU all of the result is written, and boxes that are not finite leave zeros: to refuse them
+    the call would have to wait for the device.
 
     References
     ----------

@@ -1,0 +1,81 @@
+"""Launches of `nms` and `batched_nms`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from medseg_fast import _checks
+from medseg_fast._gpu import _arrays
+from medseg_fast._gpu._boxes import computed, floats
+from medseg_fast._gpu._device import Device, ceil_div, run
+from medseg_fast.kernels.source import FLOATS, Source
+
+SOURCE = Source("nms.cuh", find_overlaps=(FLOATS, (2, 3)), keep_best=())
+_GROUP = 64
+
+
+def nms(device: Device, boxes: Any, scores: Any, iou_threshold: float) -> Any:
+    op = "nms"
+    array, order = _best_first(device, op, boxes, scores)
+    return _suppress(device, op, array, None, order, iou_threshold)
+
+
+def batched_nms(device: Device, boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> Any:
+    op = "batched_nms"
+    array, order = _best_first(device, op, boxes, scores)
+    classes = _arrays.image(device, op, idxs, "idxs")
+    if classes.dtype.kind not in "bui":
+        raise TypeError(f"{op}: idxs must be integers, got {classes.dtype}")
+    if classes.shape != order.shape:
+        raise ValueError(f"{op}: idxs must have shape {order.shape}, got {classes.shape}")
+    if 0 < array.size <= 4000:  # as torchvision: the boxes of each class shifted apart
+        with np.errstate(all="ignore"):
+            apart = classes.astype(array.dtype) * (array.max() + array.dtype.type(1))
+            shifted = array + apart[:, None]
+        return _suppress(device, op, shifted, None, order, iou_threshold)
+    return _suppress(device, op, array, classes.astype(np.int64), order, iou_threshold)
+
+
+def _best_first(device: Device, op: str, boxes: Any, scores: Any) -> tuple[Any, Any]:
+    """The boxes in the dtype they are computed in, and their order."""
+    array = floats(device, op, "boxes", boxes)
+    ranks = floats(device, op, "scores", scores)
+    if array.ndim != 2 or array.shape[1] not in (4, 6):
+        raise ValueError(f"{op}: boxes must have shape (N, 4) or (N, 6), got {array.shape}")
+    if ranks.shape != array.shape[:1]:
+        raise ValueError(f"{op}: scores must have shape ({len(array)},), got {ranks.shape}")
+    if len(array) >= 2**24:
+        raise ValueError(f"{op}: boxes must be fewer than 2**24, got {len(array)}")
+    return computed(array), device.xp.argsort(_keys(device, computed(ranks)), kind="stable")
+
+
+def _keys(device: Device, scores: Any) -> Any:
+    """Integers that ascend as the scores descend; NaN first."""
+    xp, size = device.xp, scores.dtype.itemsize
+    signed = np.dtype(f"i{size}")
+    bits = (scores + 0).view(signed)  # -0.0 becomes 0.0
+    least, most = signed.type(np.iinfo(signed).min), signed.type(np.iinfo(signed).max)
+    descending = xp.where(bits < 0, bits & most, ~bits)  # positive ones below 0
+    return xp.where(xp.isnan(scores), least, descending)
+
+
+def _suppress(
+    device: Device, op: str, boxes: Any, groups: Any, order: Any, iou_threshold: float
+) -> Any:
+    """Indices of the kept boxes, best first: their number is waited for."""
+    xp = device.xp
+    threshold = np.float64(_checks.number(op, "iou_threshold", iou_threshold))
+    n, dims = len(boxes), boxes.shape[1] // 2
+    if n == 0:
+        return xp.empty(0, np.int64)
+    words = ceil_div(n, _GROUP)
+    given = xp.ascontiguousarray(boxes[order])
+    of = xp.empty(0, np.int64) if groups is None else groups[order]
+    found = xp.empty((n, words), np.uint64)
+    launch = device.kernel(SOURCE, "find_overlaps", boxes.dtype, dims)
+    run(launch, (words * words,), (_GROUP,), given, of, np.int32(n), threshold, found)
+    dropped, kept = xp.zeros(words, np.uint64), xp.empty(n, np.uint8)
+    run(device.kernel(SOURCE, "keep_best"), (1,), (256,), found, np.int32(n), dropped, kept)
+    return order[kept.view(np.bool_)].astype(np.int64, copy=False)
