@@ -57,6 +57,10 @@ note("canny_opencv_maxima", 256, "3", "2")
 note("find_overlaps", 64, "n / 16 a box", "n / 16 a box: a bit a pair")
 note("keep_best", 256, "n / 8 a box", "n / 8 a kept box")
 note("paste", 256, "f (1 with a threshold)", "f (1 with a threshold)")
+note("roi_align", 256, "f and the samples' pixels", "f and the boxes' pixels")
+note("resample", 256, "l and the logits around", "l and all logits once")
+note("claim", 256, "8 and 4 per value", "8 per value")
+note("take_claimed", 256, "4 + p, and the values", "p and the values")
 note("smooth_axis", 256, "p + f, then 2 f an axis", "p + f for all axes")
 note("keep_marked", 256, "i + 1 and its paths", "1")
 
@@ -106,7 +110,7 @@ def report() -> str:
         "time. Registers are per thread (the smallest and the largest of a kernel's\n"
         "instantiations), occupancy is the lowest. In bytes per pixel p is the size of a pixel,\n"
         "i that of a label (4, or 8 from 2^31 pixels on), f that of a float result; caches are\n"
-        "taken to serve neighbours.\n\n"
+        "taken to serve neighbours; l is the size of a label of logits.\n\n"
     )
     table = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *rows()]
     return text + "\n".join(table) + "\n"

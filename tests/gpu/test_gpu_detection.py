@@ -52,11 +52,9 @@ def test_batched_nms(rng, n):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=str)
 def test_paste_masks(rng, dtype):
     masks = rng.random((6, 1, 7, 7)).astype(dtype)
-    boxes = np.array(
-        [1, 2, 9, 8, -5, -5, 3.5, 4, 30, 30, 50, 50, 0, 0, 33, 30, 4, 4, 4.2, 4.2]
-        + [10.5, 3.25, 16.5, 20],
-        dtype,
-    ).reshape(6, 4)
+    boxes = np.loadtxt(
+        "1 2 9 8; -5 -5 3.5 4; 30 30 50 50; 0 0 33 30; 4 4 4.2 4.2; 10.5 3.25 16.5 20".split(";")
+    ).astype(dtype)
     for padding in (0, 1, 3):
         for threshold in (None, 0.5):
             args = masks, boxes, (30, 33), padding, threshold

@@ -170,7 +170,7 @@ def _unpool_gradient(
     return {"input": taken.reshape(input.shape)}
 
 
-@operation(result=_unpooled, gradient=_unpool_gradient)
+@operation(result=_unpooled, gradient=_unpool_gradient, gpu="pooling")
 def max_unpool(
     input: ArrayLike,
     indices: ArrayLike,

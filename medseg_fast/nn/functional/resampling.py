@@ -43,7 +43,7 @@ def _result(
     return (*logits.shape[: logits.ndim - grid.rank - 1], *grid.shape), found
 
 
-@operation(result=_result)
+@operation(result=_result, gpu="resampling")
 def resample_argmax(
     logits: ArrayLike,
     size: int | Sequence[int] | None = None,
@@ -119,6 +119,9 @@ def resample_argmax(
     memory per thread: four rows of all classes. Logits whose memory is not contiguous in any order
     of the axes, or not in native byte order, are copied once.
 
+    On a GPU the labels are the same; every class is interpolated for every label. Logits that are
+    not C-contiguous are copied, float16 as float32.
+
     Examples
     --------
     >>> import numpy as np
@@ -149,7 +152,7 @@ def _upsampled(
     return (*logits.shape[: logits.ndim - grid.rank - 1], *grid.shape), found
 
 
-@operation(result=_upsampled)
+@operation(result=_upsampled, gpu="resampling")
 def upsample_argmax(
     logits: ArrayLike,
     scale_factor: float | Sequence[float],

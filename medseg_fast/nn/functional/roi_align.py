@@ -97,7 +97,7 @@ def _roi_align_gradient(
     }
 
 
-@operation(result=_pooled, gradient=_roi_align_gradient)
+@operation(result=_pooled, gradient=_roi_align_gradient, gpu="roi_align")
 def roi_align(
     input: ArrayLike,
     boxes: ArrayLike | Sequence[ArrayLike],
@@ -157,6 +157,10 @@ def roi_align(
     O(K C times the pixels that a box covers). Memory beyond the result: the read pixels of one box
     times 128 bytes per thread, or where boxes overlap much, one image of 32 channels (float32) per
     thread; none with channels last.
+
+    On a GPU sums are rounded in another order, input with channels last is copied, and boxes that
+    are not finite or name no image give zeros: to refuse them the call would have to wait for the
+    device.
 
     MONAI stores volumes as (x, y, z), and its boxes start with the first axis; nnDetection orders
     boxes ``y1, x1, y2, x2, z1, z2``.

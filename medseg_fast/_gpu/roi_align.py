@@ -1,0 +1,78 @@
+"""Launches of `roi_align`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from medseg_fast import _checks
+from medseg_fast._gpu._boxes import computed, floats
+from medseg_fast._gpu._device import BLOCK, Device, blocks, run
+from medseg_fast.kernels.source import FLOATS, Source
+from medseg_fast.nn.functional._boxes import is_list
+from medseg_fast.nn.functional.roi_align import _scale, sizes_of
+
+SOURCE = Source("roi_align.cuh", roi_align=(FLOATS, (2, 3)))
+
+
+def roi_align(
+    device: Device,
+    input: Any,
+    boxes: Any,
+    output_size: Any,
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = -1,
+    aligned: bool = False,
+) -> Any:
+    op = "roi_align"
+    given = floats(device, op, "input", input)
+    if given.ndim not in (4, 5):
+        raise ValueError(
+            f"{op}: input must have shape (N, C, H, W) or (N, C, D, H, W), got {given.shape}"
+        )
+    dims = given.ndim - 2
+    sizes = sizes_of(op, output_size, dims)
+    samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
+    array = computed(given)
+    real = array.dtype.type
+    regions = _regions(device, op, boxes, dims, array.shape[0], array.dtype)
+    result = device.xp.empty((len(regions), array.shape[1], *sizes), array.dtype)
+    if result.size and 0 in array.shape[2:]:
+        raise ValueError(f"{op}: input must have pixels, got shape {array.shape}")
+    extents = [*array.shape[:2], *(1,) * (3 - dims), *array.shape[2:]]
+    args = [array, regions, result, np.int64(result.size), *map(np.int32, extents)]
+    args += [np.uint32(n) for n in ((1,) * (3 - dims) + sizes)]
+    args += [real(_scale(op, spatial_scale)), np.int32(min(samples, 2**30)), np.int32(aligned)]
+    launch = device.kernel(SOURCE, "roi_align", array.dtype, dims)
+    run(launch, blocks(result.size), (BLOCK,), *args)
+    return result.astype(given.dtype, copy=False)
+
+
+def _regions(device: Device, op: str, boxes: Any, dims: int, images: int, dtype: Any) -> Any:
+    """Boxes as one array (K, 1 + 2 dims) of `dtype`, the image's index first."""
+    xp, columns = device.xp, 2 * dims
+    if not is_list(boxes):
+        given = floats(device, op, "boxes", boxes)
+        if given.ndim != 2 or given.shape[1] != 1 + columns:
+            raise AssertionError(
+                f"The boxes tensor shape is not correct as Tensor[K, {1 + columns}]"
+            )
+        return xp.ascontiguousarray(given.astype(dtype, copy=False))
+    parts = [floats(device, op, "boxes", each) for each in boxes]
+    if any(part.ndim != 2 or part.shape[1] != columns for part in parts):
+        raise AssertionError(
+            "The shape of the tensor in the boxes list is not correct as "
+            f"List[Tensor[L, {columns}]]"
+        )
+    if len(parts) > images:
+        raise ValueError(
+            f"{op}: boxes must be at most one array for each of {images} images, got {len(parts)}"
+        )
+    array = xp.empty((sum(map(len, parts)), 1 + columns), dtype)
+    row = 0
+    for index, part in enumerate(parts):
+        array[row : row + len(part), 0] = index
+        array[row : row + len(part), 1:] = part
+        row += len(part)
+    return array

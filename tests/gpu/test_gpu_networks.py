@@ -1,0 +1,103 @@
+"""Kernels of networks on a GPU: the CPU's results, ROI Align's up to rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from _shim import needs_compiler, on_shim
+from numpy.testing import assert_allclose, assert_array_equal
+
+from medseg_fast._gpu import _device
+from medseg_fast.nn import functional as F
+
+pytestmark = needs_compiler
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=str)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_roi_align(rng, dtype, dims):
+    features = rng.normal(size=(2, 3, 7, 9, 11)[: 4 if dims == 2 else 5]).astype(dtype)
+    low = rng.uniform(-4, 9, (6, dims))
+    corners = np.concatenate([low, low + rng.uniform(0, 12, (6, dims))], 1)
+    boxes = np.concatenate([rng.integers(0, 2, (6, 1)), corners], 1).astype(dtype)
+    boxes[3, 1:] = 2  # without any size
+    boxes[4, 1 + dims :] = 500
+    tolerance = {2: 2e-3, 4: 2e-5, 8: 1e-12}[np.dtype(dtype).itemsize]
+    for samples in (-1, 2):
+        for aligned in (False, True):
+            for sizes in (3, (2, 3, 4)[:dims]):
+                args = features, boxes, sizes, 0.75, samples, aligned
+                got, expected = on_shim("roi_align", *args, schedules=1), F.roi_align(*args)
+                assert got.dtype == expected.dtype
+                assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_roi_align_lists_twin_and_limits(rng):
+    features = rng.normal(size=(2, 3, 9, 12))
+    boxes = [np.array([[1.0, 2, 8, 7]]), np.array([[0.0, 0, 5, 5], [3, 3, 20, 8]])]
+    got = on_shim("roi_align", features, boxes, 4)
+    assert_allclose(got, F.roi_align(features, boxes, 4), rtol=1e-12, atol=1e-12)
+    assert_allclose(got, nn_roi_align.roi_align(features, boxes, 4), rtol=1e-12, atol=1e-12)
+    assert on_shim("roi_align", features, np.empty((0, 5)), 4).shape == (0, 3, 4, 4)
+    wrong = np.array([[5.0, 0, 0, 4, 4], [0, np.nan, 0, 4, 4], [-1, 0, 0, 4, 4]])
+    assert not on_shim("roi_align", features, wrong, 2).any()
+    with pytest.raises(AssertionError, match=r"Tensor\[K, 5\]"):
+        on_shim("roi_align", features, np.empty((0, 4)), 4)
+    with pytest.raises(ValueError, match="input must have pixels"):
+        on_shim("roi_align", features[:, :, :0], np.zeros((1, 5)), 4)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16], ids=str)
+def test_resample_argmax(rng, dtype):
+    for shape, sizes in [
+        ((5, 7, 9), (20, 31)),
+        ((2, 3, 4, 6, 5), (9, 13, 8)),
+        ((4, 9, 9), (5, 40)),
+    ]:
+        logits = (rng.normal(size=shape) * 50).astype(dtype)
+        for options in (
+            {},
+            {"align_corners": True},
+            {"order": 0},
+            {"threshold": 3.0},
+            {"dtype": np.int16},
+        ):
+            got = on_shim("resample_argmax", logits, sizes, schedules=1, **options)
+            expected = F.resample_argmax(logits, sizes, **options)
+            assert got.dtype == expected.dtype
+            assert_array_equal(got, expected)
+    logits = rng.normal(size=(2, 5, 6, 7)).astype(np.float32)
+    twin = nn_resampling.resample_argmax(logits, (13, 9))
+    assert_array_equal(on_shim("resample_argmax", logits, (13, 9)), twin)
+    assert_array_equal(on_shim("upsample_argmax", logits, 4), F.upsample_argmax(logits, 4))
+
+
+def test_resample_argmax_of_nan_infinity_and_out(rng):
+    logits = rng.normal(size=(4, 6, 7)).astype(np.float32)
+    logits[1, 2, 3], logits[2, 4, 4], logits[0] = np.nan, np.inf, -np.inf
+    expected = F.resample_argmax(logits, (17, 21))
+    assert_array_equal(on_shim("resample_argmax", logits, (17, 21)), expected)
+    out = np.zeros((17, 42), np.uint8)[:, ::2]
+    assert on_shim("resample_argmax", logits, (17, 21), out=out, schedules=1) is out
+    assert_array_equal(out, expected)
+    assert on_shim("resample_argmax", logits, (0, 3)).shape == (0, 3)
+    many = np.zeros((300, 1, 2))
+    many[270] = 1
+    assert on_shim("resample_argmax", many, (2, 2)).dtype == np.uint16
+    assert (on_shim("resample_argmax", many, (2, 2)) == 270).all()
+
+
+def test_max_unpool(rng, monkeypatch):
+    monkeypatch.setattr(_device, "MOST_BLOCKS", 2)
+    for dtype in (np.float16, np.float32, np.float64):
+        for shape, rank in [((2, 3, 8, 12), 2), ((3, 9, 10), 2), ((1, 2, 4, 6, 6), 3)]:
+            features = rng.normal(size=shape).astype(dtype)
+            pooled, indices = F.max_pool_with_indices(features, (2,) * rank, 1)  # overlaps
+            args = pooled, indices, (2,) * rank, 1
+            got, expected = on_shim("max_unpool", *args, schedules=3), F.max_unpool(*args)
+            assert got.dtype == expected.dtype
+            assert_array_equal(got, expected)
+    outside = np.array([[[-1, 99]]])
+    assert not on_shim("max_unpool", np.ones((1, 1, 2)), outside, 2).any()
+    with pytest.raises(TypeError, match="max_unpool: indices must be integers"):
+        on_shim("max_unpool", np.ones((1, 1, 2)), np.ones((1, 1, 2)), 2)
