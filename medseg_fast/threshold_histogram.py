@@ -76,7 +76,7 @@ def _one_center(image: Any = None, *args: Any, hist: Any = None, **kwargs: Any) 
     return (), center_dtype(image, hist)
 
 
-@operation(result=_one_center)
+@operation(result=_one_center, gpu="histogram")
 def threshold_otsu(
     image: ArrayLike | None = None, nbins: int = 256, *, hist: Hist | None = None
 ) -> Any:
@@ -116,6 +116,9 @@ def threshold_otsu(
 
     Time O(n + bins). Extra memory does not depend on the number of pixels, except for integers
     that span more than 2**24 values: a sorted copy of the image.
+
+    On a GPU the pixels are counted there and the counts fetched, which waits for them; `hist` has
+    no kernel.
 
     References
     ----------

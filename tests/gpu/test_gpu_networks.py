@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from medseg_fast._gpu import _device
 from medseg_fast.nn import functional as F
+from medseg_fast.reference import nn_resampling, nn_roi_align
 
 pytestmark = needs_compiler
 
@@ -67,7 +68,7 @@ def test_resample_argmax(rng, dtype):
             assert got.dtype == expected.dtype
             assert_array_equal(got, expected)
     logits = rng.normal(size=(2, 5, 6, 7)).astype(np.float32)
-    twin = nn_resampling.resample_argmax(logits, (13, 9))
+    twin = nn_resampling.resample_argmax(logits, (13, 9), (6 / 13, 7 / 9), (1, 1))
     assert_array_equal(on_shim("resample_argmax", logits, (13, 9)), twin)
     assert_array_equal(on_shim("upsample_argmax", logits, 4), F.upsample_argmax(logits, 4))
 

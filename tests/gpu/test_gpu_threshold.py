@@ -52,3 +52,40 @@ def test_arrays_of_another_kind_are_refused(rng):
     device.array = type("ndarray", (), {})
     with pytest.raises(TypeError, match=r"threshold: image must lie on the GPU .* numpy.ndarray"):
         OPERATIONS["threshold"].on_gpu(device, [np.zeros(3)], {"t": 1})
+
+
+@pytest.mark.filterwarnings("ignore:threshold_otsu is expected")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_otsu(rng, dtype):
+    for shape in [(1,), (67,), (33, 65), (5, 7, 9), (3000,)]:
+        image = random_image(rng, shape, dtype)
+        if image.dtype.kind == "f":
+            image = np.nan_to_num(image, posinf=9, neginf=-9).astype(dtype)
+        elif image.dtype == np.uint64:
+            image >>= 1
+        for one in (image, np.full_like(image, 3)):
+            got, expected = on_shim("threshold_otsu", one, schedules=2), ms.threshold_otsu(one)
+            assert got.dtype == np.asarray(expected).dtype
+            assert got.shape == ()
+            assert got == expected
+            if one.dtype in (np.float32, np.float64):
+                assert on_shim("threshold_otsu", one, 5000) == ms.threshold_otsu(one, 5000)
+
+
+def test_otsu_of_blocks_that_go_on_and_of_narrow_ranges(rng, monkeypatch):
+    monkeypatch.setattr(_device, "MOST_BLOCKS", 2)
+    image = rng.integers(-70, 900, (50, 60)).astype(np.int32)
+    assert on_shim("threshold_otsu", image) == ms.threshold_otsu(image)
+    assert on_shim("threshold_otsu", image / 7) == ms.threshold_otsu(image / 7)
+
+
+def test_otsu_refuses_what_the_cpu_refuses(rng):
+    for wrong in (np.zeros((0, 3)), np.array([1, np.nan]), np.array([1, np.inf])):
+        with pytest.raises(ValueError, match="threshold_otsu: "):
+            ms.threshold_otsu(wrong)
+        with pytest.raises(ValueError, match="threshold_otsu: "):
+            on_shim("threshold_otsu", wrong)
+    with pytest.raises(NotImplementedError, match="threshold_otsu: no GPU kernel for histograms"):
+        on_shim("threshold_otsu", np.ones(4), hist=np.ones(4))
+    with pytest.warns(UserWarning, match="looks like that of an RGB image"):
+        on_shim("threshold_otsu", rng.random((4, 4, 3)), schedules=1)
