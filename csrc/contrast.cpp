@@ -76,6 +76,14 @@ class Pairs {
       }
       return true;
     }
+    if (channels_ == 3) {
+      for (std::int64_t x = first; x < last; ++x) {
+        const double d[3] = {here[3 * x] - there[3 * x], here[3 * x + 1] - there[3 * x + 1],
+                             here[3 * x + 2] - there[3 * x + 2]};
+        squares[x] = static_cast<float>(d[0] * d[0] + d[1] * d[1] + d[2] * d[2]);
+      }
+      return true;
+    }
     for (std::int64_t x = first; x < last; ++x) {
       double sum = 0;
       for (std::int64_t c = x * channels_; c < (x + 1) * channels_; ++c)
@@ -194,7 +202,9 @@ double squared_differences(const Array& image, const std::array<int, 3>& offset)
     for (std::int64_t row = begin; row < end; ++row) {
       std::int64_t first = 0, last = 0;
       if (!pairs.row(row, scratch, first, last)) continue;
-      for (std::int64_t x = first; x < last; ++x) sums[row] += scratch.squares[x];
+      double sum = 0;
+      for (std::int64_t x = first; x < last; ++x) sum += scratch.squares[x];
+      sums[row] = sum;
     }
   });
   double total = 0;

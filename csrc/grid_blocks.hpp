@@ -43,6 +43,7 @@ class GridBlocks {
   }
 
   std::int64_t nodes() const { return nodes_; }
+  const std::array<std::int64_t, 3>& blocks() const { return blocks_; }
   int directions() const { return static_cast<int>(2 * offsets_.size()); }
   const std::array<std::int64_t, 3>& extents() const { return extents_; }
   GridOffset offset(int direction) const {
@@ -66,6 +67,12 @@ class GridBlocks {
   std::int64_t node_of(std::int64_t pixel) const {
     const std::int64_t line = pixel / extents_[2];
     return row(line / extents_[1], line % extents_[1]) + column(pixel % extents_[2]);
+  }
+
+  // place ^ flip is the place in a block that is mirrored along some axes.
+  Node flip(const bool (&axes)[3]) const {
+    const std::int64_t z = axes[0] ? mask(0) : 0, y = axes[1] ? mask(1) : 0;
+    return static_cast<Node>((((z << bits_[1]) + y) << bits_[2]) + (axes[2] ? mask(2) : 0));
   }
 
   // Pixels of a row, with those that fill up its last block.

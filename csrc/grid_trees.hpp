@@ -94,9 +94,9 @@ class GridTrees {
   }
 
   // Moves what it can from the root of v over v -> w to the root of w; disown(node, tree) for each
-  // node whose arc from its parent, or terminal, that fills.
+  // node whose arc from its parent, or terminal, that fills. Returns how many arcs it took.
   template <class Disown>
-  void send(Node v, int d, Node w, Disown&& disown) {
+  std::size_t send(Node v, int d, Node w, Disown&& disown) {
     path_.clear();
     Cap f = s_.arc(d, v);
     Node x = v;
@@ -127,6 +127,7 @@ class GridTrees {
     for (std::size_t i = above; i < path_.size(); ++i)
       if (push(path_[i], f)) disown(path_[i].from, tree_sink);
     if (!((s_.excess[sink] += f) < 0)) disown(sink, tree_sink);
+    return path_.size() + 1;
   }
 
   State& s_;

@@ -67,6 +67,19 @@ void narrow(const Wide* __restrict from, std::int64_t n, Narrow* __restrict to) 
   for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<Narrow>(from[i]);
 }
 
+// Adds 1, the values less the origin, and their products, to the sums of a pixel's component.
+template <int channels>
+void add_moments(const double* __restrict value, const double* __restrict origin,
+                 double* __restrict sum) {
+  constexpr int numbers = 1 + channels + channels * (channels + 1) / 2;
+  double moments[numbers] = {1.0};
+  double *d = moments + 1, *product = d + channels;
+  for (int c = 0; c < channels; ++c) d[c] = value[c] - origin[c];
+  for (int c = 0; c < channels; ++c)
+    for (int b = 0; b <= c; ++b) *product++ = d[c] * d[b];
+  for (int i = 0; i < numbers; ++i) sum[i] += moments[i];
+}
+
 void add(double factor, double mean, const double* __restrict value, std::int64_t n,
          double* __restrict z) {
   for (std::int64_t i = 0; i < n; ++i) z[i] += factor * (value[i] - mean);
@@ -131,6 +144,10 @@ void mixture_sums(const Array& image, const Array& components, const Array& orig
       const std::int64_t k = components.as<std::uint8_t>()[i];
       if (k >= count) continue;
       double* sum = part + k * row;
+      if (channels == 3) {
+        add_moments<3>(v.data() + (i - begin) * 3, origin.as<double>(), sum);
+        continue;
+      }
       *sum++ += 1;
       for (std::int64_t c = 0; c < channels; ++c)
         *sum++ += d[c] = v[(i - begin) * channels + c] - origin.as<double>()[c];

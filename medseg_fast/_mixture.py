@@ -28,7 +28,7 @@ def split(pixels: NDArray[Any], components: int) -> NDArray[np.uint8]:
 
     Orchard and Bouman (1991), on at most 20000 of the pixels; the others join the likeliest.
     """
-    every = max(1, -(-len(pixels) // _SAMPLES))
+    every = sampling(len(pixels))
     some = np.ascontiguousarray(pixels[::every])
     sample = some.astype(np.float64)
     parts = np.zeros(len(sample), np.uint8)
@@ -46,6 +46,11 @@ def split(pixels: NDArray[Any], components: int) -> NDArray[np.uint8]:
     if every == 1:
         return parts
     return costs(pixels, refit(some, parts, components))[1]
+
+
+def sampling(pixels: int) -> int:
+    """Which of so many pixels place the first components: each first of so many."""
+    return max(1, -(-pixels // _SAMPLES))
 
 
 def _main_direction(sample: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -186,8 +186,17 @@ def _slices(op: str, shape: tuple[int, ...], box: Any) -> tuple[slice, ...]:
 def _first_parts(
     image: NDArray[Any], region: NDArray[np.bool_], components: int
 ) -> NDArray[np.uint8]:
+    flat = image.reshape(-1, image.shape[-1])
+    at = np.flatnonzero(region)
+    every = _mixture.sampling(len(at))
+    some = flat[at[::every]]
+    split = _mixture.split(some, components)
+    if every > 1:  # the likeliest of all pixels takes less time than to copy those in the region
+        parts = _mixture.costs(image, _mixture.refit(some, split, components))[1]
+        parts[~region] = _NO_PART
+        return parts
     parts = np.full(region.shape, _NO_PART, np.uint8)
-    parts[region] = _mixture.split(image[region], components)
+    parts.reshape(-1)[at] = split
     return parts
 
 

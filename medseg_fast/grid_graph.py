@@ -58,15 +58,16 @@ class GridGraph(FlowGraph):
     -----
     Two search trees (Boykov and Kolmogorov 2004) in blocks of neighbouring pixels (Jamriska et al.
     2012), grown in parts of the grid first and then joined (Liu and Sun 2010), on all threads as
-    far as parts go. Where orphans have to look far for a root, as with random capacities between
-    few terminals, incremental breadth-first search (Goldberg et al. 2011) takes over. Trees and
-    flow are reused after changes (Kohli and Torr 2007).
+    far as parts go. Where paths are long and most pixels have a terminal, flow goes along straight
+    lines at once. Where orphans have to look far for a root, as with random capacities between few
+    terminals, incremental breadth-first search (Goldberg et al. 2011) takes over. Trees and flow
+    are reused after changes (Kohli and Torr 2007).
 
     Memory: a capacity for each directed edge, one for the terminals, and 11 bytes (17 with more
     than 8 neighbours or 64-bit capacities) for the trees: 39 bytes per voxel for a 6-connected
     int32 or float32 volume, 31 per pixel for a 4-connected image. To that come the nodes that fill
     up blocks of 4 x 4 x 4 voxels or 8 x 8 pixels at the border, and 4 to 8 bytes for each node that
-    waits in the queue.
+    waits in the queue, or while flow goes along straight lines.
 
     A graph can be copied, pickled and saved. It may be shared by threads; they take turns.
 

@@ -59,9 +59,14 @@ def test_random_small_grids_equal_scipy(seed, shape, data):
 @pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
 def test_parts_and_threads_give_the_same_bytes(rng, dtype):
     """Large enough to be searched in parts; scarce terminals make long paths across them."""
-    for shape, connectivity in [((400, 350), 1), ((400, 350), 2), ((52, 60, 50), 1)]:
+    grids = [((400, 350), 1, False), ((400, 350), 2, False), ((52, 60, 50), 1, False)]
+    for shape, connectivity, regions in [*grids, ((400, 300), 1, True)]:
         source, sink, pairs = random_grid(rng, shape, connectivity, dtype)
-        source, sink = source * (rng.random(shape) < 0.1), sink * (rng.random(shape) < 0.1)
+        if regions:  # of one terminal: as long, and many
+            stripe = np.add.reduce(np.indices(shape)) // 20 % 2 == 0
+            source, sink = source * stripe, sink * ~stripe
+        else:
+            source, sink = source * (rng.random(shape) < 0.1), sink * (rng.random(shape) < 0.1)
         source, sink = source.astype(dtype), sink.astype(dtype)
         new, less = rng.integers(0, 9, (2, *shape)).astype(dtype)
         results = []
@@ -79,6 +84,22 @@ def test_parts_and_threads_give_the_same_bytes(rng, dtype):
             (results[0][2], capacity(new, less, pairs, graph.segments())),
         ]:
             assert got == pytest.approx(cut, rel=tolerance, abs=0)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
+@pytest.mark.parametrize("shape", [(1000,), (70, 75), (21, 18, 23)], ids=str)
+def test_regions_with_one_terminal_equal_scipy(rng, shape, dtype):
+    """Long paths from region to region: flow goes along straight lines first."""
+    for connectivity in range(1, len(shape) + 1):
+        source, sink, pairs = random_grid(rng, shape, connectivity, dtype, most=30)
+        stripe = np.add.reduce(np.indices(shape)) // 9 % 2 == 0
+        source, sink = (source * stripe).astype(dtype), (sink * ~stripe).astype(dtype)
+        graph = graph_of(source, sink, pairs, connectivity)
+        flow, segments = graph.maxflow(), graph.segments()
+        tolerance = 1e-6 if dtype in FLOATS else 0
+        assert flow == pytest.approx(capacity(source, sink, pairs, segments), rel=tolerance, abs=0)
+        if dtype in INTEGERS:
+            assert flow == scipy_flow(source, sink, pairs)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
