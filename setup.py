@@ -32,7 +32,7 @@ else:
 # and unions. Vectors do nothing for these (AVX2 against baseline: 0.8 to 1.08 times the speed), and
 # compiling them three times took a third of the installation.
 SHARED = """
-    active_contour boundaries chan_vese_snake components convex_image convolution descents
+    active_contour boundaries chan_vese_snake components convex_image convolution crc64 descents
     diameters edge_flow_boundaries edge_flow_regions fast_marching first_order geodesic
     geodesic_snake histogram_peaks hysteresis label_cells label_pairs level_set live_wire maxflow
     minima minimum_cost multiotsu parallel plan reconstruction region region_growing region_pixels

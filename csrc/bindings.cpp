@@ -233,6 +233,7 @@ void bind_all(const Scope& m) {
   bind_graphs(m);
   bind_paths(m);
   bind_contours(m);
+  bind_stream(m);
   bind_convolution(m);
   bind_detection(m);
   bind_measure(m);

@@ -157,6 +157,7 @@ void bind_edge_flow(const Scope& m);
 void bind_graphs(const Scope& m);
 void bind_paths(const Scope& m);
 void bind_contours(const Scope& m);
+void bind_stream(const Scope& m);
 void bind_convolution(const Scope& m);
 void bind_detection(const Scope& m);
 void bind_measure(const Scope& m);

@@ -13,6 +13,7 @@
 #include "kernels/components.hpp"
 #include "kernels/contrast.hpp"
 #include "kernels/cost_search.hpp"
+#include "kernels/crc64.hpp"
 #include "kernels/distance.hpp"
 #include "kernels/edge_flow.hpp"
 #include "kernels/fast_marching.hpp"
