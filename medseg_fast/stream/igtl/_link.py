@@ -1,0 +1,202 @@
+"""One TCP connection: whole messages in and out, within limits of size and time."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from medseg_fast.stream.igtl._buffers import BufferPool
+from medseg_fast.stream.igtl._wire import EXTENDED, HEADER, MAX_BODY, Header, parse_header
+from medseg_fast.stream.igtl.messages import IMAGE_HEADER_SIZE, Message, decode
+
+_TICK = 0.25  # s, after which a blocked call looks whether the connection is to end
+_SOCKET_BUFFER = 8 << 20  # a 1080p RGB frame
+_FIRST = 16 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a peer may do.
+
+    Parameters
+    ----------
+    max_body : int
+        Bytes of the largest message. A header alone makes us reserve 16 MiB at most: what is beyond
+        is reserved, in doubling steps, as the data arrive.
+    stall : float
+        Seconds in which a header must be complete after its first byte, and in which a peer must
+        take some of what we send.
+    min_rate : float
+        Bytes per second at which a body must arrive after `stall` seconds. No limit applies between
+        messages.
+    check_crc : bool
+        Whether a message with a wrong CRC ends the connection.
+    """
+
+    max_body: int = MAX_BODY
+    stall: float = 5.0
+    min_rate: float = 1e6
+    check_crc: bool = True
+
+
+def widen(sock: socket.socket) -> None:
+    """Let the kernel's buffers hold a large frame; best before the socket connects or listens.
+
+    A sender need not wait for the receiver to run then. Only where that is more than the kernel's
+    own adjustment, which a fixed size ends, would reach.
+    """
+    for option, letter in ((socket.SO_RCVBUF, "r"), (socket.SO_SNDBUF, "w")):
+        try:
+            with open(f"/proc/sys/net/core/{letter}mem_max") as file:
+                size = min(int(file.read()), _SOCKET_BUFFER)
+            with open(f"/proc/sys/net/ipv4/tcp_{letter}mem") as file:
+                adjusted = int(file.read().split()[2])
+        except (OSError, ValueError, IndexError):  # not Linux
+            continue
+        if 2 * size > adjusted:  # the kernel doubles what it is told
+            sock.setsockopt(socket.SOL_SOCKET, option, size)
+
+
+class Link:
+    """A connected socket. One thread may receive while others send.
+
+    Errors are ProtocolError, TimeoutError and ConnectionError (all but the first are OSError); the
+    link is of no use after one.
+    """
+
+    def __init__(self, sock: socket.socket, limits: Limits, pool: BufferPool) -> None:
+        self.limits, self.pool = limits, pool
+        self.name = "{}:{}".format(*sock.getpeername()[:2])
+        self.bytes_in = 0
+        self._socket = sock
+        self._head = bytearray(HEADER.size)
+        self._largest = _FIRST
+        self._sending = threading.Lock()
+        self._closed = False
+        # Timeouts of the kernel instead of Python's, which would poll before each call and are
+        # shared by the thread that sends and the one that receives.
+        sock.settimeout(None)
+        tick = struct.pack("ll", int(_TICK), int(_TICK % 1 * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, tick)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A peer that vanished is noticed within some 5 s, even when nothing is sent.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            ("TCP_KEEPIDLE", 1),
+            ("TCP_KEEPINTVL", 1),
+            ("TCP_KEEPCNT", 4),
+            ("TCP_USER_TIMEOUT", int(1000 * limits.stall)),
+        ):
+            if hasattr(socket, option):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+    def receive(self) -> Message | None:
+        """Wait for the next message; None when the peer has ended the connection."""
+        if not self._fill(memoryview(self._head), "header"):
+            return None
+        header = parse_header(self._head, self.limits.max_body)
+        body = self._body(header)
+        self.bytes_in += HEADER.size + header.body_size
+        message = decode(header, body, check_crc=self.limits.check_crc)
+        message.received_ns = time.monotonic_ns()
+        message.sender = self.name
+        return message
+
+    def send(self, parts: list[Any], timeout: float | None = None) -> None:
+        """Hand all parts of a message to the kernel, within `timeout` or as long as it moves."""
+        end = time.monotonic() + (self.limits.stall if timeout is None else timeout)
+        if not self._sending.acquire(timeout=max(0, end - time.monotonic())):
+            raise TimeoutError("send: other messages are still being sent")
+        views, whole = [memoryview(part) for part in parts if len(part)], True
+        try:
+            while views:
+                try:
+                    sent = self._socket.sendmsg(views)
+                except (BlockingIOError, InterruptedError):
+                    sent = 0
+                if self._closed:
+                    raise ConnectionAbortedError("send: the connection was closed")
+                whole = whole and not sent
+                if sent and timeout is None:
+                    end = time.monotonic() + self.limits.stall
+                while views and sent >= len(views[0]):
+                    sent -= len(views.pop(0))
+                if views:
+                    views[0] = views[0][sent:]
+                    if time.monotonic() > end:
+                        raise TimeoutError("send: the peer does not take what is sent")
+        except OSError as error:
+            if not (whole and isinstance(error, TimeoutError)):
+                self.shut()  # the peer has half a message, or is gone
+            if isinstance(error, (ConnectionError, TimeoutError)):
+                raise
+            raise ConnectionError(f"send: {error}") from error
+        finally:
+            self._sending.release()
+
+    def shut(self) -> None:
+        """End the connection: who waits in `receive` or `send` returns. Any thread may."""
+        self._closed = True
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:  # the peer was first
+            pass
+
+    def close(self) -> None:
+        """Free the socket, once no thread uses the link any more."""
+        self.shut()
+        self._socket.close()
+
+    def _body(self, header: Header) -> Any:
+        size = header.body_size
+        # So that pixels lie on a cache line, which aligns every dtype.
+        before = IMAGE_HEADER_SIZE + (EXTENDED.size if header.version > 1 else 0)
+        start = -before % 64
+        # Trust grows with what has come.
+        room = min(size, self._largest)
+        buffer = self.pool.take(start + room)
+        got = 0
+        try:
+            while got < size:
+                if got == room:
+                    room = min(size, 2 * room)
+                    larger = self.pool.take(start + room)
+                    larger[: start + got] = buffer[: start + got]
+                    self.pool.give(buffer)
+                    buffer = larger
+                with buffer.data as whole:
+                    self._fill(whole[start + got : start + room], "body", size)
+                got = room
+        except BaseException:
+            self.pool.give(buffer)
+            raise
+        self._largest = max(self._largest, size)
+        return self.pool.lend(buffer, start, size)
+
+    def _fill(self, view: memoryview, part: str, size: int = 0) -> bool:
+        """Receive until `view` is full; False if the peer ended before a header's first byte."""
+        limits = self.limits
+        end = time.monotonic() + limits.stall + size / limits.min_rate if part == "body" else None
+        got, wanted = 0, len(view)
+        while got < wanted:
+            try:
+                n = self._socket.recv_into(view[got:], wanted - got, socket.MSG_WAITALL)
+            except (BlockingIOError, InterruptedError):
+                n = -1
+            if self._closed:
+                raise ConnectionAbortedError("the connection was closed")
+            if n == 0:
+                if end is None:
+                    return False
+                raise ConnectionError(f"the peer ended the connection within a {part}")
+            if n > 0:
+                got += n
+                end = end or time.monotonic() + limits.stall
+            if got < wanted and end is not None and time.monotonic() > end:
+                raise TimeoutError(f"the {part} comes too slowly")
+        return True
