@@ -31,8 +31,8 @@ class Limits:
         Seconds in which a header must be complete after its first byte, and in which a peer must
         take some of what we send.
     min_rate : float
-        Bytes per second at which a body must arrive after `stall` seconds. No limit applies between
-        messages.
+        Bytes per second at which a body must come, or be at most `stall` seconds late. Between
+        messages a peer may take its time.
     check_crc : bool
         Whether a message with a wrong CRC ends the connection.
     """
@@ -160,7 +160,7 @@ class Link:
         # Trust grows with what has come.
         room = min(size, self._largest)
         buffer = self.pool.take(start + room)
-        got = 0
+        got, begun = 0, time.monotonic()
         try:
             while got < size:
                 if got == room:
@@ -170,7 +170,7 @@ class Link:
                     self.pool.give(buffer)
                     buffer = larger
                 with buffer.data as whole:
-                    self._fill(whole[start + got : start + room], "body", size)
+                    self._fill(whole[start + got : start + room], "body", begun, got)
                 got = room
         except BaseException:
             self.pool.give(buffer)
@@ -178,10 +178,14 @@ class Link:
         self._largest = max(self._largest, size)
         return self.pool.lend(buffer, start, size)
 
-    def _fill(self, view: memoryview, part: str, size: int = 0) -> bool:
-        """Receive until `view` is full; False if the peer ended before a header's first byte."""
+    def _fill(
+        self, view: memoryview, part: str, begun: float | None = None, before: int = 0
+    ) -> bool:
+        """Receive until `view` is full; False if the peer ended before a header's first byte.
+
+        A body has `begun` at that time, and `before` bytes of it have come.
+        """
         limits = self.limits
-        end = time.monotonic() + limits.stall + size / limits.min_rate if part == "body" else None
         got, wanted = 0, len(view)
         while got < wanted:
             try:
@@ -191,12 +195,14 @@ class Link:
             if self._closed:
                 raise ConnectionAbortedError("the connection was closed")
             if n == 0:
-                if end is None:
+                if begun is None:
                     return False
                 raise ConnectionError(f"the peer ended the connection within a {part}")
             if n > 0:
                 got += n
-                end = end or time.monotonic() + limits.stall
-            if got < wanted and end is not None and time.monotonic() > end:
-                raise TimeoutError(f"the {part} comes too slowly")
+                begun = begun or time.monotonic()
+            if got < wanted and begun is not None:
+                earned = (before + got) / limits.min_rate if part == "body" else 0
+                if time.monotonic() > begun + limits.stall + earned:
+                    raise TimeoutError(f"the {part} comes too slowly")
         return True
