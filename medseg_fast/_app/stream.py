@@ -88,6 +88,10 @@ def _source(job: Job) -> tuple[Any, Frame, float, bool]:
 
     A rate of 0: the source gives frames as fast as they are taken.
     """
+    if job.source.startswith("igtl:"):
+        endpoint, device = stream.igtl_endpoint(job.source, policy="block")
+        remote = stream.IgtlSource(endpoint, device)
+        return remote, next(iter(remote)), 0.0, True
     if job.source.isdigit() or "://" in job.source or _is_video(job.source):
         video = stream.VideoSource(int(job.source) if job.source.isdigit() else job.source)
         given: Iterator[Frame] = iter(video)
@@ -135,14 +139,19 @@ def _steps(job: Job, first: Frame) -> list[Callable[[Any], Any]]:
 
 
 def _sink(word: str, first: Frame, fps: float) -> Callable[[Any], None]:
-    """``FOLDER/``, ``FILE.mp4`` or ``FILE.avi``, ``shm:NAME``."""
+    """``FOLDER/``, ``FILE.mp4`` or ``FILE.avi``, ``shm:NAME``, ``igtl://[HOST]:PORT/DEVICE``."""
     kind, _, rest = word.partition(":")
+    if kind == "igtl":
+        endpoint, device = stream.igtl_endpoint(word)
+        return stream.IgtlSink(endpoint, device or "Mask", version=2)
     if kind == "shm" and rest:
         return stream.SharedRing(rest, first.array.shape[:2])
     if Path(word).suffix in (".mp4", ".avi"):
         return stream.VideoSink(word, fps)
     if Path(word).suffix:
-        raise ValueError(f"--sink {word}: must be a folder, a .mp4 or .avi file, or shm:NAME")
+        raise ValueError(
+            f"--sink {word}: must be a folder, a .mp4 or .avi file, shm:NAME or igtl://..."
+        )
     return stream.FolderSink(word)
 
 

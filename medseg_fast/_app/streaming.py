@@ -18,7 +18,8 @@ from medseg_fast._app.command import Index
 @click.option(
     "--source",
     metavar="SOURCE",
-    help="A video or image file, a folder of pictures, a camera's number, or a URL.",
+    help="A video or image file, a folder of pictures, a camera's number, a URL, or "
+    "igtl://HOST:PORT/DEVICE (OpenIGTLink; without HOST: listen).",
 )
 @click.option(
     "--method",
@@ -30,7 +31,8 @@ from medseg_fast._app.command import Index
     "sinks",
     multiple=True,
     metavar="SINK",
-    help="A folder for masks, a .mp4 or .avi file, or shm:NAME; may be repeated.",
+    help="A folder for masks, a .mp4 or .avi file, shm:NAME, or igtl://HOST:PORT/DEVICE (without "
+    "HOST: listen); may be repeated.",
 )
 @click.option("--fps", type=click.FloatRange(0, min_open=True), help="Give frames at this rate.")
 @click.option("--repeat", is_flag=True, help="Start again when the source ends.")

@@ -8,6 +8,7 @@ from medseg_fast.canny import CannyPlan
 from medseg_fast.stream._frame import Frame, Record, Result
 from medseg_fast.stream._log import read_log, summarise
 from medseg_fast.stream._summary import Summary
+from medseg_fast.stream.igtl_ports import IgtlSink, IgtlSource, igtl_endpoint
 from medseg_fast.stream.pipeline import Pipeline
 from medseg_fast.stream.plans import (
     EdgePlan,
@@ -26,6 +27,8 @@ __all__ = [
     "EdgePlan",
     "FolderSink",
     "Frame",
+    "IgtlSink",
+    "IgtlSource",
     "LargestPlan",
     "NetworkPlan",
     "Paced",
@@ -42,6 +45,7 @@ __all__ = [
     "VideoSource",
     "WatershedPlan",
     "frames_of",
+    "igtl_endpoint",
     "read_log",
     "summarise",
 ]

@@ -73,6 +73,6 @@ def test_wrong_usage(folder, tmp_path):
     assert "--method track: needs --seed, --upper" in said
     assert "no such" in error(run("stream", "--source", "absent", "--method", "otsu"), 1).lower()
     words = ["stream", "--source", folder, "--method", "otsu", "--sink", "a.gif"]
-    assert "must be a folder, a .mp4 or .avi file, or shm:NAME" in error(run(*words), 1)
+    assert "must be a folder, a .mp4 or .avi file, shm:NAME or igtl://..." in error(run(*words), 1)
     (tmp_path / "no.log").write_text("{}\n")
     assert "not the log of a stream" in error(run("stream", "report", tmp_path / "no.log"), 1)

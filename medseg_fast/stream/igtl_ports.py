@@ -1,0 +1,179 @@
+"""A pipeline's ends at OpenIGTLink: frames that a scanner sends, masks that a viewer shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from threading import Event
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from medseg_fast.io.volume import Volume
+from medseg_fast.stream._frame import Frame, Result
+from medseg_fast.stream.igtl import (
+    Client,
+    Image,
+    Server,
+    Status,
+    image_from_volume,
+    polydata_from_contours,
+    volume_from_image,
+)
+
+__all__ = ["IgtlSink", "IgtlSource", "igtl_endpoint"]
+
+_LOOK = 0.1  # s, after which a source that waits looks whether it was closed
+_NOT_READY = 13  # of STATUS
+
+
+def igtl_endpoint(address: str, **options: Any) -> tuple[Client | Server, str]:
+    """Connect, or listen, by an address in words.
+
+    Parameters
+    ----------
+    address : str
+        ``igtl://HOST:PORT/DEVICE`` connects to a peer, ``igtl://:PORT/DEVICE`` listens on this
+        machine. Without a port: 18944. Without a device: all of them.
+    **options
+        Of `Client` or `Server`.
+
+    Returns
+    -------
+    endpoint : Client or Server
+    device : str
+    """
+    parts = urlsplit(address)
+    try:
+        port = 18944 if parts.port is None else parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme != "igtl" or port < 0 or parts.query or parts.fragment:
+        raise ValueError(f"igtl_endpoint: must be igtl://[HOST]:PORT[/DEVICE], got {address!r}")
+    device = parts.path.lstrip("/")
+    host = parts.hostname or ""
+    return (Client(host, port, **options) if host else Server(port, **options)), device
+
+
+class IgtlSource:
+    """The images that come in over OpenIGTLink.
+
+    Parameters
+    ----------
+    endpoint : Client or Server
+        Made with ``policy="block"``, so that only the pipeline decides what is dropped.
+    device : str, optional
+        Images of other devices are passed over; by default all count.
+
+    Notes
+    -----
+    A frame's array is a view of the buffer it was received into, (H, W), (H, W, C) or, for several
+    planes, (D, H, W); its time of capture and its geometry are the sender's. The source goes on
+    when a client comes back. `close` closes the endpoint, too.
+    """
+
+    def __init__(self, endpoint: Client | Server, device: str = "") -> None:
+        self.endpoint, self.device = endpoint, device
+        self._closed = Event()
+
+    def close(self) -> None:
+        """End the wait for the next image, and the endpoint."""
+        self._closed.set()
+        self.endpoint.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        while not self._closed.is_set():
+            message = self.endpoint.receive(_LOOK)
+            if not isinstance(message, Image) or self.device not in ("", message.device):
+                continue
+            geometry = volume_from_image(message)
+            captured = message.timestamp_ns / 1e9 if message.timestamp_ns else None
+            yield Frame(geometry.array, captured, geometry)
+            del message, geometry  # the buffer is free when the pipeline lets go of the frame
+
+
+class IgtlSink:
+    """Sends each mask over OpenIGTLink, where its frame lies in the patient.
+
+    Parameters
+    ----------
+    endpoint : Client or Server
+    device : str, optional
+        Name under which it is sent.
+    what : {"image", "contour"}, optional
+        "image": an IMAGE of labels. "contour": a POLYDATA with the outlines, which needs
+        scikit-image.
+    version : {1, 2, 3}, optional
+        Of the header. From 2 on metadata tell the frame and its status: FrameId, Status.
+
+    Notes
+    -----
+    The timestamp is the frame's time of capture where the source knows it. A mask that the
+    watch-dog sends again goes out with a STATUS before it, which says that no new one came. A lost
+    peer is no error: the stream goes on, and masks go out again when it is back; `skipped` counts
+    those that nobody got.
+    """
+
+    def __init__(
+        self,
+        endpoint: Client | Server,
+        device: str = "Mask",
+        *,
+        what: Literal["image", "contour"] = "image",
+        version: int = 1,
+    ) -> None:
+        if what not in ("image", "contour"):
+            raise ValueError(f"IgtlSink: what must be image or contour, got {what!r}")
+        if version not in (1, 2, 3):
+            raise ValueError(f"IgtlSink: version must be 1, 2 or 3, got {version!r}")
+        self.endpoint, self.device = endpoint, device
+        self.skipped = 0
+        self._contour, self._version = what == "contour", version
+        self._geometry: Volume | None = None
+
+    def __call__(self, result: Result) -> None:
+        """Send one mask."""
+        record, frame = result.record, result.frame
+        if frame is not None:
+            self._geometry = frame.geometry
+        mask = np.asarray(result.mask)
+        common: dict[str, Any] = {"device": self.device, "version": self._version}
+        if record.captured is not None:
+            common["timestamp_ns"] = int(record.captured * 1e9)
+        if self._version > 1:
+            common["metadata"] = {"FrameId": str(record.id), "Status": record.status}
+        volume = self._volume(mask)
+        if self._contour:
+            message: Any = polydata_from_contours(_outlines(mask), volume, closed=True, **common)
+        else:
+            message = image_from_volume(volume, **common)
+        try:
+            if record.status == "stale":
+                self._send(Status(_NOT_READY, 0, "Stale", record.reason, device=self.device))
+            self._send(message)
+        except (ConnectionError, TimeoutError):
+            self.skipped += 1
+
+    def _send(self, message: Any) -> None:
+        """Nobody listening is a mask that nobody got."""
+        if self.endpoint.send(message) == 0:
+            self.skipped += 1
+
+    def _volume(self, mask: Any) -> Volume:
+        labels = mask.view(np.uint8) if mask.dtype == bool else mask
+        if self._geometry is None:
+            return Volume(labels)
+        return self._geometry.like(labels, axes=self._geometry.axes.replace("c", ""))
+
+    def close(self) -> None:
+        """End the connection."""
+        self.endpoint.close()
+
+
+def _outlines(mask: Any) -> Sequence[Any]:
+    try:
+        from skimage.measure import find_contours
+    except ImportError:
+        raise ImportError("IgtlSink: contours need scikit-image") from None
+    found: Sequence[Any] = find_contours(np.pad(mask != 0, 1).astype(np.uint8), 0.5)
+    return [outline - 1 for outline in found]

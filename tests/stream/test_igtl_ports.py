@@ -1,0 +1,150 @@
+"""A pipeline between two OpenIGTLink peers: a scanner that sends, a viewer that gets masks."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from medseg_fast.io import Volume
+from medseg_fast.stream import IgtlSink, IgtlSource, Pipeline, ThresholdPlan, igtl_endpoint
+from medseg_fast.stream.igtl import (
+    Client,
+    Image,
+    PolyData,
+    Server,
+    Status,
+    Transform,
+    image_from_volume,
+    volume_from_image,
+)
+
+SHAPE = (24, 32)
+WAIT = 20  # s, for what takes milliseconds
+
+
+def picture(number):
+    image = np.zeros(SHAPE, np.uint8)
+    image[4:14, 6 : 10 + number] = 200
+    return Volume(image, (0.5, 0.25), (10.0, 20.0, 30.0))
+
+
+@pytest.fixture
+def scanner():
+    with Server(0) as server:
+        yield server
+
+
+@pytest.fixture
+def viewer_port():
+    with Server(0) as server:
+        yield server
+
+
+def start(scanner, sink, step=None, **options):
+    source = IgtlSource(Client(port=scanner.port, policy="block"), "Probe")
+    step = step or ThresholdPlan(SHAPE, np.uint8, 100)
+    pipeline = Pipeline(source, step, sink, policy="block", **options).start()
+    assert scanner.wait_clients(1, WAIT)
+    return pipeline
+
+
+def test_masks_of_frames_with_their_place_and_time(scanner, viewer_port):
+    sink = IgtlSink(viewer_port, "Tumour", version=2)
+    viewer = Client(port=viewer_port.port, queue=64)
+    assert viewer_port.wait_clients(1, WAIT)
+    pipeline = start(scanner, sink)
+    scanner.send(Transform(np.eye(4), device="Probe"))  # no image: passed over
+    scanner.send(image_from_volume(picture(0), device="Other"))  # of another device
+    for number in range(5):
+        stamp = 10**18 + number * 10**9
+        scanner.send(image_from_volume(picture(number), device="Probe", timestamp_ns=stamp))
+        found = viewer.receive(WAIT)
+        assert isinstance(found, Image)
+        assert found.device == "Tumour"
+        assert abs(found.timestamp_ns - stamp) < 1000  # a float's rounding
+        assert found.metadata == {"FrameId": str(number), "Status": "ok"}
+        volume = volume_from_image(found)
+        np.testing.assert_array_equal(volume.array, picture(number).array == 200)
+        assert volume.spacing == (0.5, 0.25)
+        np.testing.assert_allclose(volume.origin, (10, 20, 30), atol=1e-5)
+    summary = pipeline.stop()
+    assert summary.counts["ok"] == summary.sent == 5
+    assert sink.skipped == 0
+    viewer.close()
+
+
+def test_contours(scanner, viewer_port):
+    pytest.importorskip("skimage", reason="contours need scikit-image")
+    viewer = Client(port=viewer_port.port)
+    assert viewer_port.wait_clients(1, WAIT)
+    pipeline = start(scanner, IgtlSink(viewer_port, what="contour"))
+    scanner.send(image_from_volume(picture(3), device="Probe"))
+    found = viewer.receive(WAIT)
+    assert isinstance(found, PolyData)
+    assert len(found.points) > 4
+    x = -found.points[:, 0]  # RAS to LPS
+    y = -found.points[:, 1]
+    # Rows 4 to 13 and columns 6 to 12, half a pixel more on each side.
+    np.testing.assert_allclose([x.min(), x.max()], [10 + 5.5 * 0.25, 10 + 12.5 * 0.25], atol=1e-4)
+    np.testing.assert_allclose([y.min(), y.max()], [20 + 3.5 * 0.5, 20 + 13.5 * 0.5], atol=1e-4)
+    pipeline.stop()
+    viewer.close()
+
+
+def test_stale_masks_are_announced(scanner, viewer_port):
+    viewer = Client(port=viewer_port.port, queue=64)
+    assert viewer_port.wait_clients(1, WAIT)
+    pipeline = start(scanner, IgtlSink(viewer_port, version=2), watchdog_ms=50)
+    scanner.send(image_from_volume(picture(1), device="Probe"))
+    first = viewer.receive(WAIT)
+    assert first.metadata["Status"] == "ok"
+    status, again = viewer.receive(WAIT), viewer.receive(WAIT)
+    assert isinstance(status, Status)
+    assert (status.code, status.error_name) == (13, "Stale")
+    assert again.metadata == {"FrameId": "0", "Status": "stale"}
+    np.testing.assert_array_equal(again.pixels, first.pixels)
+    pipeline.stop()
+    viewer.close()
+
+
+def test_a_lost_viewer_and_a_lost_scanner_do_not_stop_the_stream(scanner, viewer_port):
+    sink = IgtlSink(viewer_port)
+    seen = threading.Semaphore(0)
+    pipeline = start(scanner, [sink, lambda result: seen.release()])
+    scanner.send(image_from_volume(picture(1), device="Probe"))
+    assert seen.acquire(timeout=WAIT)
+    assert sink.skipped == 1  # nobody looks
+    port = scanner.port
+    scanner.close()
+    with Server(port) as again:  # the scanner comes back
+        assert again.wait_clients(1, WAIT)
+        again.send(image_from_volume(picture(2), device="Probe"))
+        assert seen.acquire(timeout=WAIT)
+        summary = pipeline.stop()
+    assert summary.sent == 2
+    assert summary.counts["error"] == 0
+
+
+def test_stop_while_nothing_comes(scanner):
+    summary = start(scanner, ()).stop()
+    assert summary.received == 0
+
+
+def test_addresses():
+    endpoint, device = igtl_endpoint("igtl://:0/Probe")
+    assert isinstance(endpoint, Server)
+    assert device == "Probe"
+    client, device = igtl_endpoint(f"igtl://127.0.0.1:{endpoint.port}")
+    assert client.wait_connected(WAIT)
+    assert device == ""
+    client.close()
+    endpoint.close()
+    for wrong in ("http://host:1", "igtl://host:99999", "igtl://host:1/d?x=1", "host:1"):
+        with pytest.raises(ValueError, match="igtl_endpoint: must be"):
+            igtl_endpoint(wrong)
+    with pytest.raises(ValueError, match="what must be image or contour"):
+        IgtlSink(None, what="mesh")
+    with pytest.raises(ValueError, match="version must be 1, 2 or 3"):
+        IgtlSink(None, version=4)
