@@ -54,11 +54,10 @@ class Job:
 def run(job: Job, show: Callable[[Summary], None] | None = None) -> Summary:
     """Stream until the source ends; `show` is called twice a second with the figures so far."""
     source, first, rate, live = _source(job)
-    steps = _steps(job, first)
     sinks = [_sink(word, first, job.fps or rate or 25.0) for word in job.sinks]
     pipeline = Pipeline(
         source,
-        steps,
+        steps(job, first.array),
         sinks,
         policy=job.policy or ("latest" if live else "all"),  # type: ignore[arg-type]
         late=job.late,  # type: ignore[arg-type]
@@ -112,12 +111,26 @@ def _source(job: Job) -> tuple[Any, Frame, float, bool]:
     return frames, first, rate, False
 
 
+def frames(job: Job) -> list[Any]:
+    """All frames of a file or folder."""
+    if job.source.startswith("igtl:") or job.source.isdigit() or "://" in job.source:
+        raise ValueError(f"--source {job.source}: must be a file or a folder, to be replayed")
+    given = (
+        stream.VideoSource(job.source) if _is_video(job.source) else stream.frames_of(job.source)
+    )
+    found = [np.ascontiguousarray(frame.array) for frame in given]
+    if not found:
+        raise ValueError(f"{job.source}: has no frames")
+    return found
+
+
 def _is_video(name: str) -> bool:
     return Path(name).suffix.lower() in (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg")
 
 
-def _steps(job: Job, first: Frame) -> list[Callable[[Any], Any]]:
-    shape, dtype = first.array.shape, first.array.dtype
+def steps(job: Job, first: Any) -> list[Callable[[Any], Any]]:
+    """The job's method for frames like the first one."""
+    shape, dtype = first.shape, first.dtype
     needed = {
         "threshold": ("lower",),
         "region-growing": ("seed", "lower", "upper"),

@@ -13,6 +13,24 @@ from medseg_fast._app import options
 from medseg_fast._app import stream as _stream
 from medseg_fast._app.command import Index
 
+_of_methods = [
+    click.option("--lower", type=float, help="Lowest intensity inside."),
+    click.option("--upper", type=float, help="Highest intensity inside."),
+    click.option("--seed", type=Index(), metavar="ROW,COLUMN", help="A pixel of the region."),
+    click.option("--sigma", type=float, default=1.0, show_default=True, help="Smoothing."),
+    click.option("--largest", is_flag=True, help="Keep only the largest part of the mask."),
+    click.option(
+        "--model", type=click.Path(path_type=Path), metavar="FILE", help="Of the network."
+    ),
+]
+
+
+def _method_options(command: Any) -> Any:
+    """Adds what the methods of streams are told."""
+    for option in reversed(_of_methods):
+        command = option(command)
+    return command
+
 
 @click.group(invoke_without_command=True)
 @click.option(
@@ -57,12 +75,7 @@ from medseg_fast._app.command import Index
 @click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write a log.")
 @click.option("--cpu", "cpus", type=int, multiple=True, help="Work on this CPU; may be repeated.")
 @click.option("--priority", type=click.IntRange(1, 99), help="Real-time priority of the work.")
-@click.option("--lower", type=float, help="Lowest intensity inside.")
-@click.option("--upper", type=float, help="Highest intensity inside.")
-@click.option("--seed", type=Index(), metavar="ROW,COLUMN", help="A pixel of the region.")
-@click.option("--sigma", type=float, default=1.0, show_default=True, help="Smoothing of canny.")
-@click.option("--largest", is_flag=True, help="Keep only the largest part of the mask.")
-@click.option("--model", type=click.Path(path_type=Path), metavar="FILE", help="Of the network.")
+@_method_options
 @options.threads
 @options.json_output
 @options.debug
@@ -105,3 +118,56 @@ def report(log: Path, output: Path | None, force: bool, as_json: bool) -> None:
     """Show the figures of a stream's LOG."""
     summary = _stream.report(log, output, force=force)
     click.echo(json.dumps(summary.as_dict(), indent=2) if as_json else str(summary))
+
+
+@click.command("stream-bench")
+@click.option(
+    "--source",
+    required=True,
+    metavar="SOURCE",
+    help="What to replay: a video or image file, or a folder of pictures.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(_stream.METHODS),
+    help="What to do with each frame.  [default: nothing]",
+)
+@click.option("--fps", type=click.FloatRange(0, 10_000, min_open=True), default=30.0)
+@click.option("--seconds", type=click.FloatRange(0, 86_400, min_open=True), default=10.0)
+@click.option(
+    "--policy", type=click.Choice(("latest", "block", "all")), default="latest", show_default=True
+)
+@click.option("--deadline", type=float, metavar="MS", help="[default: the time of a frame]")
+@click.option("--busy", is_flag=True, help="Let another process use a CPU fully meanwhile.")
+@_method_options
+@options.threads
+@options.json_output
+@options.debug
+def stream_bench(
+    source: str,
+    method: str | None,
+    fps: float,
+    seconds: float,
+    policy: str,
+    deadline: float | None,
+    busy: bool,
+    threads: int | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Replay frames over OpenIGTLink at a rate, and show latency end to end.
+
+    Another process sends them and gets the masks. A pipeline that does nothing runs first: its
+    figures are the machine's own.
+    """
+    from medseg_fast._app import stream_bench as bench
+
+    job = _stream.Job(source, method or "", fps=fps, threads=threads, **given)
+    frames = _stream.frames(job)
+    load = bench.Load(frames, fps, seconds)
+    how: dict[str, Any] = {"policy": policy, "deadline_ms": deadline or 1000 / fps, "busy": busy}
+    found = {"nothing": bench.replay(load, [lambda image: image], **how)}
+    if method:
+        steps = _stream.steps(job, frames[0])
+        found[method] = bench.replay(load, steps, threads=threads, **how)
+    click.echo(json.dumps(found, indent=2) if as_json else bench.table(found))

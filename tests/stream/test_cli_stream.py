@@ -76,3 +76,16 @@ def test_wrong_usage(folder, tmp_path):
     assert "must be a folder, a .mp4 or .avi file, shm:NAME or igtl://..." in error(run(*words), 1)
     (tmp_path / "no.log").write_text("{}\n")
     assert "not the log of a stream" in error(run("stream", "report", tmp_path / "no.log"), 1)
+
+
+def test_bench_over_openigtlink(folder):
+    words = ["--source", folder, "--method", "otsu", "--fps", "40", "--seconds", "0.5"]
+    result = run("stream-bench", *words, "--policy", "all", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    for name in ("nothing", "otsu"):
+        figures = found[name]
+        assert figures["frames"] == figures["received"] == figures["back"] == 20
+        assert figures["lost"] == figures["dropped"] == 0
+        assert 0 < figures["compute"]["p50"] <= figures["end_to_end"]["max"]
+    assert "must be a file or a folder" in error(run("stream-bench", "--source", "igtl://:1"), 1)
