@@ -44,8 +44,8 @@ SHARED = """
 # Compiled for the baseline and for AVX2, whose objects the AVX-512 build links, too: they count,
 # compare, pack bits and move tiles about, which wider registers hardly speed up.
 AT_MOST_AVX2 = """
-    canny_crossings chan_vese edge_bits expand_labels histogram label label_sizes local
-    mask_clip moves multigrid multigrid_levels nearest_background overlap random_walker
+    canny_crossings chan_vese distance_passes edge_bits expand_labels histogram label label_sizes
+    local mask_clip moves multigrid multigrid_levels nearest_background nms overlap random_walker
     signed_distance snake_smoothing sums surface_cells threshold zero_crossings
 """.split()
 
@@ -53,7 +53,7 @@ AT_MOST_AVX2 = """
 BINDINGS = [name for name in SOURCES if name.startswith(("bindings", "python"))]
 
 # Networks: products and sums may be one rounding, as their results have a tolerance.
-CONTRACTED = "conv_amx conv_direct conv_parts conv_planar conv_winograd".split()
+CONTRACTED = "conv_amx conv_direct conv_parts conv_planar conv_winograd upsampling".split()
 
 # No contraction and no fast-math: all builds must give the same bytes. -fno-trapping-math lets the
 # compiler turn comparisons into masks; it changes no value.

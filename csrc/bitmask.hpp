@@ -10,10 +10,6 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef __SSE2__
-#include <immintrin.h>
-#endif
-
 #include "array.hpp"
 
 namespace msf {
@@ -23,25 +19,37 @@ inline constexpr std::int64_t word_bits = 64;
 
 inline std::int64_t words_for(std::int64_t pixels) { return (pixels + word_bits - 1) / word_bits; }
 
-// Bit k is set when a[k] == b[k].
+// As many bytes as a register holds.
+template <int size>
+struct ByteVector {
+  typedef char Type __attribute__((vector_size(size)));
+  static Type load(const std::uint8_t* from) {
+    Type bytes;
+    std::memcpy(&bytes, from, size);
+    return bytes;
+  }
+};
+
+// Bit k is set when a[k] == b[k]. The instructions go by the names that GCC and Clang give them, as
+// <immintrin.h> takes a second to read, for each source that works on bits.
 inline Word equal_bits(const std::uint8_t* a, const std::uint8_t* b) {
 #if defined(__AVX512BW__)
-  return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(a), _mm512_loadu_si512(b));
+  using Bytes = ByteVector<64>;
+  return __builtin_ia32_cmpb512_mask(Bytes::load(a), Bytes::load(b), 0, ~Word{0});
 #elif defined(__AVX2__)
+  using Bytes = ByteVector<32>;
   Word bits = 0;
   for (int at = 0; at < word_bits; at += 32) {
-    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a + at));
-    const __m256i y = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + at));
-    const int equal = _mm256_movemask_epi8(_mm256_cmpeq_epi8(x, y));
-    bits |= static_cast<Word>(static_cast<std::uint32_t>(equal)) << at;
+    const auto equal = (Bytes::Type)(Bytes::load(a + at) == Bytes::load(b + at));
+    bits |= static_cast<Word>(static_cast<std::uint32_t>(__builtin_ia32_pmovmskb256(equal))) << at;
   }
   return bits;
 #elif defined(__SSE2__)
+  using Bytes = ByteVector<16>;
   Word bits = 0;
   for (int at = 0; at < word_bits; at += 16) {
-    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a + at));
-    const __m128i y = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + at));
-    bits |= static_cast<Word>(_mm_movemask_epi8(_mm_cmpeq_epi8(x, y))) << at;
+    const auto equal = (Bytes::Type)(Bytes::load(a + at) == Bytes::load(b + at));
+    bits |= static_cast<Word>(__builtin_ia32_pmovmskb128(equal)) << at;
   }
   return bits;
 #else

@@ -29,7 +29,8 @@ inline void sort_by_key(std::vector<std::uint32_t>& keys, std::vector<std::int32
   for (int shift = 0; shift < 33; shift += 11) {
     std::array<std::uint32_t, 2049> start{};
     for (const std::uint32_t key : keys) ++start[((key >> shift) & 2047) + 1];
-    if (std::ranges::find(start, n) != start.end()) continue;  // all have the same digit
+    if (std::find(start.begin(), start.end(), n) != start.end())
+      continue;  // all have the same digit
     for (int digit = 0; digit < 2048; ++digit) start[digit + 1] += start[digit];
     for (std::size_t i = 0; i < n; ++i) {
       const std::uint32_t to = start[(keys[i] >> shift) & 2047]++;
@@ -135,7 +136,7 @@ struct BoxBlocks {
     std::memcpy(&v, from.data() + at, sizeof v);
     return v;
   }
-  static bool any_of(Mask mask) {
+  static bool any_of(const Mask& mask) {
     std::array<std::uint64_t, 4> words;
     std::memcpy(words.data(), &mask, sizeof words);
     return (words[0] | words[1] | words[2] | words[3]) != 0;

@@ -48,15 +48,12 @@ struct Rows {
       return (x * tangent) >> 15;
     } else {
       Lanes twice = x + x;
-#if defined(__AVX512BW__)
-      return std::bit_cast<Lanes>(
-          _mm512_mulhi_epi16(std::bit_cast<__m512i>(twice), _mm512_set1_epi16(tangent)));
-#elif defined(__AVX2__)
-      return std::bit_cast<Lanes>(
-          _mm256_mulhi_epi16(std::bit_cast<__m256i>(twice), _mm256_set1_epi16(tangent)));
-#elif defined(__SSE2__)
-      return std::bit_cast<Lanes>(
-          _mm_mulhi_epi16(std::bit_cast<__m128i>(twice), _mm_set1_epi16(tangent)));
+#if defined(__AVX512BW__) && !defined(__clang__)
+      return __builtin_ia32_pmulhw512_mask(twice, Lanes{} + tangent, Lanes{}, ~0u);
+#elif defined(__AVX2__) && !defined(__AVX512BW__)
+      return __builtin_ia32_pmulhw256(twice, Lanes{} + tangent);
+#elif defined(__SSE2__) && !defined(__AVX2__)
+      return __builtin_ia32_pmulhw128(twice, Lanes{} + tangent);
 #else
       for (Index i = 0; i < lanes; ++i) twice[i] = twice[i] * int{tangent} >> 16;
       return twice;

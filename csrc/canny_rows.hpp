@@ -9,10 +9,6 @@
 #include <type_traits>
 #include <vector>
 
-#ifdef __SSE2__
-#include <immintrin.h>
-#endif
-
 #include "pack.hpp"
 
 namespace msf::canny_rows {
@@ -163,11 +159,12 @@ struct Suppression {
 
   static unsigned bits(const WideMask& mask) {
 #if defined(__AVX512DQ__)
-    return _mm512_movepi64_mask(std::bit_cast<__m512i>(mask));
+    typedef long long Signs __attribute__((vector_size(64)));
+    return __builtin_ia32_cvtq2mask512((Signs)mask);
 #elif defined(__AVX__)
-    return _mm256_movemask_pd(std::bit_cast<__m256d>(mask));
+    return __builtin_ia32_movmskpd256((Wide)mask);
 #elif defined(__SSE2__)
-    return _mm_movemask_pd(std::bit_cast<__m128d>(mask));
+    return __builtin_ia32_movmskpd((Wide)mask);
 #else
     unsigned result = 0;
     for (Index i = 0; i < lanes; ++i) result |= (mask[i] & 1) << i;

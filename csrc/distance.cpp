@@ -25,10 +25,27 @@ bool columns_alone(const Columns& columns) {
   return columns.n > 1 << 17 && columns.count() <= lanes<T> / 2;
 }
 
+// Where a pass puts squared distances: back, or the last one as distances into the result.
+template <class T>
+struct Destination {
+  T* squared;
+  const DistanceOutput* output;
+  std::atomic<bool>* enough;
+
+  void operator()(const T* e, std::int64_t count, std::int64_t at) const {
+    if (!output) {
+      std::memmove(squared + at, e, count * sizeof(T));
+      return;
+    }
+    if (!all_reached(e, count)) enough->store(false, std::memory_order_relaxed);
+    output->write(e, count, at);
+  }
+};
+
 // One pass over a tile's columns, from `squared` to write(values, count, offset).
-template <class T, class Write>
+template <class T>
 void envelope_of_tile(const TilePlace& place, T* squared, std::int64_t n, const Squares<T>& squares,
-                      const TileMemory<T>& tile, Write write) {
+                      const TileMemory<T>& tile, const Destination<T>& write) {
   if (tile.data() == nullptr) {
     place.each(0, [&](int, int count, std::int64_t offset) {
       for (int i = 0; i < count; ++i)
@@ -42,7 +59,7 @@ void envelope_of_tile(const TilePlace& place, T* squared, std::int64_t n, const 
     return;
   }
   place.load<lanes<T>>(squared, n, tile.data());
-  TileWriter<T, Write> writer(place, n, write);
+  TileWriter<T, Destination<T>> writer(place, n, write);
   const auto emit = [&](std::int64_t x, const T* e, const RowIndex<T>*) { writer(x, e); };
   lower_envelope<T>(tile, n, squares.data(), squares.step(), place.used(), false, emit);
 }
@@ -52,10 +69,7 @@ bool transform(const std::uint8_t* mask, const VoxelSize& voxel, const DistanceA
                const DistanceOutput& output) {
   const int last = axes.count() - 1;
   std::atomic<bool> enough{true};
-  const auto finish = [&](const T* squared, std::int64_t count, std::int64_t offset) {
-    if (!all_reached(squared, count)) enough.store(false, std::memory_order_relaxed);
-    output.write(squared, count, offset);
-  };
+  const Destination<T> finish{nullptr, &output, &enough};
 
   // Rows, and the axis before while its planes are in the cache.
   const std::int64_t length = axes.extent[last];
@@ -67,6 +81,7 @@ bool transform(const std::uint8_t* mask, const VoxelSize& voxel, const DistanceA
     return enough;
   }
   Scratch<T> squared(axes.voxels());
+  const Destination<T> back{squared.get(), nullptr, nullptr};
   const Columns plane = columns_along(axes.extent, last - 1);
   const bool fused = last > 1;
   const Squares<T> in_plane(voxel, axes.axis[last - 1], plane.n);
@@ -87,10 +102,7 @@ bool transform(const std::uint8_t* mask, const VoxelSize& voxel, const DistanceA
     const TileMemory<T> tile(columns_alone<T>(plane) ? 0 : plane.n);
     for_each_tile<T>(plane, begin / plane.n * length, end / plane.n * length,
                      [&](const TilePlace& place) {
-                       envelope_of_tile<T>(place, squared.get(), plane.n, in_plane, tile,
-                                           [&](const T* e, std::int64_t count, std::int64_t at) {
-                                             std::memmove(squared.get() + at, e, count * sizeof(T));
-                                           });
+                       envelope_of_tile<T>(place, squared.get(), plane.n, in_plane, tile, back);
                      });
   });
 
@@ -102,13 +114,8 @@ bool transform(const std::uint8_t* mask, const VoxelSize& voxel, const DistanceA
                    if (!enough.load(std::memory_order_relaxed)) return;
                    const TileMemory<T> tile(columns_alone<T>(columns) ? 0 : columns.n);
                    for_each_tile<T>(columns, begin, end, [&](const TilePlace& place) {
-                     if (a == 0)
-                       envelope_of_tile<T>(place, squared.get(), columns.n, squares, tile, finish);
-                     else
-                       envelope_of_tile<T>(place, squared.get(), columns.n, squares, tile,
-                                           [&](const T* e, std::int64_t count, std::int64_t at) {
-                                             std::memmove(squared.get() + at, e, count * sizeof(T));
-                                           });
+                     envelope_of_tile<T>(place, squared.get(), columns.n, squares, tile,
+                                         a == 0 ? finish : back);
                    });
                  });
   }

@@ -64,7 +64,7 @@ std::vector<std::int32_t> by_score(const T* scores, std::int64_t n) {
     std::transform(scores, scores + n, keys.begin(), descending);
     sort_by_key(keys, order);
   } else {
-    std::ranges::stable_sort(order, [&](std::int32_t a, std::int32_t b) {
+    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
       return std::isnan(scores[a]) ? !std::isnan(scores[b]) : scores[a] > scores[b];
     });
   }
@@ -82,8 +82,9 @@ T rounded_down(double threshold) {
 
 // Marks in `kept` the boxes of `ranked`, best first, that are kept among themselves.
 template <class T, int dims>
-void suppress(const T* boxes, const std::vector<std::int32_t>& ranked, double threshold_,
+void suppress(const Array& boxes_, const std::vector<std::int32_t>& ranked, double threshold_,
               std::vector<std::uint8_t>& kept) {
+  const T* const boxes = boxes_.as<T>();
   const BoxBlocks<T, dims> blocks(boxes, ranked);
   const T threshold = rounded_down<T>(threshold_);
   std::vector<std::uint32_t> alive(blocks.blocks, ~std::uint32_t{0});
@@ -116,18 +117,19 @@ void suppress(const T* boxes, const std::vector<std::int32_t>& ranked, double th
   }
 }
 
-template <class T, int dims>
-std::int64_t run_nms(const Array& boxes, const Array& scores, const Array* classes,
-                     double threshold, std::int64_t* keep) {
+// `suppress`: the function above for the boxes' type.
+std::int64_t run_nms(const Array& boxes, const std::vector<std::int32_t>& order,
+                     const Array* classes, double threshold, decltype(suppress<float, 2>)* suppress,
+                     std::int64_t* keep) {
   const std::int64_t n = boxes.shape[0];
-  const std::vector<std::int32_t> order = by_score(scores.as<T>(), n);
   std::vector<std::uint8_t> kept(n, 0);
   if (classes == nullptr) {
-    suppress<T, dims>(boxes.as<T>(), order, threshold, kept);
+    suppress(boxes, order, threshold, kept);
   } else {
     const auto* const of = classes->as<std::int64_t>();
     std::vector<std::int32_t> grouped = order;
-    std::ranges::stable_sort(grouped, {}, [&](std::int32_t i) { return of[i]; });
+    std::stable_sort(grouped.begin(), grouped.end(),
+                     [&](std::int32_t a, std::int32_t b) { return of[a] < of[b]; });
     std::vector<std::int64_t> begin;
     for (std::int64_t i = 0; i < n; ++i)
       if (i == 0 || of[grouped[i]] != of[grouped[i - 1]]) begin.push_back(i);
@@ -135,7 +137,7 @@ std::int64_t run_nms(const Array& boxes, const Array& scores, const Array* class
     parallel_tasks(static_cast<std::int64_t>(begin.size()) - 1, [&](std::int64_t group) {
       const std::vector<std::int32_t> members(grouped.begin() + begin[group],
                                               grouped.begin() + begin[group + 1]);
-      suppress<T, dims>(boxes.as<T>(), members, threshold, kept);
+      suppress(boxes, members, threshold, kept);
     });
   }
   std::int64_t count = 0;
@@ -217,7 +219,8 @@ std::int64_t nms(const Array& boxes, const Array& scores, const Array* classes,
                  double iou_threshold, const MutableArray& keep) {
   if (boxes.shape[0] == 0) return 0;
   return by_type(boxes, [&]<class T, int dims>() {
-    return run_nms<T, dims>(boxes, scores, classes, iou_threshold, keep.as<std::int64_t>());
+    return run_nms(boxes, by_score(scores.as<T>(), boxes.shape[0]), classes, iou_threshold,
+                   suppress<T, dims>, keep.as<std::int64_t>());
   });
 }
 

@@ -75,9 +75,10 @@ inline void label_lanes(const std::int32_t* table, std::size_t starts, std::size
   const std::int32_t* const run = lane_tables.run[starts];
   Lanes up, mask;
 #if defined(__AVX2__)
-  up = std::bit_cast<Lanes>(
-      _mm256_permutevar8x32_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(table)),
-                                  _mm256_load_si256(reinterpret_cast<const __m256i*>(run))));
+  Lanes values, order;
+  std::memcpy(&values, table, sizeof values);
+  std::memcpy(&order, run, sizeof order);
+  up = __builtin_ia32_permvarsi256(values, order);
 #else
   for (int lane = 0; lane < lanes; ++lane) up[lane] = table[run[lane]];
 #endif

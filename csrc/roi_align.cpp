@@ -10,7 +10,6 @@
 #include <array>
 #include <cstring>
 #include <memory>
-#include <tuple>
 
 #include "kernels/roi_align.hpp"
 #include "pack.hpp"
@@ -113,11 +112,23 @@ struct Source {
   }
 };
 
-template <class T, int registers>
+// Where a box begins: image, plane, row and column, then what makes the order unique; its index.
+using Corner = std::array<std::int64_t, 6>;
+
+// From top to bottom: rows stay in the cache.
+void sort_corners(std::vector<Corner>& corners) { std::sort(corners.begin(), corners.end()); }
+
+// Channels go in blocks of `width`, four registers or one.
+template <class T>
 struct Kernel {
-  using Lanes = Channels<T, registers>;
-  static constexpr std::int64_t width = Lanes::width;
   const Geometry& g;
+  const int registers;
+  const std::int64_t width;
+
+  explicit Kernel(const Geometry& g)
+      : g(g),
+        registers(g.channels >= Channels<T, 4>::width ? 4 : 1),
+        width(registers * Channels<T, 1>::lanes) {}
 
   std::int64_t blocks() const { return (g.channels + width - 1) / width; }
   std::int64_t in_block(std::int64_t block) const {
@@ -134,6 +145,14 @@ struct Kernel {
   // row's pixels are read for all of them, so that channels-last input streams.
   void pool_plane(const Source<T>& source, const T* plane, const Box<T>& box, std::int64_t n,
                   std::int64_t step, T* tile, std::int64_t tile_step) const {
+    if (registers == 4)
+      pool_plane<Channels<T, 4>>(source, plane, box, n, step, tile, tile_step);
+    else
+      pool_plane<Channels<T, 1>>(source, plane, box, n, step, tile, tile_step);
+  }
+  template <class Lanes>
+  void pool_plane(const Source<T>& source, const T* plane, const Box<T>& box, std::int64_t n,
+                  std::int64_t step, T* tile, std::int64_t tile_step) const {
     const AxisTaps<T>&y = box.axis[1], &x = box.axis[2];
     const std::int64_t* const columns = source.columns(x);
     const std::int64_t pitch = source.pitch[2], bins = g.bins[2];
@@ -146,7 +165,7 @@ struct Kernel {
           for (std::int64_t i = x.begin[bin]; i < x.begin[bin + 1]; ++i)
             sum.add(x.weight[i], row + columns[i] * pitch);
           for (std::int64_t u = y.use[k]; u < y.use[k + 1]; ++u)
-            sum.add_to(to + (y.use_bin[u] * bins + bin) * width, y.use_weight[u]);
+            sum.add_to(to + (y.use_bin[u] * bins + bin) * Lanes::width, y.use_weight[u]);
         }
       }
   }
@@ -181,13 +200,20 @@ struct Kernel {
 
   // The reverse of pool_plane: adds to the pixels what the bins' gradients say.
   void spread_plane(const Source<T>& source, T* plane, const Box<T>& box, const T* tile) const {
+    if (registers == 4)
+      spread_plane<Channels<T, 4>>(source, plane, box, tile);
+    else
+      spread_plane<Channels<T, 1>>(source, plane, box, tile);
+  }
+  template <class Lanes>
+  void spread_plane(const Source<T>& source, T* plane, const Box<T>& box, const T* tile) const {
     const AxisTaps<T>&y = box.axis[1], &x = box.axis[2];
     for (std::int64_t k = 0; k < y.count(); ++k) {
       T* const row = plane + y.pixels[k] * source.pitch[1];
       for (std::int64_t bin = 0; bin < g.bins[2]; ++bin) {
         Lanes sum;
         for (std::int64_t u = y.use[k]; u < y.use[k + 1]; ++u)
-          sum.add(y.use_weight[u], tile + (y.use_bin[u] * g.bins[2] + bin) * width);
+          sum.add(y.use_weight[u], tile + (y.use_bin[u] * g.bins[2] + bin) * Lanes::width);
         for (std::int64_t i = x.begin[bin]; i < x.begin[bin + 1]; ++i)
           sum.add_to(row + x.at[i] * source.pitch[2], x.weight[i]);
       }
@@ -212,7 +238,7 @@ struct Kernel {
   }
 
   // Pitches of a copy with `columns` pixels a row, channels of a block next to each other.
-  static std::array<std::int64_t, 3> pitches(std::int64_t rows, std::int64_t columns) {
+  std::array<std::int64_t, 3> pitches(std::int64_t rows, std::int64_t columns) const {
     return {rows * columns * width, columns * width, width};
   }
 
@@ -246,16 +272,17 @@ struct Kernel {
             window, box.axis[0].count() * box.axis[1].count() * box.axis[2].packed_size() * width);
     const std::int64_t at_once = channels_last ? tiles_at_once() : 1;
     ScratchPool scratch((window + at_once * tile_size()) * sizeof(T), num_threads());
-    std::vector<const Box<T>*> order;  // from top to bottom: rows stay in the cache
-    for (const Box<T>& box : boxes) order.push_back(&box);
-    std::ranges::sort(order, {}, [](const Box<T>* box) {
-      const auto& [z, y, x] = box->axis;
-      return std::make_tuple(box->image, z.first(), y.first(), x.first(), box->place);
-    });
+    std::vector<Corner> order;
+    for (std::size_t i = 0; i < boxes.size(); ++i) {
+      const auto& [z, y, x] = boxes[i].axis;
+      order.push_back({boxes[i].image, z.first(), y.first(), x.first(), boxes[i].place,
+                       static_cast<std::int64_t>(i)});
+    }
+    sort_corners(order);
     parallel_tasks(static_cast<std::int64_t>(boxes.size()), [&](std::int64_t i) {
       const ScratchPool::Lease lease(scratch);
       T* const tile = reinterpret_cast<T*>(lease.memory());
-      const Box<T>& box = *order[i];
+      const Box<T>& box = boxes[order[i].back()];
       for (std::int64_t first = 0, n = 0; first < g.channels; first += n) {
         n = std::min(at_once * width, (g.channels - first) / width * width);
         if (n == 0) n = g.channels - first;
@@ -369,13 +396,10 @@ struct Kernel {
 
 template <class F>
 void with_kernel(DType dtype, const Geometry& g, F&& f) {
-  const auto by_width = [&]<class T>(Type<T>) {
-    if (g.channels >= Kernel<T, 4>::width)
-      f(Kernel<T, 4>{g}, Type<T>{});
-    else
-      f(Kernel<T, 1>{g}, Type<T>{});
-  };
-  dtype == DType::float32 ? by_width(Type<float>{}) : by_width(Type<double>{});
+  if (dtype == DType::float32)
+    f(Kernel<float>(g), Type<float>{});
+  else
+    f(Kernel<double>(g), Type<double>{});
 }
 
 }  // namespace

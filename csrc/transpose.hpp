@@ -9,8 +9,8 @@ namespace msf {
 // to[c * to_pitch + r] = from[r * from_pitch + c] for r < rows, c < columns. Four rows at a time,
 // so that rows a power of two apart do not push each other out of the cache.
 template <class T>
-void transpose(const T* from, std::int64_t from_pitch, T* to, std::int64_t to_pitch,
-               std::int64_t rows, std::int64_t columns) {
+[[gnu::noinline]] void transpose(const T* from, std::int64_t from_pitch, T* to,
+                                 std::int64_t to_pitch, std::int64_t rows, std::int64_t columns) {
   using Four [[gnu::vector_size(4 * sizeof(T))]] = T;
   const auto load = [&](std::int64_t r, std::int64_t c) {
     Four v;

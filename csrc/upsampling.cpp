@@ -9,10 +9,6 @@
 // Channels are summed in order, whatever the number of threads.
 #include "kernels/upsampling.hpp"
 
-#if defined(__FMA__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -28,24 +24,6 @@ using Index = std::int64_t;
 
 template <class T>
 using Vector __attribute__((vector_size(register_bytes))) = T;
-
-// a * b + c, rounded once where the build has such an instruction.
-template <class T>
-Vector<T> fused(T a, Vector<T> b, Vector<T> c) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4)
-    return (Vector<T>)_mm512_fmadd_ps(_mm512_set1_ps(a), (__m512)b, (__m512)c);
-  else
-    return (Vector<T>)_mm512_fmadd_pd(_mm512_set1_pd(a), (__m512d)b, (__m512d)c);
-#elif defined(__FMA__)
-  if constexpr (sizeof(T) == 4)
-    return (Vector<T>)_mm256_fmadd_ps(_mm256_set1_ps(a), (__m256)b, (__m256)c);
-  else
-    return (Vector<T>)_mm256_fmadd_pd(_mm256_set1_pd(a), (__m256d)b, (__m256d)c);
-#else
-  return a * b + c;
-#endif
-}
 
 // Results beyond this are streamed to memory: caches would not keep them.
 constexpr Index large_bytes = Index{16} << 20;
@@ -69,9 +47,9 @@ class TransposedConvolution {
       std::memcpy(&z, from + 2 * lanes, sizeof z);
     }
     void add(T weight, const Row& v) {
-      x = fused<T>(weight, v.x, x);
-      y = fused<T>(weight, v.y, y);
-      z = fused<T>(weight, v.z, z);
+      x += weight * v.x;
+      y += weight * v.y;
+      z += weight * v.z;
     }
     void store(T* to) const {
       std::memcpy(to, &x, sizeof x);
