@@ -18,6 +18,7 @@ void bind_measure(const Scope& m) {
   m.def("region_table", &region_table);
   m.def("gather_values", &gather_values);
   m.def("first_order", &first_order);
+  m.def("weighted_sums", &weighted_sums);
   m.def("diameters", &diameters);
   m.def("convex_image", &convex_image);
   m.def("cooccurrence", &cooccurrence);

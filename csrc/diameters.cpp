@@ -34,11 +34,9 @@ std::vector<Plane> planes_of(const std::vector<Run>& runs, std::int64_t rows) {
     const std::int64_t z = runs[i].line / rows;
     ends.clear();
     while (i < runs.size() && runs[i].line / rows == z) {
-      const std::int64_t line = runs[i].line, first = runs[i].begin;
-      while (i + 1 < runs.size() && runs[i + 1].line == line) ++i;
-      ends.push_back({2 * (line % rows), 2 * first});
-      ends.push_back({2 * (line % rows), 2 * (runs[i].end - 1)});
-      ++i;
+      const Run& run = runs[i++];
+      ends.push_back({2 * (run.line % rows), 2 * run.begin});
+      ends.push_back({2 * (run.line % rows), 2 * (run.end - 1)});
     }
     Plane plane{z, hull(ends), {}, {}};
     plane.low = plane.high = plane.corners.front();
@@ -127,6 +125,7 @@ class Diameters {
       }
     std::sort(pairs.begin(), pairs.end(),
               [](const Pair& a, const Pair& b) { return a.bound > b.bound; });
+    const double voxel = std::max({z_, 2 * y_, 2 * x_});
     double best = 0;
     for (const Pair& pair : pairs) {
       if (pair.bound <= best) break;
@@ -134,9 +133,14 @@ class Diameters {
       const Plane &a = planes[pair.i], &b = planes[pair.j];
       const double dz = static_cast<double>(b.z - a.z) * z_;
       for (const Point& p : a.corners)
-        for (const Point& q : b.corners)
-          best = std::max(best, reach(dz, static_cast<double>(std::abs(p.y - q.y)) * y_,
-                                      static_cast<double>(std::abs(p.x - q.x)) * x_));
+        for (const Point& q : b.corners) {
+          const double dy = static_cast<double>(std::abs(p.y - q.y)) * y_;
+          const double dx = static_cast<double>(std::abs(p.x - q.x)) * x_;
+          // The faces' middles are at most a voxel farther apart than the centres.
+          const double needed = std::sqrt(best) - voxel;
+          if (needed <= 0 || dz * dz + dy * dy + dx * dx >= needed * needed * (1 - 1e-12))
+            best = std::max(best, reach(dz, dy, dx));
+        }
     }
     return best;
   }
@@ -183,23 +187,30 @@ class Diameters {
 
 void diameters(const Array& labels, const std::vector<double>& spacing, const MutableArray& out) {
   const std::int64_t count = out.shape[0], rows = labels.shape[labels.ndim - 2];
+  // For each label the ends of every line that it is in.
   const Slabs slabs(lines_of(labels), 256);
-  struct Found {
-    std::int64_t label;
-    Run run;
-  };
-  std::vector<std::vector<Found>> found(slabs.count);
+  std::vector<std::vector<std::vector<Run>>> found(slabs.count);
   slabs.run([&](std::int64_t slab, std::int64_t begin, std::int64_t end) {
-    for_each_label_run(
-        labels, count, begin, end,
-        [&](std::int64_t label, std::int64_t line, std::int64_t from, std::int64_t to,
-            const auto&) { found[slab].push_back({label, {line, from, to}}); });
+    std::vector<std::vector<Run>>& mine = found[slab];
+    mine.resize(count);
+    for_each_label_run(labels, count, begin, end,
+                       [&](std::int64_t label, std::int64_t line, std::int64_t from,
+                           std::int64_t to, const auto&) {
+                         std::vector<Run>& runs = mine[label];
+                         if (!runs.empty() && runs.back().line == line)
+                           runs.back().end = to;
+                         else
+                           runs.push_back({line, from, to});
+                       });
   });
-  std::vector<std::vector<Run>> runs(count);
-  for (auto& part : found) {
-    for (const Found& f : part) runs[f.label].push_back(f.run);
-    part = {};
-  }
+  std::vector<std::vector<Run>>& runs = found[0];
+  runs.resize(count);
+  for (std::int64_t slab = 1; slab < slabs.count; ++slab)
+    for (std::int64_t label = 0; label < count; ++label) {
+      std::vector<Run>& part = found[slab][label];
+      runs[label].insert(runs[label].end(), part.begin(), part.end());
+      part = {};
+    }
   const Diameters diameters(spacing);
   parallel_tasks(count, [&](std::int64_t label) {
     if (!runs[label].empty())

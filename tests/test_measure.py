@@ -225,6 +225,26 @@ def test_first_order_equals_the_twin(rng, dtype, threads):
         assert_allclose(table.channels[row], [expected[n] for n in STATISTICS], rtol=1e-10)
 
 
+def test_centre_of_mass_does_not_depend_on_threads():
+    rng = np.random.default_rng(7)
+    labels = (rng.random((40, 60, 70)) < 0.6).astype(np.int64) * rng.integers(1, 4, (40, 60, 70))
+    image = rng.normal(100, 20, labels.shape).astype(np.float32)
+    image[0, 0, :9] = np.nan
+    results = []
+    for n in (1, 2, 5):
+        with ms.num_threads(n):
+            results.append(measure(labels, image, (3, 1, 2)))
+    for name in results[0]:
+        for other in results[1:]:
+            assert_array_equal(other[name], results[0][name])
+    for row, label in enumerate((1, 2, 3)):
+        inside = (labels == label) & ~np.isnan(image)
+        places, weights = np.argwhere(inside) * (3, 1, 2), image[inside].astype(float)
+        heavy = weights @ places / weights.sum()
+        shift = np.linalg.norm(heavy - results[0]["centroid_mm"][row])
+        assert results[0]["centre_of_mass_shift_mm"][row] == pytest.approx(shift)
+
+
 def test_first_order_of_one_value():
     table = measure(np.ones((1, 2, 2), bool), np.full((1, 2, 2), 0.1))
     assert table["intensity_mean"][0] == table["intensity_median"][0] == 0.1

@@ -29,6 +29,10 @@ void gather_values(const Array& labels, const Array& image, const Array& starts,
 // deviation.
 void first_order(const Array& values, const Array& starts, const MutableArray& out);
 
+// out (float64, (labels, 1 + ndim)) = sum of the image's values, and of their products with each
+// index; NaN counts 0. The same whatever the number of threads.
+void weighted_sums(const Array& labels, const Array& image, const MutableArray& out);
+
 // out (float64, (labels, 12)): diameters in mm between outer faces of voxels, of labels of at least
 // one voxel: the largest of all; the largest within a plane, the widest across it there, the plane,
 // and as (row, column) both ends of the first, both ends of the second. 2D or 3D.

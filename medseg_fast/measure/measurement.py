@@ -319,16 +319,10 @@ def _intensities(t: LabelTable, centroid: Array, mesh: Array | None) -> dict[str
 
 def _centre_of_mass(t: LabelTable, image: Array) -> Array:
     """Mean place of each label's voxels by intensity, in mm; NaN where that is not finite."""
-    places = np.zeros((len(t), t.ndim))
-    for row in range(len(t)):
-        box = t.slices(row)
-        inside = t.numbers[box] == t.places[row]
-        part = np.where(inside, np.nan_to_num(image[box].astype(np.float64), nan=0.0), 0)
-        with np.errstate(all="ignore"):
-            for axis, n in enumerate(part.shape):
-                profile = part.sum(tuple(other for other in range(t.ndim) if other != axis))
-                places[row, axis] = (profile * np.arange(n)).sum() / profile.sum()
-    return np.asarray((places + t.boxes[:, 0]) * t.spacing)
+    sums = np.zeros((t.count, 1 + t.ndim))
+    core.weighted_sums(t.numbers, image, sums)
+    with np.errstate(all="ignore"):
+        return np.asarray(sums[t.places, 1:] / sums[t.places, :1] * t.spacing)
 
 
 def _levels(

@@ -120,8 +120,11 @@ def hausdorff_distance(
         return math.inf
     found = []
     for mask, other in ((first, second), (second, first)):
-        distance = _to(other, sizes)[mask]
-        found.append(float(distance.max() if method == "standard" else distance.mean()))
+        beyond = _to(other, sizes)[mask & ~other]  # inside the other all are 0
+        if method == "standard":
+            found.append(float(beyond.max(initial=0)))
+        else:
+            found.append(float(beyond.sum()) / np.count_nonzero(mask))
     return max(found)
 
 
