@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from _memory import peak_bytes_per_pixel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -375,3 +376,27 @@ def test_refuses():
         measure([[1]], [[1, 2]])
     with pytest.raises(ValueError, match="bin_width must be positive"):
         measure([[1]], [[1]], bin_width=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "most"),
+    [
+        ("ms.dice({a}, {b})", 0),
+        ("ms.metrics.confusion_matrix({a}, {b})", 0),
+        ("ms.hausdorff_distance({a}, {b})", 12),
+        ("ms.metrics.surface_distances({a}, {b})", 18),
+        ("ms.regionprops_table({a})", 0),
+        ("ms.measure.measure({a})", 0.2),
+        ("ms.measure.measure({a}, {image})", 30),
+    ],
+)
+def test_peak_memory(call, most):
+    setup = """
+        a = np.zeros((150, 200, 220), np.uint8); a[5:-5, 5:-5, 5:-5] = 1
+        b = np.roll(a, 3, 1)
+        image = np.random.default_rng(0).random(a.shape, np.float32)
+    """
+    every = {"a": "a", "b": "b", "image": "image"}
+    warm = call.format(**{name: f"{name}[:8].copy()" for name in every})
+    got = peak_bytes_per_pixel(call.format(**every), setup=setup, warm=warm, threads=2)
+    assert got <= most + 0.2

@@ -165,7 +165,8 @@ def measure(
     -----
     Three compiled passes over the volume for all labels at once, on all threads, and one more for
     intensities: moments in integers, cells between voxels (the mesh is never built), rows of the
-    labels' convex hulls. Extra memory: 2 kB per label in 3D; the values inside labels. The mesh's
+    labels' convex hulls. Extra memory: 2 kB per label in 3D; with an image about 30 bytes per voxel
+    inside labels. The mesh's
     figures, intensity statistics and texture equal the IBSI's reference values of the digital
     phantom [1]_; volume, centroid and box SimpleITK's ``LabelShapeStatisticsImageFilter``.
 

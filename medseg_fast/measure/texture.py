@@ -36,14 +36,21 @@ def discretised(
     least, most = float(known.min()), float(known.max())
     if not (np.isfinite(least) and np.isfinite(most)):
         raise ValueError(f"{op}: image must be finite inside labels, got infinity")
-    shifted = values.astype(np.float64) - (least if low is None else low)
+    start = least if low is None else low
+    levels = values.astype(np.float64)  # and in place from here on
+    levels -= start
     if bin_width is not None:
-        levels = np.floor(shifted / bin_width) + 1
+        levels /= bin_width
     else:
         assert bins is not None
-        span = most - (least if low is None else low)
-        levels = np.minimum(np.floor(bins * shifted / (span or 1)) + 1, bins)
-    levels = np.nan_to_num(np.maximum(levels, 0))
+        levels *= bins
+        levels /= (most - start) or 1
+    np.floor(levels, out=levels)
+    levels += 1
+    if bin_width is None:
+        np.minimum(levels, bins, out=levels)
+    np.maximum(levels, 0, out=levels)
+    np.nan_to_num(levels, copy=False)
     if levels.max() > _MOST_LEVELS:
         raise ValueError(
             f"{op}: bin_width must give at most {_MOST_LEVELS} grey levels, got {int(levels.max())}"

@@ -60,8 +60,8 @@ def roc_auc_score(y_true: ArrayLike, y_score: ArrayLike, *, mask: ArrayLike | No
 
     Notes
     -----
-    Pairs are counted in integers, without a curve and its rounding. Time O(n log n); memory: twice
-    the scores'.
+    Pairs are counted in integers, without a curve and its rounding. Time O(n log n); extra memory:
+    up to 30 bytes per voxel.
 
     References
     ----------
@@ -110,7 +110,7 @@ def average_precision_score(
 
     Notes
     -----
-    Time O(n log n); memory: twice the scores'.
+    Time O(n log n); extra memory: up to 30 bytes per voxel.
 
     Examples
     --------

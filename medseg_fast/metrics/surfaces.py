@@ -310,7 +310,7 @@ def surface_distances(
 
     Notes
     -----
-    Two exact distance transforms of the box around both masks. Extra memory: 14 bytes per voxel of
+    Two exact distance transforms of the box around both masks. Extra memory: 18 bytes per voxel of
     the box and 32 per surface element.
 
     References
