@@ -2,10 +2,9 @@
 //
 // Only corners of convex hulls can be ends. Runs give the hull of each plane of a label; widening
 // each of its points by half a voxel along every axis gives the hull of the middles of the outer
-// faces, which are the vertices of the label's surface mesh. The largest diameter of all: pairs of
-// planes are taken in the order of an upper bound, which their boxes give, until no bound exceeds
-// the best pair found: a few of them for most shapes.
-//
+// faces, which are the vertices of the label's surface mesh. The largest diameter of all:
+// hulls of sections along the other axes leave few of these points, and of them only pairs far from
+// the middle are compared.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -47,6 +46,37 @@ std::vector<Plane> planes_of(const std::vector<Run>& runs, std::int64_t rows) {
     planes.push_back(std::move(plane));
   }
   return planes;
+}
+
+using Voxel = std::array<std::int64_t, 3>;
+
+// The planes' corners that are corners of the hulls of sections along the other axes, too: all
+// corners of the label's hull are among them.
+std::vector<Voxel> corners_of(const std::vector<Plane>& planes) {
+  std::vector<Voxel> voxels;
+  for (const Plane& plane : planes)
+    for (const Point& p : plane.corners) voxels.push_back({plane.z, p.y, p.x});
+  for (const int axis : {1, 2}) {
+    const int other = 3 - axis;
+    std::sort(voxels.begin(), voxels.end(),
+              [&](const Voxel& a, const Voxel& b) { return a[axis] < b[axis]; });
+    std::vector<Voxel> kept;
+    Polygon section;
+    for (std::size_t i = 0; i < voxels.size();) {
+      const std::int64_t at = voxels[i][axis];
+      section.clear();
+      for (; i < voxels.size() && voxels[i][axis] == at; ++i)
+        section.push_back({voxels[i][0], voxels[i][other]});
+      for (const Point& p : hull(section)) {
+        Voxel& voxel = kept.emplace_back();
+        voxel[0] = p.y;
+        voxel[axis] = at;
+        voxel[other] = p.x;
+      }
+    }
+    voxels.swap(kept);
+  }
+  return voxels;
 }
 
 class Diameters {
@@ -106,41 +136,42 @@ class Diameters {
     return most;
   }
 
+  // Squared. Pairs are taken in the order of their distances from the middle, which bound theirs.
   double largest(const std::vector<Plane>& planes) const {
-    struct Pair {
-      double bound;
-      std::size_t i, j;
+    struct Place {
+      std::array<double, 3> at;  // mm
+      double away;
     };
-    std::vector<Pair> pairs;
-    for (std::size_t i = 0; i < planes.size(); ++i)
-      for (std::size_t j = i; j < planes.size(); ++j) {
-        const Plane &a = planes[i], &b = planes[j];
-        const auto far = [](std::int64_t l, std::int64_t h, std::int64_t low, std::int64_t high) {
-          return static_cast<double>(std::max(h - low, high - l));
-        };
-        pairs.push_back({reach(static_cast<double>(b.z - a.z) * z_,
-                               far(a.low.y, a.high.y, b.low.y, b.high.y) * y_,
-                               far(a.low.x, a.high.x, b.low.x, b.high.x) * x_),
-                         i, j});
+    std::vector<Place> places;
+    std::array<double, 3> middle{};
+    for (const auto& [z, y, x] : corners_of(planes)) {
+      places.push_back(
+          {{static_cast<double>(z) * z_, static_cast<double>(y) * y_, static_cast<double>(x) * x_},
+           0});
+      for (int axis = 0; axis < 3; ++axis) middle[axis] += places.back().at[axis];
+    }
+    for (Place& p : places) {
+      for (int axis = 0; axis < 3; ++axis) {
+        const double d = p.at[axis] - middle[axis] / static_cast<double>(places.size());
+        p.away += d * d;
       }
-    std::sort(pairs.begin(), pairs.end(),
-              [](const Pair& a, const Pair& b) { return a.bound > b.bound; });
+      p.away = std::sqrt(p.away);
+    }
+    std::sort(places.begin(), places.end(),
+              [](const Place& a, const Place& b) { return a.away > b.away; });
+    // The faces' middles are at most a voxel farther apart than the centres.
     const double voxel = std::max({z_, 2 * y_, 2 * x_});
-    double best = 0;
-    for (const Pair& pair : pairs) {
-      if (pair.bound <= best) break;
-      poll();
-      const Plane &a = planes[pair.i], &b = planes[pair.j];
-      const double dz = static_cast<double>(b.z - a.z) * z_;
-      for (const Point& p : a.corners)
-        for (const Point& q : b.corners) {
-          const double dy = static_cast<double>(std::abs(p.y - q.y)) * y_;
-          const double dx = static_cast<double>(std::abs(p.x - q.x)) * x_;
-          // The faces' middles are at most a voxel farther apart than the centres.
-          const double needed = std::sqrt(best) - voxel;
-          if (needed <= 0 || dz * dz + dy * dy + dx * dx >= needed * needed * (1 - 1e-12))
-            best = std::max(best, reach(dz, dy, dx));
-        }
+    double best = 0, needed = -1;  // of centres
+    Ticker tick(16);
+    for (auto p = places.begin(); p != places.end(); ++p, tick()) {
+      for (auto q = places.begin(); q <= p; ++q) {
+        if (p->away + q->away < needed) break;
+        const double dz = std::abs(p->at[0] - q->at[0]), dy = std::abs(p->at[1] - q->at[1]),
+                     dx = std::abs(p->at[2] - q->at[2]);
+        if (needed > 0 && dz * dz + dy * dy + dx * dx < needed * needed) continue;
+        best = std::max(best, reach(dz, dy, dx));
+        needed = (std::sqrt(best) - voxel) * (1 - 1e-9);
+      }
     }
     return best;
   }
