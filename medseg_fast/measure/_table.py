@@ -91,19 +91,25 @@ class LabelTable:
 
     def statistics(self, image: Array) -> NDArray[np.float64]:
         """First-order statistics of each label's values, in the columns of `STATISTICS`."""
-        image = _checks.contiguous(image)
-        if image.dtype.kind == "b":
-            image = image.view(np.uint8)
+        return self._statistics_of(self.values_of(_checks.contiguous(image)))
+
+    def _statistics_of(self, values: Array) -> NDArray[np.float64]:
         out = np.empty((len(self), len(STATISTICS)))
-        core.first_order(self.values_of(image), self.starts, out)
+        core.first_order(values, self.starts, out)
         return out
+
+    @functools.cached_property
+    def values(self) -> Array:
+        """`values_of` the table's image, which has no channels."""
+        assert self.image is not None
+        return self.values_of(_checks.contiguous(self.image))
 
     @functools.cached_property
     def channels(self) -> NDArray[np.float64]:
         """`statistics` of the image; one more axis at the end where it has channels."""
         assert self.image is not None
         if self.image.ndim == self.ndim:
-            return self.statistics(self.image)
+            return self._statistics_of(self.values)
         parts = [self.statistics(self.image[..., c]) for c in range(self.image.shape[-1])]
         return np.stack(parts, axis=-1)
 

@@ -329,13 +329,10 @@ def _centre_of_mass(t: LabelTable, image: Array) -> Array:
 def _levels(
     t: LabelTable, bin_width: float | None, bins: int | None, texture: bool
 ) -> dict[str, Array]:
-    image = t.image
-    assert image is not None
     counts, rows = [], []
     for row in range(len(t)):
-        box = t.slices(row)
-        inside = t.numbers[box] == t.places[row]
-        values = discretised("measure", image[box][inside], bin_width, bins)
+        part = t.values[t.starts[row] : t.starts[row + 1]]
+        values = discretised("measure", part, bin_width, bins)
         count = np.bincount(values)[1:]
         counts.append(count)
         share = count[count > 0] / max(count.sum(), 1)
@@ -345,6 +342,7 @@ def _levels(
             "histogram_mode": int(count.argmax()) + 1 if count.size else 0,
         }
         if texture:
+            inside = t.numbers[t.slices(row)] == t.places[row]
             levels = np.zeros(inside.shape, np.uint16)
             levels[inside] = values
             found = glcm_features(glcm(levels))
