@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,17 +47,22 @@ class Measurements:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The rows as JSON text, also written to a file."""
+        import json
+
         text = json.dumps(self.rows(), indent=2) + "\n"
         return _written(text, path)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """The rows as CSV text, also written to a file; several values become several columns."""
+        import csv
+        from io import StringIO
+
         flat: dict[str, list[Any]] = {}
         for name, column in self.columns.items():
             for index in np.ndindex(column.shape[1:]):
                 title = "-".join(map(str, (name, *index)))
                 flat[title] = _plain(column[(slice(None), *index)])
-        stream = io.StringIO()
+        stream = StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(flat)
         writer.writerows(zip(*flat.values(), strict=True))

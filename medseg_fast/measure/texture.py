@@ -47,7 +47,7 @@ def discretised(
         levels /= (most - start) or 1
     np.floor(levels, out=levels)
     levels += 1
-    if bin_width is None:
+    if bins is not None:
         np.minimum(levels, bins, out=levels)
     np.maximum(levels, 0, out=levels)
     np.nan_to_num(levels, copy=False)
