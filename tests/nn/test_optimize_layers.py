@@ -156,6 +156,8 @@ ARITHMETIC = {
     "per channel": lambda x, y: x * bias.view(-1, 1, 1) + bias[:, None, None] * 2,
     "gate": lambda x, y: x * x.mean((2, 3), keepdim=True).sigmoid(),
     "attention gate": lambda x, y: x * y[:, :1].sigmoid(),
+    "own channel": lambda x, y: (z := x + y) * z[:, 1:2],
+    "square": lambda x, y: (z := x + y) * z,
     "stacked mean": lambda x, y: torch.stack([x, y, x]).mean(0),
     "twice": lambda x, y: torch.cat([x.relu(), x.relu(), y], 1),
     "of concatenations": lambda x, y: torch.cat([torch.cat([x.relu(), y], 1), x], 1).sigmoid(),
@@ -307,6 +309,7 @@ NOT_COVERED = {
     "transposed": lambda x, conv: conv(x).transpose(2, 3).contiguous(),
     "with a constant": lambda x, conv: conv(x) + torch.arange(14.0),
     "integers": lambda x, conv: conv(x).argmax(1),
+    "a matrix": lambda x, conv: conv(x).mean((0, 1)).softmax(0),
     "constant alone": lambda x, conv: (conv(x), torch.ones(3)),
 }
 
@@ -349,3 +352,11 @@ def test_wide_values():
     conv = nn.Conv2d(33, 70, 3, padding=1)
     check(lambda x, c: F.max_pool2d(c(x).relu(), 2), (1, 33, 61, 47), layers=[conv])
     assert np.prod((33, 61, 47)) > 1 << 16
+
+
+def test_inputs_that_are_no_maps():
+    """They go to torch alone."""
+    model = Calls(lambda x, weights: (x.relu() * weights[:, None, None], weights + 1)).eval()
+    inputs = torch.randn(IMAGE), torch.rand(6)
+    for result, expected in zip(optimize(model, inputs)(*inputs), model(*inputs), strict=True):
+        torch.testing.assert_close(result, expected)

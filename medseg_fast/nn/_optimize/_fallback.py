@@ -49,7 +49,10 @@ class Runner:
         self, plan: Any, segments: Sequence[Any], slots: Sequence[Any], results: list[Any]
     ) -> None:
         """All segments; results that torch makes replace those in the list."""
-        made: dict[Value, Any] = {}
+        given = enumerate(self.graph.inputs)
+        made: dict[Value, Any] = {
+            value: torch.from_numpy(slots[1 + i]) for i, value in given if not value.native
+        }
         with torch.no_grad():
             for segment in segments:
                 if isinstance(segment, tuple):

@@ -144,8 +144,11 @@ class Placement:
             if layer.kind not in ("pointwise", "norm"):
                 continue
             value, out = layer.inputs["in"], layer.outputs["out"]
+            second = layer.inputs.get("second")
             fits = (
-                value.base is None
+                # A part of it, as the second operand, would be overwritten before it is read.
+                (second is None or second is value or second.root is not value)
+                and value.base is None
                 and out.base is None
                 and value.shape == out.shape
                 and last[value] == i

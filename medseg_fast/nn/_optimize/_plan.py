@@ -106,11 +106,7 @@ class Plan:
                 self._steps(0, int(self._core.count()), slots)
             else:
                 self._runner.run(self, self._segments, slots, results)
-        tensors = any(
-            type(each).__module__.partition(".")[0] == "torch" or _is_tensor(each)
-            for each in inputs
-        )
-        if tensors:
+        if any(map(_is_tensor, inputs)):
             torch = sys.modules["torch"]
             results = [
                 torch.from_numpy(each) if isinstance(each, np.ndarray) else each for each in results
