@@ -193,6 +193,19 @@ def _clamp(call: Call, self: Any, min: Any, max: Any) -> Value:
     return pointwise(call, map_of(self), activation="clamp", a=low, b=high)
 
 
+@handles("hardsigmoid")
+def _hardsigmoid(call: Call, self: Any) -> Value:
+    x = map_of(self)
+    scale, shift = np.full(x.channels, 1 / 6), np.full(x.channels, 0.5)
+    return pointwise(call, x, scale=scale, shift=shift, activation="clamp", a=0.0, b=1.0)
+
+
+@handles("hardswish")
+def _hardswish(call: Call, self: Any) -> Value:
+    gate = _hardsigmoid(call, self)
+    return pointwise(call, gate, second=map_of(self), **{"with": "multiply"})
+
+
 @handles("prelu", "_prelu_kernel")
 def _prelu(call: Call, self: Any, weight: Any) -> Value:
     x = map_of(self)
