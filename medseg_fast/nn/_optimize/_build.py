@@ -37,8 +37,9 @@ def optimize(
     example : tensor, array, or tuple of them
         Inputs of the shape that the plan is to take; their values do not matter. float32.
     precision : {"float32", "bfloat16"}
-        How maps between layers are stored. Sums are float32 in both; "bfloat16" halves the memory.
-        "int8" is not there yet.
+        How maps between layers are stored. Sums are float32 in both; "bfloat16" halves the memory,
+        and where the CPU has AMX it also rounds weights and runs on AMX's tiles (such a plan is
+        slow on another CPU). "int8" is not there yet.
     threads : int, optional
         How many threads the plan uses. Default: the package's setting when it is called.
 

@@ -27,8 +27,9 @@ _ACTIVATIONS = (
 )
 _SECOND = ("none", "add", "multiply")
 _POOLINGS = (None, "max", "avg")
-ALGORITHMS = ("automatic", "direct", "winograd 2x2", "winograd 4x4")
-_LEAST_WINOGRAD = 16  # channels
+ALGORITHMS = ("automatic", "direct", "winograd 2x2", "winograd 4x4", "tiles")
+_TILED = ALGORITHMS.index("tiles")
+_LEAST_CHANNELS = 16  # for Winograd's algorithm, and AMX's tiles
 _GROUP_CHANNELS = 16  # channels of grouped convolutions that are done together
 
 View = tuple[Any, ...]
@@ -141,6 +142,8 @@ def _part(
 class _Lowering:
     def __init__(self, placement: Placement, narrow: bool) -> None:
         self.placement, self.narrow = placement, narrow
+        # Builds without the kernels for AMX's tiles do not have the question either.
+        self.tiles = narrow and bool(getattr(core, "have_tiles", bool)())
 
     def view(self, value: Value) -> View:
         return view_of(self.placement, value, self.narrow)
@@ -177,7 +180,7 @@ class _Lowering:
         weight, bias = _floats(layer["weight"]), _bias(layer)
         if groups == 1:
             plain = pooled is None and indices is None and full is not None
-            phases = _phases_of(layer, whole, full) if plain else None
+            phases = _phases_of(layer, whole, full) if plain and not self.tiles else None
             for source, target, sizes in phases or [(whole, full, None)]:
                 yield self._one(layer, weight, bias, source, target, pooled, indices, sizes)
             return
@@ -216,7 +219,10 @@ class _Lowering:
         pool, window = layer["pool"] or (None, (1, 1, 1))
         kernel = tuple(weight.shape[2:])
         geometry = (kernel, stride, before, after, dilation, window)
-        algorithm = int(core.convolution_algorithm(channels, geometry, source[5]))
+        if self.tiles and min(channels) >= _LEAST_CHANNELS:
+            algorithm = _TILED
+        else:
+            algorithm = int(core.convolution_algorithm(channels, geometry, source[5]))
         arguments = [
             channels,
             geometry,
@@ -370,7 +376,7 @@ def _phases_of(
     if kernel == (1, 1, 1) and stride != (1, 1, 1) and not any((*before, *after)):
         part = _part(source, size=target[5], step=stride)
         return [(part, target, ((1, 1, 1), before, after))]
-    wide = min(layer["weight"].shape[:2]) >= _LEAST_WINOGRAD
+    wide = min(layer["weight"].shape[:2]) >= _LEAST_CHANNELS
     if not wide or kernel[1:] != (3, 3) or stride[1:] != (1, 1) or dilation[1:] == (1, 1):
         return None
     if any(d > 1 and n < 4 * d for n, d in zip(target[5], (1, *dilation[1:]), strict=True)):
