@@ -102,8 +102,11 @@ class Direct final : public Convolution {
     const std::int64_t pixels = std::clamp<std::int64_t>(50000 / (pitch_ * steps), 48, 192);
     Size3 block = pool;
     const std::int64_t widest = pixels / (pool[0] * std::max<std::int64_t>(pool[1], 2));
-    block[2] =
-        round_up(std::clamp<std::int64_t>(full[2], 1, std::max<std::int64_t>(widest, 1)), pool[2]);
+    // As wide as fits, all of a width.
+    const std::int64_t most = std::max<std::int64_t>(widest, 1);
+    const std::int64_t columns = std::max<std::int64_t>(full[2], 1);
+    const std::int64_t across = (columns + most - 1) / most;
+    block[2] = round_up((columns + across - 1) / across, pool[2]);
     const std::int64_t rows = pixels / (block[0] * block[2]);
     block[1] =
         round_up(std::clamp<std::int64_t>(rows, 1, std::max<std::int64_t>(full[1], 1)), pool[1]);
