@@ -56,8 +56,9 @@ void activate_row(float* row, std::int64_t count, Activation activation, float s
 
 void write_row(const float* row, std::int64_t count, const Features& to, std::int64_t n,
                std::int64_t c, const Size3& at) {
-  // More than half of a last-level cache.
-  const bool streamed = to.batch * to.channels * to.size[0] * to.size[1] * to.size[2] > 1 << 22;
+  const bool streamed = to.batch * to.channels * to.size[0] * to.size[1] * to.size[2] *
+                            static_cast<std::int64_t>(sizeof(float)) >=
+                        much_for_caches;
   void* const data = const_cast<void*>(to.data);
   const std::int64_t first = to.offset(n, c, at);
   const std::int64_t bytes = count * static_cast<std::int64_t>(sizeof(float));

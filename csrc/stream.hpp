@@ -11,6 +11,10 @@
 
 namespace msf {
 
+// Bytes of a result from which on it pays: half of a usual last-level cache, of which whoever reads
+// the result would find little.
+inline constexpr std::int64_t much_for_caches = std::int64_t{16} << 20;
+
 // Whole cache lines are streamed, what is left at both ends is copied. (<immintrin.h> is not
 // included for this: after its pragmas GCC 12 forgets -ffp-contract=fast.)
 template <std::int64_t width = register_bytes>  // so that builds of two widths may be linked

@@ -25,8 +25,6 @@ using Index = std::int64_t;
 template <class T>
 using Vector __attribute__((vector_size(register_bytes))) = T;
 
-// Results beyond this are streamed to memory: caches would not keep them.
-constexpr Index large_bytes = Index{16} << 20;
 
 template <class T>
 class TransposedConvolution {
@@ -72,7 +70,7 @@ class TransposedConvolution {
         columns_(input.shape[4]),
         outputs_(weight.shape[1]),
         taps_(weight.shape[2]),
-        large_(output.size() * static_cast<Index>(sizeof(T)) > large_bytes),
+        large_(output.size() * static_cast<Index>(sizeof(T)) >= much_for_caches),
         packed_(new T[outputs_ * taps_ * channels_ * 4]) {}
 
   void run() const {
@@ -224,7 +222,7 @@ void crop_concat(const Array& skip, const Array& input, const std::array<Index, 
   const Index channels = output.shape[1], depth = output.shape[2], rows = output.shape[3];
   const Index row_bytes = output.shape[4] * bytes, slices = output.shape[0] * channels * depth;
   const Index grain = std::max<Index>(1, (Index{1} << 18) / (rows * row_bytes));
-  const bool large = output.size() * bytes > large_bytes;
+  const bool large = output.size() * bytes >= much_for_caches;
   const auto copy = [&](const std::byte* from, Index count, std::byte* to) {
     if (large)
       stream(from, count, to);
