@@ -87,6 +87,7 @@ def test_wheel_and_sdist(tmp_path, pyproject):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"csrc/kernels.hpp", "csrc/bindings.cpp", "kernels/__init__.py", "LICENSE"} <= names
+    assert {"kernels/device.cuh", "kernels/shim/engine.cpp", "kernels/shim/shim.hpp"} <= names
     assert {"setup.py", "tests/conftest.py", "benchmarks/_cases.py", "README.md"} <= names
     assert not [name for name in names if name.endswith((".so", ".pyc"))]
 
@@ -104,6 +105,8 @@ def test_wheel_and_sdist(tmp_path, pyproject):
     assert here <= names
     assert "medseg_fast/py.typed" in names
     assert "medseg_fast/kernels/__init__.py" in names
+    sources = [file for file in (ROOT / "kernels").iterdir() if file.suffix in (".py", ".cuh")]
+    assert {f"medseg_fast/kernels/{file.name}" for file in sources} <= names
     assert len([name for name in names if name.endswith(".so")]) == 1
     tops = {name.partition("/")[0].partition("-")[0] for name in names}
     assert tops == {"medseg_fast"}

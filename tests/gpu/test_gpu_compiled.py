@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -13,6 +14,7 @@ from medseg_fast.kernels.source import FOLDER, SOURCES
 
 from medseg_fast import _gpu
 from medseg_fast._dispatch import OPERATIONS
+from medseg_fast._threads import available_cpus
 
 ARCHITECTURES = (80, 90, 100)
 
@@ -20,17 +22,32 @@ for _module in iter_modules(_gpu.__path__):
     import_module(f"medseg_fast._gpu.{_module.name}")
 
 
-@pytest.mark.skipif(not nvrtc.available(), reason="needs NVRTC: pip install nvidia-cuda-nvrtc")
+needs_nvrtc = pytest.mark.skipif(
+    not nvrtc.available(), reason="needs NVRTC: pip install nvidia-cuda-nvrtc"
+)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """What each source's kernels take, by file and architecture; compiled on all CPUs."""
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        yield {
+            (file, architecture): pool.submit(nvrtc.compile_for, source, architecture)
+            for file, source in SOURCES.items()
+            for architecture in ARCHITECTURES
+        }
+
+
+@needs_nvrtc
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids="sm_{}".format)
-@pytest.mark.parametrize("file", sorted(SOURCES))
-def test_compiles_and_spills_nothing(file, architecture):
-    source = SOURCES[file]
-    used = nvrtc.compile_for(source, architecture)
-    assert set(used) == set(source.expressions())
+@pytest.mark.parametrize("file", list(SOURCES))
+def test_compiles_and_spills_nothing(compiled, file, architecture):
+    used = compiled[file, architecture].result()
+    assert set(used) == set(SOURCES[file].expressions())
     assert {name: u for name, u in used.items() if u.spilled or u.stack or not u.registers} == {}
 
 
-@pytest.mark.skipif(not nvrtc.available(), reason="needs NVRTC: pip install nvidia-cuda-nvrtc")
+@needs_nvrtc
 def test_the_gate_sees_spills_and_errors(tmp_path, monkeypatch):
     from medseg_fast.kernels import source as module
 
