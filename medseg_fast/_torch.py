@@ -80,7 +80,7 @@ class _Registered:
 
         def gpu_kernel(*args: Any, **kwargs: Any) -> Any:
             args, kwargs = self.as_called(read(*args, **kwargs))
-            return self._wrap(_on_gpu(self.op, args, kwargs))
+            return self._wrap(self._as_told(_on_gpu(self.op, args, kwargs), args, kwargs))
 
         def fake(*args: Any, **kwargs: Any) -> Any:
             args, kwargs = self.as_called(read(*args, **kwargs))

@@ -104,7 +104,7 @@ def flood(
     return growth.mask(out)
 
 
-@operation(result=_image_like)
+@operation(result=_image_like, gpu="region")
 def flood_fill(
     image: ArrayLike,
     seed_point: Seeds,
@@ -153,6 +153,7 @@ def flood_fill(
     Notes
     -----
     Time and memory as `flood`; without `in_place` one copy of the image more, which is the result.
+    On a GPU `new_value` is a number.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Launches of `label`."""
+"""Launches of `label` and `fill_holes`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medseg_fast import _checks
 from medseg_fast._gpu import _arrays
 from medseg_fast._gpu._components import Components
 from medseg_fast._gpu._device import Device
-from medseg_fast.components import _background, _default_dtype, _label_dtype
+from medseg_fast.components import _background, _default_dtype, _label_dtype, _reach
 
 
 def label(
@@ -43,6 +43,36 @@ def label(
         target[...] = labels
         labels = target
     return (labels, count) if return_num else labels
+
+
+def fill_holes(
+    device: Device,
+    mask: Any,
+    structure: Any = None,
+    *,
+    connectivity: int | None = None,
+    out: Any = None,
+) -> Any:
+    op, xp = "fill_holes", device.xp
+    array = _arrays.image(device, op, mask, "mask")
+    if structure is not None:
+        if connectivity is not None:
+            raise ValueError(f"{op}: structure and connectivity must not both be given")
+        connectivity = _reach(op, _arrays.fetch(structure), array.ndim)
+    reach = _checks.connectivity(op, 1 if connectivity is None else connectivity, array.ndim)
+    if array.dtype.kind == "f" and bool(xp.isnan(array).any()):  # waits for the device
+        raise ValueError(f"{op}: mask must not contain NaN")
+    filled = _arrays.output(device, op, out, array.shape, np.bool_)
+    if array.size == 0:
+        return filled
+    background = (array == 0).view(np.uint8)
+    border = xp.zeros(array.shape, np.uint8)
+    for axis in range(array.ndim):
+        border[(slice(None),) * axis + (0,)] = border[(slice(None),) * axis + (-1,)] = 1
+    outside = xp.empty(array.shape, np.uint8)
+    Components(device, op, background, 0, reach).holding_any(border, outside)
+    filled[...] = outside == 0
+    return filled
 
 
 def _keys(device: Device, image: Any, zero: Any) -> tuple[Any, Any]:

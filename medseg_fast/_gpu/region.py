@@ -47,8 +47,8 @@ def flood(
     tolerance: float | None = None,
     max_voxels: int | None = None,
     out: Any = None,
+    op: str = "flood",
 ) -> Any:
-    op = "flood"
     array = _image(device, op, image)
     mask = _arrays.output(device, op, out, array.shape, np.bool_)
     if array.size == 0:
@@ -64,6 +64,40 @@ def flood(
     bounds = _around(op, values[0], tolerance)
     _grow(device, op, array, bounds, seed, reach, max_voxels, mask, force=True)
     return mask
+
+
+def flood_fill(
+    device: Device,
+    image: Any,
+    seed_point: Any,
+    new_value: Any,
+    *,
+    footprint: Any = None,
+    connectivity: int | None = None,
+    tolerance: float | None = None,
+    in_place: bool = False,
+    max_voxels: int | None = None,
+    out: Any = None,
+) -> Any:
+    op = "flood_fill"
+    array = _image(device, op, image)
+    if in_place and out is not None:
+        raise ValueError(f"{op}: out cannot be given with in_place=True")
+    result = image if in_place else _arrays.output(device, op, out, array.shape, array.dtype)
+    mask = flood(
+        device,
+        array,
+        seed_point,
+        footprint=footprint,
+        connectivity=connectivity,
+        tolerance=tolerance,
+        max_voxels=max_voxels,
+        op=op,
+    )
+    value = np.empty(1, array.dtype)
+    value[:] = _arrays.number(new_value)  # converted as by assignment
+    result[...] = device.xp.where(mask, value[0], array)
+    return result
 
 
 def _image(device: Device, op: str, value: Any) -> Any:

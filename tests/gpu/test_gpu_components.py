@@ -105,6 +105,44 @@ def test_connected_threshold_and_flood(rng, shape):
                 same(got, ms.flood(image, seed, **options))
 
 
+@pytest.mark.parametrize("shape", [(0, 5), (9, 33), (40, 50), (5, 9, 34), (60,), (1, 1)], ids=str)
+def test_fill_holes(rng, shape):
+    for density in (0.5, 0.75):
+        mask = rng.random(shape) < density
+        for connectivity in range(1, len(shape) + 1):
+            got = on_shim("fill_holes", mask, connectivity=connectivity, schedules=2)
+            same(got, ms.fill_holes(mask, connectivity=connectivity))
+    cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
+    if len(shape) == 2:
+        given = mask.astype(np.float32) * 3
+        same(on_shim("fill_holes", given, cross), ms.fill_holes(given, cross))
+        out = mask.copy()
+        assert on_shim("fill_holes", out, out=out, schedules=1) is out
+        same(out, ms.fill_holes(mask))
+    with pytest.raises(ValueError, match="fill_holes: mask must not contain NaN"):
+        on_shim("fill_holes", np.array([np.nan]))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float64, np.bool_], ids=str)
+def test_flood_fill(rng, dtype):
+    image = rng.integers(0, 3, (20, 40)).astype(dtype)
+    for new_value in (1, 7.9, np.float32(2)):
+        same(
+            on_shim("flood_fill", image, (4, 5), new_value, schedules=2),
+            ms.flood_fill(image, (4, 5), new_value),
+        )
+    view = np.zeros((20, 80), dtype)[:, ::2]
+    for options in ({"in_place": True}, {"out": view}):
+        given = image.copy()
+        got = on_shim("flood_fill", given, (4, 5), 9, tolerance=1, schedules=1, **options)
+        assert got is (given if "in_place" in options else view)
+        assert_array_equal(got, ms.flood_fill(image, (4, 5), 9, tolerance=1))
+    with pytest.raises(ValueError, match="out cannot be given with in_place"):
+        on_shim("flood_fill", image, (4, 5), 9, in_place=True, out=view)
+    with pytest.raises(ValueError, match="flood_fill: seed_point must lie within"):
+        on_shim("flood_fill", image, (40, 5), 9)
+
+
 def test_regions_at_their_limits(rng):
     image = np.array([[1, np.inf, np.nan, 4.0]], np.float32)
     same(on_shim("flood", image, (0, 1), tolerance=3), ms.flood(image, (0, 1), tolerance=3))
