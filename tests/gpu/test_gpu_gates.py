@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import _every_kernel
 import _planted
 import numpy as np
 import pytest
 from _shim import SCHEDULES, ShimError, needs_compiler, report_of, sanitized
+from medseg_fast.kernels.source import SOURCES
 from numpy.testing import assert_array_equal
 
 pytestmark = needs_compiler
@@ -111,12 +113,23 @@ def test_sanitizers_find(kind, kernel, bug, message):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["address", "thread"])
-def test_kernels_pass_sanitizers(kind):
-    """All differential tests again, with the kernels (not the engine) built for a sanitizer."""
+def test_kernels_pass_the_address_sanitizer():
+    """All differential tests again, with the kernels (not the engine) built for it."""
     here = Path(__file__).parent
     files = [str(f) for f in here.glob("test_gpu_*.py") if f.stem.split("_")[-1] not in _GATES]
     command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--capture=sys", *files]
-    done = sanitized(kind, *command, timeout=3000)
+    done = sanitized("address", *command, timeout=3000)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     assert " passed" in done.stdout
+
+
+@pytest.mark.slow
+def test_kernels_pass_the_thread_sanitizer():
+    done = sanitized("thread", str(Path(_every_kernel.__file__)), timeout=3000)
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert "every kernel ran" in done.stdout
+
+
+def test_every_kernel_is_launched_by_an_operation():
+    kernels = {kernel for source in SOURCES.values() for kernel in source.kernels}
+    assert _every_kernel.launched(1) == kernels
