@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "parallel.hpp"
@@ -70,6 +71,20 @@ class RowNeighbours {
 template <class U>
 void differ(const U* __restrict a, const U* __restrict b, std::int64_t n, U* __restrict found) {
   for (std::int64_t i = 0; i < n; ++i) found[i] |= static_cast<U>(a[i] ^ b[i]);
+}
+
+// The same with each pixel's three neighbours in b and three in c.
+template <class U>
+void differ_beside(const U* __restrict a, const U* __restrict b, const U* __restrict c,
+                   std::int64_t n, U* __restrict found) {
+  const auto at = [&](std::int64_t i, std::int64_t k) {
+    found[i] |= static_cast<U>((a[i] ^ b[k]) | (a[i] ^ c[k]));
+  };
+  for (std::int64_t k = 0; k < std::min<std::int64_t>(2, n); ++k) at(0, k);
+  for (std::int64_t k = std::max<std::int64_t>(0, n - 2); k < n; ++k) at(n - 1, k);
+  for (std::int64_t i = 1; i < n - 1; ++i)
+    found[i] |= static_cast<U>((a[i] ^ b[i - 1]) | (a[i] ^ b[i]) | (a[i] ^ b[i + 1]) |
+                               (a[i] ^ c[i - 1]) | (a[i] ^ c[i]) | (a[i] ^ c[i + 1]));
 }
 
 // For outer boundaries: a neighbour of another object, or the background.
@@ -137,9 +152,19 @@ class Boundaries {
       differ(p, q, count, found + at);
     };
     shifted(a, a, n_, false, true, compare);
+    // Rows that differ from this one in fewer axes than may: their pixels beside a pixel count,
+    // too. Two rows at once, as loads are what takes time.
+    const U* waiting = nullptr;
     around_.each(row, [&](std::int64_t other, int hops) {
-      shifted(a, labels_ + other * n_, n_, hops <= connectivity_, hops < connectivity_, compare);
+      const U* const b = labels_ + other * n_;
+      if (hops >= connectivity_)
+        shifted(a, b, n_, hops == connectivity_, false, compare);
+      else if (waiting == nullptr)
+        waiting = b;
+      else
+        differ_beside(a, std::exchange(waiting, nullptr), b, n_, found);
     });
+    if (waiting) shifted(a, waiting, n_, true, true, compare);
   }
 
   // Keeps what is background, or has a neighbour of another object in any direction. As in

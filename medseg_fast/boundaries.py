@@ -210,7 +210,9 @@ def mark_boundaries(
     if outline_color is not None:
         colors.append(_color(op, "outline_color", outline_color))
     if marked.ndim == 2:
-        marked = np.repeat(marked[..., np.newaxis], 3, axis=2)
+        grey, marked = marked, np.empty((*marked.shape, 3), marked.dtype)
+        for channel in range(3):  # faster than to broadcast along so short an axis
+            marked[..., channel] = grey
     if mode == "subpixel":
         try:
             ndimage = import_module("scipy.ndimage")
@@ -218,9 +220,11 @@ def mark_boundaries(
             raise ImportError(f"{op}: mode subpixel needs SciPy") from None
         marked = ndimage.zoom(marked, [2 - 1 / n for n in marked.shape[:2]] + [1], mode="mirror")
     boundaries = find_boundaries(labels, mode=mode, background=background_label)
+    pixels = marked.reshape(-1, 3)
     if outline_color is not None:
-        marked[boundaries | find_boundaries(boundaries, connectivity=2)] = colors[1]
-    marked[boundaries] = colors[0]
+        around = boundaries | find_boundaries(boundaries, connectivity=2)
+        pixels[np.flatnonzero(around)] = colors[1]
+    pixels[np.flatnonzero(boundaries)] = colors[0]
     return marked
 
 

@@ -131,6 +131,16 @@ def test_mark_boundaries_equals_skimage(rng, dtype):
     assert_array_equal(ms.mark_boundaries(image, labels, background_label=1), expected)
 
 
+@pytest.mark.parametrize("shape", [(13, 18), (13, 18, 3)], ids=str)
+def test_mark_boundaries_of_any_layout(rng, layout, shape):
+    labels = labels_of(rng, (13, 18), np.uint8)
+    image = rng.random(shape)
+    expected = ms.mark_boundaries(image, labels, outline_color=(0, 0, 1))
+    got = ms.mark_boundaries(layout(image), layout(labels), outline_color=(0, 0, 1))
+    assert_array_equal(got, expected)
+    assert (expected == (1, 1, 0)).all(-1).any()
+
+
 @pytest.mark.parametrize(
     ("error", "message", "arguments"),
     [
