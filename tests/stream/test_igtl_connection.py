@@ -17,6 +17,7 @@ from medseg_fast.stream.igtl import (
     Server,
     Status,
     Transform,
+    _link,
     decode_bytes,
 )
 from medseg_fast.stream.igtl._queue import BoundedQueue
@@ -113,12 +114,15 @@ def test_kept_pixels_stay(pair, rng):
         np.testing.assert_array_equal(got, wanted)
 
 
-def test_larger_than_first_trusted(pair, rng):
+def test_larger_than_first_trusted(rng, monkeypatch):
     """The buffer grows while the body arrives."""
-    server, client = pair
-    pixels = rng.integers(0, 256, (9, 1500, 1500), np.uint8)
-    client.send(Image(pixels))
-    np.testing.assert_array_equal(server.receive(SOON).pixels, pixels)
+    monkeypatch.setattr(_link, "_FIRST", 1 << 15)
+    pixels = rng.integers(0, 256, (3, 500, 999), np.uint8)
+    with Server(0) as server, Client(port=server.port) as client:
+        assert client.wait_connected(SOON)
+        for _ in range(2):
+            client.send(Image(pixels))
+            np.testing.assert_array_equal(server.receive(SOON).pixels, pixels)
 
 
 def test_slow_client_blocks_nobody(frame):

@@ -338,6 +338,16 @@ def test_polydata_fields(data, reason):
         decode_bytes(data)
 
 
+@pytest.mark.parametrize(("code", "kind", "n"), [(0x04, "rgba", 4), (0x11, "vectors", 3)])
+def test_nine_components(code, kind, n):
+    """As libopenigtlink 1.11 writes some attributes: the first components count."""
+    values = np.arange(18).reshape(2, 9)
+    attribute = bytes([code]) + b"\11\0\0\0\2c\0" + values.astype(">f4").tobytes()
+    (got,) = decode_bytes(polydata_bytes(THREE, [NONE] * 4, attribute, 1)).attributes
+    assert got.kind == kind
+    np.testing.assert_array_equal(got.values, values[:, :n])
+
+
 def test_cells():
     cells = [[0, 1], [], [2, 1, 0]]
     assert join_cells(cells).tolist() == [2, 0, 1, 0, 3, 2, 1, 0]

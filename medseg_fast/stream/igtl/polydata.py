@@ -36,6 +36,8 @@ class Attribute:
         Shape (n, components) or (n,), float32.
     kind : {"scalars", "vectors", "normals", "tensors", "rgba"}
     of : {"points", "cells"}
+        libopenigtlink 1.11 (its class PolyDataAttribute) takes RGBA and all values of cells for 9
+        components: for such a peer, keep to scalars, vectors and normals of points.
     """
 
     name: str
@@ -225,13 +227,17 @@ def _attributes(reader: _Reader, count: int) -> list[Attribute]:
         if code & 15 >= len(_KINDS) or code >> 4 > 1:
             raise ProtocolError(f"POLYDATA: unknown attribute type {code:#x}")
         kind = _KIND_CODES[code & 15]
-        if components == 0 or components != (_KINDS[kind] or components):
+        wanted = _KINDS[kind] or components
+        # libopenigtlink 1.11 states 9 for RGBA and all of cells, of which the first count.
+        if components == 0 or components not in (wanted, 9):
             raise ProtocolError(f"POLYDATA: {kind} of {components} components")
         values = reader.take("values", 4 * n * components).view(">f4").reshape(-1, components)
         name = text[before + 1 : end].decode(errors="replace")
         if len(name.encode()) > 255:  # the replaced bytes
             name = name.encode("ascii", "replace").decode()
-        attributes.append(Attribute(name, values, kind, "cells" if code >> 4 else "points"))
+        attributes.append(
+            Attribute(name, values[:, :wanted], kind, "cells" if code >> 4 else "points")
+        )
     return attributes
 
 
