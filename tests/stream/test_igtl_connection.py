@@ -86,6 +86,27 @@ def test_received_pixels_are_aligned(pair):
         assert pixels.ctypes.data % 64 == 0
 
 
+def test_pixels_that_wait_may_change_too(rng):
+    """More than the kernel takes at once: the rest is a copy, and arrives in order."""
+    frames = [rng.integers(0, 256, (1, 1500, 2000), np.uint8) for _ in range(9)]
+    with Server(0, send_queue=9) as server:
+        slow = connect(server)
+        server.wait_clients(1, SOON)
+        pixels = np.empty_like(frames[0])
+        for frame in frames:
+            pixels[...] = frame
+            server.send(Image(pixels))
+        size = 58 + 72 + pixels.nbytes
+        for frame in frames:
+            data = b""
+            while len(data) < size:
+                data += slow.recv(size - len(data))
+            np.testing.assert_array_equal(decode_bytes(data).pixels, frame)
+        slow.close()
+    assert server.stats["sent"] == 9
+    assert server.stats["send_dropped"] == 0
+
+
 def test_buffers_are_used_again(pair, frame):
     server, client = pair
     for _ in range(5):
@@ -310,6 +331,8 @@ def test_arguments():
         Client(policy="all")
     with pytest.raises(ValueError, match="capacity must be at least 1, got 0"):
         Server(0, queue=0)
+    with pytest.raises(ValueError, match="send_queue must be at least 2, got 1"):
+        Server(0, send_queue=1)
 
 
 def test_queue_with_many_threads():

@@ -139,6 +139,13 @@ class Link:
         finally:
             self._sending.release()
 
+    def send_some(self, parts: list[Any]) -> int:
+        """Hand over what the kernel takes without waiting; returns how many bytes."""
+        try:
+            return self._socket.sendmsg(parts, (), socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
     def shut(self) -> None:
         """End the connection: who waits in `receive` or `send` returns. Any thread may."""
         self._closed = True

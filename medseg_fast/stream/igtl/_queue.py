@@ -33,6 +33,7 @@ class BoundedQueue(Generic[T]):
         self.capacity, self.block, self.key = capacity, block, key
         self.dropped = 0
         self.closed = False
+        self._waiting = 0
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
 
@@ -41,11 +42,22 @@ class BoundedQueue(Generic[T]):
 
     def put(self, item: T) -> bool:
         """Add an item; False if the queue is closed."""
+        return self.put_made(lambda idle: item)
+
+    def put_made(self, make: Callable[[bool], T | None]) -> bool:
+        """Add what `make` returns; None is nothing, False is returned if the queue is closed.
+
+        `make` is told whether the queue is empty and its taker waits, which remains so meanwhile:
+        then it may do at once what the taker would.
+        """
         with self._changed:
             while self.block and len(self._items) == self.capacity and not self.closed:
                 self._changed.wait()
             if self.closed:
                 return False
+            item = make(self._waiting > 0 and not self._items)
+            if item is None:
+                return True
             if len(self._items) == self.capacity:
                 key = self.key(item)
                 oldest = next((i for i, x in enumerate(self._items) if self.key(x) == key), 0)
@@ -63,7 +75,9 @@ class BoundedQueue(Generic[T]):
                 left = None if end is None else end - time.monotonic()
                 if self.closed or (left is not None and left <= 0):
                     return None
+                self._waiting += 1
                 self._changed.wait(left)
+                self._waiting -= 1
             item = self._items.popleft()
             if self.block:
                 self._changed.notify_all()

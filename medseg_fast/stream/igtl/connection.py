@@ -8,6 +8,7 @@ than it asked to. What a peer does wrong ends its connection with a reason, whic
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import socket
 import threading
@@ -253,6 +254,7 @@ class Client(_Endpoint):
 
 class _Outgoing(NamedTuple):
     parts: list[Any]
+    begun: bool  # the kernel has some of it: it must not be dropped
 
 
 class _Peer:
@@ -260,10 +262,36 @@ class _Peer:
 
     def __init__(self, link: Link, queue: int) -> None:
         self.link = link
-        self.queue: BoundedQueue[_Outgoing] = BoundedQueue(queue)
+        self.queue: BoundedQueue[_Outgoing] = BoundedQueue(queue, key=lambda o: o.begun)
         self.reason = ""
         self.sent = 0
         self.sender = threading.Thread(target=self._send_all, name="igtl send", daemon=True)
+
+    def offer(self, parts: list[Any], keep: Callable[[], list[Any]]) -> bool:
+        """Send a message at once as far as that needs no waiting; queue the rest.
+
+        Most frames need no other thread this way, which would take its time to wake, nor a copy,
+        which `keep` makes.
+        """
+
+        def send_or_make(idle: bool) -> _Outgoing | None:
+            sent = self.link.send_some(parts) if idle else 0
+            rest = keep() if sent < sum(map(len, parts)) else []
+            while rest and sent >= len(rest[0]):
+                sent -= len(rest[0])
+                rest = rest[1:]
+            if not rest:
+                self.sent += 1
+                return None
+            begun = sent > 0 or len(rest) < len(parts)
+            return _Outgoing([memoryview(rest[0])[sent:], *rest[1:]], begun)
+
+        try:
+            return self.queue.put_made(send_or_make)
+        except OSError as error:
+            self.reason = f"{type(error).__name__}: {error}"
+            self.link.shut()
+            return False
 
     def _send_all(self) -> None:
         try:
@@ -289,8 +317,8 @@ class Server(_Endpoint):
     queue, policy, limits, on_state
         As for `Client`.
     send_queue : int
-        Messages that wait for one client at most: then its oldest is dropped and counted. A slow
-        client delays nobody else.
+        Messages that wait for one client at most, 2 or more: then its oldest that is not half sent
+        is dropped and counted. A slow client delays nobody else.
     max_clients : int
         More are refused.
     """
@@ -308,6 +336,8 @@ class Server(_Endpoint):
         on_state: Callable[[State], None] | None = None,
     ) -> None:
         super().__init__(limits, queue, policy, on_state)
+        if send_queue < 2:
+            raise ValueError(f"Server: send_queue must be at least 2, got {send_queue}")
         self.max_clients, self.send_queue = max_clients, send_queue
         self._counts.update(refused=0, send_dropped=0)
         self._peers: dict[Link, _Peer] = {}
@@ -351,26 +381,27 @@ class Server(_Endpoint):
         return totals
 
     def send(self, message: Message, *, copy: bool = True) -> int:
-        """Queue a message for every client, and return at once.
+        """Send a message to every client, as far as that needs no waiting, and queue the rest.
 
         Parameters
         ----------
         message : Message
         copy : bool, optional
-            Copy the pixels into a buffer that is used again. Without, the caller must not change
-            them until all clients have them.
+            Copy pixels that have to wait into a buffer that is used again. Without, the caller must
+            not change them until all clients have them.
 
         Returns
         -------
         clients : int
-            For how many it is queued.
+            To how many it is sent or queued.
         """
         with self._changed:
             peers = list(self._peers.values())
         if not peers:
             return 0
-        outgoing = _Outgoing([self._kept(part) if copy else part for part in encode(message)])
-        return sum(peer.queue.put(outgoing) for peer in peers)
+        parts = [part for part in encode(message) if len(part)]
+        keep = functools.cache(lambda: [self._kept(p) for p in parts] if copy else parts)
+        return sum(peer.offer(parts, keep) for peer in peers)
 
     def close(self) -> None:
         """End all connections and threads. What has arrived can still be received."""
