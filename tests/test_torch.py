@@ -143,7 +143,7 @@ def test_gpu_kernels_are_registered_where_there_are_some():
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
     for name, op in OPERATIONS.items():
         if op.torch is not None:
-            assert has_kernel(f"medseg_fast::{name}", "CUDA") == (op.gpu is not None)
+            assert has_kernel(f"medseg_fast::{name}.literal", "CUDA") == (op.gpu is not None)
 
 
 def test_wrong_calls_get_the_functions_own_errors():
