@@ -179,10 +179,12 @@ class _Lowering:
         groups = layer["groups"]
         weight, bias = _floats(layer["weight"]), _bias(layer)
         if groups == 1:
-            plain = pooled is None and indices is None and full is not None
-            phases = _phases_of(layer, whole, full) if plain and not self.tiles else None
-            for source, target, sizes in phases or [(whole, full, None)]:
-                yield self._one(layer, weight, bias, source, target, pooled, indices, sizes)
+            parts: list[tuple[View, View | None, tuple[Size3, Size3, Size3] | None]]
+            parts = [(whole, full, None)]
+            if full is not None and pooled is None and not self.tiles:
+                parts = [*_phases_of(layer, whole, full)] or parts
+            for source, output, sizes in parts:
+                yield self._one(layer, weight, bias, source, output, pooled, indices, sizes)
             return
         assert full is not None
         # Some groups together, with zeros for the inputs of the others.
@@ -364,8 +366,8 @@ def _bias(layer: Layer) -> NDArray[np.float32]:
 
 def _phases_of(
     layer: Layer, source: View, target: View
-) -> list[tuple[View, View, tuple[Size3, Size3, Size3]]] | None:
-    """A convolution by parts that are quicker; None if there are none.
+) -> list[tuple[View, View, tuple[Size3, Size3, Size3]]]:
+    """A convolution by parts that are quicker, if there are such.
 
     One of a single tap and a stride reads every so many pixels. One that is dilated never brings
     together pixels of different rest of their place by the dilation: each rest is a convolution
@@ -378,9 +380,9 @@ def _phases_of(
         return [(part, target, ((1, 1, 1), before, after))]
     wide = min(layer["weight"].shape[:2]) >= _LEAST_CHANNELS
     if not wide or kernel[1:] != (3, 3) or stride[1:] != (1, 1) or dilation[1:] == (1, 1):
-        return None
+        return []
     if any(d > 1 and n < 4 * d for n, d in zip(target[5], (1, *dilation[1:]), strict=True)):
-        return None  # parts of a tile or less
+        return []  # parts of a tile or less
     found = []
     step: Size3 = (1, *dilation[1:])
     for phase in np.ndindex(*step[1:]):
@@ -400,7 +402,7 @@ def _phases_of(
             left = max(-shift, 0)
             right = outputs + kernel[a] - 1 - left - (inputs - cut)
             if inputs - cut + min(right, 0) < 1 or outputs < 1:
-                return None
+                return []
             begin.append(rest + cut * d)
             size.append(inputs - cut + min(right, 0))
             begins.append(i)
