@@ -119,6 +119,13 @@ def test_far_apart_and_negative_labels():
     assert (first.label, first.area, first.bbox) == (9, 6, (4, 0, 5, 6))
     assert (second.label, second.area, second.bbox) == (2**40, 6, (0, 0, 1, 6))
     assert first.image.all()
+    labels = np.full((3, 300), -1, np.int16)
+    labels[1, :9], labels[2, 5] = 20_000, 1
+    first, second = ms.regionprops(labels)  # a table without rows for what is between
+    assert (first.label, first.coords.tolist()) == (1, [[2, 5]])
+    assert (second.label, second.bbox, second.area) == (20_000, (1, 0, 2, 9), 9)
+    many = np.arange(3000).reshape(50, 60)
+    assert [r.label for r in ms.regionprops(many)] == list(range(1, 3000))
     small = ms.regionprops(np.array([[-3, 1]], np.int8))
     assert [r.label for r in small] == [1]
 

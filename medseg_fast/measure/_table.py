@@ -36,15 +36,8 @@ class LabelTable:
     ) -> None:
         self.image, self.ndim = image, labels.ndim
         self.spacing = np.array(spacing or (1.0,) * labels.ndim)
-        self.numbers = _checks.contiguous(labels)  # what the kernels see
-        highest = int(labels.max(initial=0))
-        values: Array | None = None
-        if highest > 4 * labels.size + 65_536:
-            values, places = np.unique(self.numbers, return_inverse=True)
-            values, places = _positive(values, places)
-            self.numbers = places.reshape(labels.shape).astype(np.int32)
-            highest = len(values) - 1
-        self.count = highest + 1
+        self.numbers, values = _dense(_checks.contiguous(labels))  # what the kernels see
+        self.count = int(self.numbers.max(initial=0)) + 1
         boxes = np.zeros((self.count, 2, self.ndim), np.int64)
         sums = np.zeros((self.count, 1 + self.ndim), np.int64)
         moments = np.zeros((self.count, self.ndim, self.ndim))
@@ -118,10 +111,31 @@ class LabelTable:
         return self.channels[:, STATISTICS.index(name)]
 
 
-def _positive(values: Array, places: Array) -> tuple[Array, Array]:
-    """Without negative labels: these become the background's place, 0."""
-    first = int(np.searchsorted(values, 1))
-    return np.concatenate([[0], values[first:]]), np.maximum(places - first + 1, 0)
+def _dense(labels: Array) -> tuple[Array, Array | None]:
+    """Labels that fill their range, as tables have a row for each, and what they stand for.
+
+    The second is None where the labels are left as they are: up to 1024, or half of them in use.
+    """
+    highest = int(labels.max(initial=0))
+    if highest <= 1024:
+        return labels, None
+    known = labels
+    if labels.dtype.kind == "i" and int(labels.min()) < 0:
+        known = np.maximum(labels, 0)
+    if highest > 4 * labels.size + 65_536:
+        values, places = np.unique(known, return_inverse=True)
+        if values[0] != 0:
+            values, places = np.concatenate([[0], values]).astype(labels.dtype), places + 1
+        return places.reshape(labels.shape).astype(np.int32), values
+    sizes = np.zeros(highest + 1, np.int64)
+    core.label_sizes(known, sizes)
+    sizes[0] = 1
+    values = np.flatnonzero(sizes)
+    if 2 * len(values) > highest:
+        return labels, None
+    lookup = np.zeros(highest + 1, np.int32)
+    lookup[values] = np.arange(len(values))
+    return lookup[known], values
 
 
 COLUMNS: dict[str, Column] = {}
