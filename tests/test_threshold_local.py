@@ -133,6 +133,14 @@ def test_mean_of_64_bit_integers_does_not_overflow():
     assert (ms.threshold_local(image, 31, "mean") == -(2.0**63)).all()
 
 
+@pytest.mark.parametrize("bits", range(50, 58))
+def test_mean_of_64_bit_integers_of_any_length(bits):
+    """Sums of 31 x 31 pixels leave 64 bits for 128 where pixels have more than 53."""
+    for dtype, value in ((np.int64, -(2**bits)), (np.int64, 2**bits), (np.uint64, 2**bits)):
+        image = np.full((40, 40), value, dtype)
+        assert_array_equal(ms.threshold_local(image, 31, method="mean"), float(value))
+
+
 def test_mean_of_floats_forgets_large_values(rng):
     """Running sums would keep the rounding error of 1e30 for the rest of the line."""
     image = rng.random((60, 70))
