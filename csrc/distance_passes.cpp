@@ -155,26 +155,6 @@ void nearest_along_first_axis(const TilePlace& place, const std::uint8_t* mask, 
   }
 }
 
-template <class T>
-bool all_reached(const T* squared, std::int64_t count) {
-  T top = 0;
-  for (std::int64_t i = 0; i < count; ++i) top = std::max(top, squared[i]);
-  return top < unreached<T>;
-}
-
-template <class T>
-void DistanceOutput::write(const T* squared, std::int64_t count, std::int64_t offset) const {
-  if (out.dtype == DType::float64) {
-    double* const to = out.as<double>() + offset;
-    for (std::int64_t i = 0; i < count; ++i)
-      to[i] = unit * std::sqrt(static_cast<double>(squared[i]));
-  } else {
-    float* const to = out.as<float>() + offset;
-    for (std::int64_t i = 0; i < count; ++i)
-      to[i] = static_cast<float>(unit * std::sqrt(static_cast<double>(squared[i])));
-  }
-}
-
 template class Squares<std::uint16_t>;
 template class Squares<std::uint32_t>;
 template class Squares<double>;
@@ -184,16 +164,10 @@ template class RowPass<double>;
 
 template void nearest_along_first_axis(const TilePlace&, const std::uint8_t*, std::int64_t,
                                        const Squares<std::uint16_t>&, RowSink<std::uint16_t>);
-template bool all_reached(const std::uint16_t*, std::int64_t);
-template void DistanceOutput::write(const std::uint16_t*, std::int64_t, std::int64_t) const;
 template void nearest_along_first_axis(const TilePlace&, const std::uint8_t*, std::int64_t,
                                        const Squares<std::uint32_t>&, RowSink<std::uint32_t>);
-template bool all_reached(const std::uint32_t*, std::int64_t);
-template void DistanceOutput::write(const std::uint32_t*, std::int64_t, std::int64_t) const;
 template void nearest_along_first_axis(const TilePlace&, const std::uint8_t*, std::int64_t,
                                        const Squares<double>&, RowSink<double>);
-template bool all_reached(const double*, std::int64_t);
-template void DistanceOutput::write(const double*, std::int64_t, std::int64_t) const;
 
 // Squared distances, masks, and what labels need: 64, 32 or 16 to a row.
 template void TilePlace::load<64>(const std::uint8_t*, std::int64_t, std::uint8_t*) const;

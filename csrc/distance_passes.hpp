@@ -178,7 +178,11 @@ void nearest_along_first_axis(const TilePlace& place, const std::uint8_t* mask, 
 
 // Whether all squared distances were found, and within the range of T.
 template <class T>
-bool all_reached(const T* squared, std::int64_t count);
+bool all_reached(const T* squared, std::int64_t count) {
+  T top = 0;
+  for (std::int64_t i = 0; i < count; ++i) top = std::max(top, squared[i]);
+  return top < unreached<T>;
+}
 
 // Distances from squared distances.
 struct DistanceOutput {
@@ -186,7 +190,17 @@ struct DistanceOutput {
   double unit;  // of a distance of 1
 
   template <class T>
-  void write(const T* squared, std::int64_t count, std::int64_t offset) const;
+  void write(const T* squared, std::int64_t count, std::int64_t offset) const {
+    if (out.dtype == DType::float64) {
+      double* const to = out.as<double>() + offset;
+      for (std::int64_t i = 0; i < count; ++i)
+        to[i] = unit * std::sqrt(static_cast<double>(squared[i]));
+    } else {
+      float* const to = out.as<float>() + offset;
+      for (std::int64_t i = 0; i < count; ++i)
+        to[i] = static_cast<float>(unit * std::sqrt(static_cast<double>(squared[i])));
+    }
+  }
 };
 
 // Calls f(Type<T>{}) with the narrowest type for squared distances; f returns whether it sufficed.
