@@ -326,7 +326,16 @@ def test_port_in_use():
         Server(server.port)
 
 
+def test_no_such_host():
+    for host in ("", "no such host", "a" * 70 + ".example"):
+        with Client(host, 1) as client:
+            assert not client.wait_connected(0.02)
+            assert client._thread.is_alive()
+
+
 def test_arguments():
+    with pytest.raises(ValueError, match="port must be from 1 to 65535, got 0"):
+        Client(port=0)
     with pytest.raises(ValueError, match="policy must be drop or block, got 'all'"):
         Client(policy="all")
     with pytest.raises(ValueError, match="capacity must be at least 1, got 0"):

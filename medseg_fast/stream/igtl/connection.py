@@ -149,6 +149,8 @@ class Client(_Endpoint):
         connect_timeout: float = 1.0,
     ) -> None:
         super().__init__(limits, queue, policy, on_state)
+        if not 0 < port < 65536:
+            raise ValueError(f"Client: port must be from 1 to 65535, got {port}")
         self.host, self.port, self.connect_timeout = host, port, connect_timeout
         self._link: Link | None = None
         self._connected = threading.Event()
@@ -219,6 +221,9 @@ class Client(_Endpoint):
                 widen(sock)
                 sock.settimeout(self.connect_timeout)
                 sock.connect(address)
+                # Linux connects a socket to itself if the port it chose is the one asked for.
+                if sock.getsockname() == sock.getpeername():
+                    raise ConnectionRefusedError("nobody listens")
                 return sock
             except OSError as e:
                 sock.close()
@@ -230,7 +235,7 @@ class Client(_Endpoint):
         while not self._ending.is_set():
             try:
                 link = Link(self._connect(), self.limits, self._pool)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 log.debug("%s:%s: %s", self.host, self.port, error)
                 self._ending.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -330,7 +335,7 @@ class Server(_Endpoint):
         *,
         queue: int = 8,
         policy: str = "drop",
-        send_queue: int = 4,
+        send_queue: int = 8,
         max_clients: int = 16,
         limits: Limits | None = None,
         on_state: Callable[[State], None] | None = None,
