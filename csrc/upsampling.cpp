@@ -25,7 +25,6 @@ using Index = std::int64_t;
 template <class T>
 using Vector __attribute__((vector_size(register_bytes))) = T;
 
-
 template <class T>
 class TransposedConvolution {
   static constexpr Index lanes = register_bytes / sizeof(T);

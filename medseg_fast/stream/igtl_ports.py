@@ -175,5 +175,7 @@ def _outlines(mask: Any) -> Sequence[Any]:
         from skimage.measure import find_contours
     except ImportError:
         raise ImportError("IgtlSink: contours need scikit-image") from None
-    found: Sequence[Any] = find_contours(np.pad(mask != 0, 1).astype(np.uint8), 0.5)
+    found: Sequence[Any] = find_contours(  # type: ignore[no-untyped-call]
+        np.pad(mask != 0, 1).astype(np.uint8), 0.5
+    )
     return [outline - 1 for outline in found]

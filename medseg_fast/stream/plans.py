@@ -280,7 +280,7 @@ class NetworkPlan(_Plan):
         if isinstance(network, (str, os.PathLike)):
             from medseg_fast.nn import load_plan
 
-            network = load_plan(network)
+            network = load_plan(os.fspath(network))
         if not callable(network):
             raise TypeError(f"{self._op}: network must be callable, got {type(network).__name__}")
         if intensities is None and self.dtype.kind in "bu":
