@@ -47,7 +47,7 @@ def oblique(rng):
 
 
 @pytest.fixture(scope="module")
-def peer():
+def peer(request):
     """The C++ peer, compiled once for each change of its source."""
     include = Path("/usr/include/openigtlink")
     if not (include / "igtlImageMessage.h").exists():
@@ -55,7 +55,7 @@ def peer():
     if shutil.which("g++") is None:
         pytest.skip("needs g++")
     name = hashlib.sha256(PEER.read_bytes()).hexdigest()[:16]
-    program = Path(tempfile.gettempdir(), f"igtl_peer_{name}")
+    program = request.config.cache.mkdir("igtl_peer") / name
     if not program.exists():
         with tempfile.TemporaryDirectory() as folder:
             fresh = Path(folder, "peer")
