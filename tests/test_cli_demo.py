@@ -20,7 +20,8 @@ Image = pytest.importorskip("PIL.Image", reason="the command line needs the extr
 
 from _cli import SCANS, error, run
 
-from medseg_fast._app import compare, demo, explore, measure, peers
+from medseg_fast import metrics
+from medseg_fast._app import compare, demo, explore, peers
 from medseg_fast._methods import METHODS, Method
 
 
@@ -154,6 +155,6 @@ def test_slider_shows_the_region_of_each_threshold(scan: demo.Scan) -> None:
         at_seed = components[tuple(recipe["seed"])]
         region = (components == at_seed) & (at_seed > 0)
         assert_array_equal(found.reached >= explore.STEPS - step, region)
-        assert found.dice[step] == pytest.approx(measure.dice(region, scan.truth))
+        assert found.dice[step] == pytest.approx(metrics.dice(region, scan.truth))
         voxel = np.prod(scan.spacing)
         assert found.millilitres[step] == pytest.approx(region.sum() * voxel / 1000)

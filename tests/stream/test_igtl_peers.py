@@ -1,11 +1,9 @@
 """OpenIGTLink against two independent implementations: pyigtl and the C++ library."""
 
 import dataclasses
-import hashlib
 import shutil
 import socket
 import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -47,24 +45,16 @@ def oblique(rng):
 
 
 @pytest.fixture(scope="module")
-def peer(request):
-    """The C++ peer, compiled once for each change of its source."""
+def peer(tmp_path_factory):
+    """The C++ peer."""
     include = Path("/usr/include/openigtlink")
     if not (include / "igtlImageMessage.h").exists():
         pytest.skip("needs the C++ library: apt-get install libopenigtlink-dev")
     if shutil.which("g++") is None:
         pytest.skip("needs g++")
-    name = hashlib.sha256(PEER.read_bytes()).hexdigest()[:16]
-    program = request.config.cache.mkdir("igtl_peer") / name
-    if not program.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            fresh = Path(folder, "peer")
-            subprocess.run(
-                ["g++", "-w", f"-I{include}", PEER, "-o", fresh, "-lOpenIGTLink", "-lpthread"],
-                check=True,
-            )
-            shutil.copy2(fresh, f"{program}.new")
-            Path(f"{program}.new").rename(program)
+    program = tmp_path_factory.mktemp("igtl") / "peer"
+    command = ["g++", "-w", f"-I{include}", PEER, "-o", program, "-lOpenIGTLink", "-lpthread"]
+    subprocess.run(command, check=True)
     return program
 
 
