@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import medseg_fast as ms
 from medseg_fast._methods import Method
-from medseg_fast.metrics import dice
+from medseg_fast.metrics import dice, rand_index
 
 Array = NDArray[Any]
 
@@ -32,6 +32,7 @@ class Row:
     identical: bool | None = None  # same label at every pixel
     dice: float | None = None  # of our mask with the peer's
     differing: int | None = None  # pixels
+    rand_index: float | None = None  # of several labels with the peer's, whatever their numbers
     labels: Array = field(default_factory=lambda: np.zeros(0), repr=False)
 
     @property
@@ -98,6 +99,8 @@ def compare(
             row.identical = bool(np.array_equal(labels, theirs))
             row.differing = int(np.count_nonzero(labels != theirs))
             row.dice = dice(labels, theirs)
+            if labels.dtype != bool and labels.max(initial=0) > 1:
+                row.rand_index = rand_index(labels, theirs)
             calls["peer"] = lambda: run(image, **given)
     times = interleaved(calls, seconds)
     row.peer_ms = times.pop("peer", None)
@@ -181,4 +184,6 @@ def agreement(row: Row) -> str:
     if row.identical:
         return "identical"
     assert row.dice is not None
+    if row.dice == 1 and row.rand_index is not None:
+        return f"same mask, Rand index of its parts {int(row.rand_index * 1e5) / 1e5:.5f}"
     return f"Dice {int(row.dice * 1e5) / 1e5:.5f}, {row.differing} pixels differ"
