@@ -93,11 +93,11 @@ def test_backward_equals_slow_twin(rng, shape, channels):
         assert_allclose(got, expected, **CLOSE[np.float64])
 
 
-@pytest.mark.parametrize("shape", [(9, 11), (4, 5, 6)])
+@pytest.mark.parametrize("shape", [(6, 7), (3, 4, 5)])
 def test_gradients(rng, shape):
     torch = pytest.importorskip("torch")
-    x = torch.randn(2, 3, *shape, dtype=torch.float64, requires_grad=True)
-    regions = torch.from_numpy(boxes(rng, 3, 2, shape, np.float64, most=9.0))
+    x = torch.randn(2, 2, *shape, dtype=torch.float64, requires_grad=True)
+    regions = torch.from_numpy(boxes(rng, 3, 2, shape, np.float64, most=6.0))
     for ratio in (2, -1):
         call = lambda x, ratio=ratio: F.roi_align(x, regions, 2, 0.9, ratio)  # noqa: E731
         assert torch.autograd.gradcheck(call, (x,))
