@@ -94,7 +94,7 @@ def evaluate(
             masks = np.equal(found, label), np.equal(true, label)
             between = surface_distances(*masks, sizes)
             figures = (
-                hausdorff_distance(*masks, sizes),
+                hausdorff_distance(*masks, sizes) if in_pred and in_truth else empty,
                 between.hausdorff(95),
                 average_surface_distance(*masks, sizes),
                 between.dice(tolerance_mm),

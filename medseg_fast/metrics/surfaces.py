@@ -65,8 +65,8 @@ def hausdorff_distance(
 ) -> float:
     """Largest distance from a voxel of one mask to the other mask.
 
-    The result is that of ``skimage.metrics.hausdorff_distance``, in mm, and of SimpleITK's
-    ``HausdorffDistanceImageFilter``.
+    The result is that of SimpleITK's ``HausdorffDistanceImageFilter``, and where neither mask is
+    empty that of ``skimage.metrics.hausdorff_distance``, in mm.
 
     Parameters
     ----------
@@ -81,20 +81,22 @@ def hausdorff_distance(
     Returns
     -------
     distance : float
-        In mm. 0 for two empty masks, inf where one of them is.
+        In mm.
 
     Raises
     ------
     TypeError
         If a dtype is not supported.
     ValueError
-        If shapes differ, a mask holds NaN, `spacing` does not fit or `method` is another.
+        If a mask is empty: then there is no distance. If shapes differ, a mask holds NaN, `spacing`
+        does not fit or `method` is another.
 
     Notes
     -----
     Two exact distance transforms of the box around both masks, on all threads; time O(box). Extra
     memory: 12 bytes per voxel of the box. A voxel inside both masks has distance 0, other than
-    between surfaces (`surface_distances`). SimpleITK raises where a mask is empty.
+    between surfaces (`surface_distances`, which takes empty masks). scikit-image gives 0 for two
+    empty masks and inf where one of them is.
 
     References
     ----------
@@ -112,12 +114,12 @@ def hausdorff_distance(
     if method not in ("standard", "modified"):
         raise ValueError(f"{op}: method must be 'standard' or 'modified', got {method!r}")
     first, second, sizes = _prepared(op, _NAMES, a, b, spacing)
+    for name, mask in zip(_NAMES, (first, second), strict=True):
+        if not mask.any():
+            raise ValueError(f"{op}: {name} must not be empty")
     box = _box(first, second)
-    if box is None:
-        return 0.0
+    assert box is not None
     first, second = _checks.contiguous(first[box]), _checks.contiguous(second[box])
-    if not (first.any() and second.any()):
-        return math.inf
     found = []
     for mask, other in ((first, second), (second, first)):
         beyond = _to(other, sizes)[mask & ~other]  # inside the other all are 0
