@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -179,7 +180,8 @@ void Plan::run(std::int64_t begin, std::int64_t end, int threads, const Slots& s
     if (slots[i].size() * item_size(slots[i].dtype) < least_bytes_[i])
       throw std::invalid_argument("plan: array " + std::to_string(i) + " must have " +
                                   std::to_string(least_bytes_[i]) + " bytes");
-  const ThreadOverride limited(threads);
+  std::optional<ThreadOverride> limited;  // 0: what holds for the caller
+  if (threads > 0) limited.emplace(threads);
   for (std::int64_t i = begin; i < end; ++i) steps_[static_cast<std::size_t>(i)](slots);
 }
 
