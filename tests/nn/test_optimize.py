@@ -194,6 +194,36 @@ def test_a_saved_plan_needs_no_torch(tmp_path):
     assert np.array_equal(np.load(tmp_path / "result.npy"), plan(x).numpy())
 
 
+_ONE_THREAD = """
+import os, sys
+import numpy as np
+import medseg_fast as ms
+from medseg_fast import nn
+def tasks():
+    return len(os.listdir("/proc/self/task"))
+before = tasks()
+with ms.num_threads(1):
+    plan = nn.load_plan(sys.argv[1])
+    plan(np.zeros(plan.input_shapes[0], np.float32))
+    assert tasks() == before, (tasks(), before)
+with ms.num_threads(3):
+    plan(np.zeros(plan.input_shapes[0], np.float32))
+    assert tasks() == before + 2, (tasks(), before)
+"""
+
+
+def test_a_plan_follows_the_callers_threads(tmp_path):
+    model = nn.unet(1, 2, widths=(16, 32), padding="same").eval()
+    nn.optimize(model, torch.zeros(1, 1, 128, 128)).save(tmp_path / "plan")
+    done = subprocess.run(
+        [sys.executable, "-c", _ONE_THREAD, str(tmp_path / "plan")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 _INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np
