@@ -5,10 +5,9 @@ from __future__ import annotations
 import html
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from itertools import chain
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -83,45 +82,63 @@ def run(job: Job, show: Callable[[Summary], None] | None = None) -> Summary:
 
 
 def _source(job: Job) -> tuple[Any, Frame, float, bool]:
-    """Frames, the first of them (plans have its shape), their rate, and whether they wait for us.
+    """Frames, the first of them (plans have its shape), their rate, and whether they come anyway.
 
-    A rate of 0: the source gives frames as fast as they are taken.
+    A rate of 0: none is known.
     """
-    if job.source.startswith("igtl:"):
-        endpoint, device = stream.igtl_endpoint(job.source, policy="block")
-        remote = stream.IgtlSource(endpoint, device)
-        return remote, next(iter(remote)), 0.0, True
-    if job.source.isdigit() or "://" in job.source or _is_video(job.source):
-        video = stream.VideoSource(int(job.source) if job.source.isdigit() else job.source)
-        given: Iterator[Frame] = iter(video)
-        live, rate = not _is_video(job.source), video.fps
+    source: Any
+    name = job.source
+    if name.startswith("igtl:"):
+        endpoint, device = stream.igtl_endpoint(name, policy="block")
+        source, live = stream.IgtlSource(endpoint, device), True
+    elif name.isdigit() or "://" in name:
+        source = stream.VideoSource(int(name) if name.isdigit() else name)
+        live = not _is_video(name)
     else:
-        given, live, rate = stream.frames_of(job.source), False, 0.0
-    first = next(given, None)
-    if first is None:
-        raise ValueError(f"{job.source}: has no frames")
-    frames: Any = chain([first], given)
-    if live:
-        return frames, first, rate, True
-    if job.repeat:
-        frames = list(frames)
-    if job.fps or job.repeat:
+        source, live = _file(name), False
+    rate = getattr(source, "fps", 0.0)
+    given: Any = _Opened(source, name)
+    first = given.first
+    if not live and job.repeat:
+        given = list(given)
+    if not live and (job.fps or job.repeat):
         rate = job.fps or rate or 25.0
-        return stream.Paced(frames, rate, repeat=job.repeat), first, rate, True
-    return frames, first, rate, False
+        return stream.Paced(given, rate, repeat=job.repeat), first, rate, True
+    return given, first, rate, live
+
+
+class _Opened:
+    """A source whose first frame was looked at, and is given all the same."""
+
+    def __init__(self, source: Any, name: str) -> None:
+        self._source, self._frames = source, iter(source)
+        try:
+            self.first: Frame = next(self._frames)
+        except StopIteration:
+            raise ValueError(f"{name}: has no frames") from None
+
+    def __iter__(self) -> Iterator[Frame]:
+        yield self.first
+        yield from self._frames
+
+    def close(self) -> None:
+        """End the wait for the next frame, where the source can."""
+        close = getattr(self._source, "close", None)
+        if close is not None and not isinstance(self._source, Generator):
+            close()
 
 
 def frames(job: Job) -> list[Any]:
     """All frames of a file or folder."""
     if job.source.startswith("igtl:") or job.source.isdigit() or "://" in job.source:
         raise ValueError(f"--source {job.source}: must be a file or a folder, to be replayed")
-    given = (
-        stream.VideoSource(job.source) if _is_video(job.source) else stream.frames_of(job.source)
-    )
-    found = [np.ascontiguousarray(frame.array) for frame in given]
-    if not found:
-        raise ValueError(f"{job.source}: has no frames")
-    return found
+    given = _Opened(_file(job.source), job.source)
+    return [np.ascontiguousarray(frame.array) for frame in given]
+
+
+def _file(name: str) -> Any:
+    """The frames of a video, an image file or a folder."""
+    return stream.VideoSource(name) if _is_video(name) else stream.frames_of(name)
 
 
 def _is_video(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -89,3 +90,24 @@ def test_bench_over_openigtlink(folder):
         assert figures["lost"] == figures["dropped"] == 0
         assert 0 < figures["compute"]["p50"] <= figures["end_to_end"]["max"]
     assert "must be a file or a folder" in error(run("stream-bench", "--source", "igtl://:1"), 1)
+
+
+def test_the_first_image_of_a_scanner_counts():
+    """Plans are made for its shape, and then it is worked on like the others."""
+    from medseg_fast._app import stream as app
+    from medseg_fast.stream.igtl import Image as Message
+    from medseg_fast.stream.igtl import Server
+
+    with Server(0) as scanner:
+
+        def send():
+            assert scanner.wait_clients(1, 20)
+            for number in range(3):
+                scanner.send(Message(np.full((1, 8, 9), number, np.uint8)))
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        source = f"igtl://127.0.0.1:{scanner.port}/"
+        summary = app.run(app.Job(source, "threshold", lower=1, frames=3, policy="block"))
+        sender.join()
+    assert summary.received == summary.sent == 3
