@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "bfloat16.hpp"
 #include "convolution.hpp"
 #include "pack.hpp"
 
@@ -28,17 +29,6 @@ inline Lanes load_lanes(const float* from) {
   return v;
 }
 inline void store_lanes(float* to, Lanes v) { std::memcpy(to, &v, sizeof v); }
-
-struct BFloat16 {
-  std::uint16_t bits;
-  operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
-  BFloat16() = default;
-  explicit BFloat16(float value) {  // to nearest, ties to even
-    const auto word = std::bit_cast<std::uint32_t>(value);
-    const std::uint32_t rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16;
-    bits = static_cast<std::uint16_t>(value != value ? 0x7fc0 : rounded);
-  }
-};
 
 template <class F>
 Lanes each_lane(Lanes v, F&& f) {

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from medseg_fast import io
-from medseg_fast._app import files
+from medseg_fast._app import files, text
 from medseg_fast.metrics import bootstrap_interval, evaluate
 
 _SUMMARISED = "dice jaccard sensitivity precision hausdorff_95_mm average_surface_distance_mm nsd"
@@ -180,12 +180,7 @@ def summary(report: dict[str, Any]) -> str:
             table.append([str(row["label"]), *(_short(row[name]) for name in table[0][1:])])
     if len(table) == 1:
         return "no label in either image"
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = (
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in table
-    )
-    return "\n".join(lines)
+    return text.columns(table)
 
 
 def _names(rows: list[dict[str, Any]]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from medseg_fast import io
+from medseg_fast._app import text
 from medseg_fast._app.evaluate import check_geometry, integers
 from medseg_fast._app.segment import single
 from medseg_fast.measure import Measurements, measure
@@ -33,12 +34,7 @@ def summary(table: Measurements) -> str:
     ]
     if not rows:
         return "no label in the image"
-    lines = [names, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    )
+    return text.columns([names, *rows])
 
 
 _SHOWN = """label voxels volume_mm3 area_mm2 surface_mm2 perimeter_mm sphericity circularity

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-import numpy as np
-
 from medseg_fast import stream
-from medseg_fast.stream._summary import PERCENTILES
+from medseg_fast._app import text
+from medseg_fast.stream._summary import percentiles
 from medseg_fast.stream.igtl import Client, Image, Server
 
 Step = Callable[[Any], Any]
@@ -114,7 +113,7 @@ def replay(
         "lost": sent - dropped - len(latencies),
         "misses": summary.misses,
         "compute": summary.percentiles("compute"),
-        "end_to_end": _percentiles(latencies),
+        "end_to_end": percentiles(latencies),
     }
 
 
@@ -129,18 +128,7 @@ def table(found: dict[str, Figures]) -> str:
         times = [figures["compute"].get("p99"), end.get("p50"), end.get("p99"), end.get("max")]
         counts = [str(figures[key]) for key in _COUNTED]
         rows.append((name, *counts, *("-" if ms is None else f"{ms:.2f} ms" for ms in times)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows
-    )
-
-
-def _percentiles(values: list[float]) -> dict[str, float]:
-    if not values:
-        return {}
-    found = np.percentile(values, PERCENTILES, method="higher")
-    named = {f"p{p:g}": float(v) for p, v in zip(PERCENTILES, found, strict=True)}
-    return {**named, "max": max(values)}
+    return text.columns(rows)
 
 
 def _end(process: Any) -> None:

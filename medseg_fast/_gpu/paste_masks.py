@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from medseg_fast import _checks
 from medseg_fast._gpu._boxes import computed, floats
 from medseg_fast._gpu._device import BLOCK, Device, run, tiles
 from medseg_fast.kernels.source import FLOATS, Source
+from medseg_fast.nn.functional.paste_masks import _arguments
 
 SOURCE = Source("paste_masks.cuh", paste=(FLOATS,))
 
@@ -25,21 +24,9 @@ def paste_masks(
 ) -> Any:
     op, xp = "paste_masks", device.xp
     array, corners = floats(device, op, "masks", masks), floats(device, op, "boxes", boxes)
-    if array.ndim == 4 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 3 or 0 in array.shape[1:]:
-        raise ValueError(f"{op}: masks must have shape (N, 1, M, M), got {masks.shape}")
-    if corners.shape != (len(array), 4):
-        raise ValueError(f"{op}: boxes must have shape ({len(array)}, 4), got {corners.shape}")
-    if np.shape(image_shape) != (2,):
-        raise ValueError(f"{op}: image_shape must be (rows, columns), got {image_shape!r}")
-    rows, columns = (_checks.integer(op, "image_shape", n, 0) for n in image_shape)
-    padding = _checks.integer(op, "padding", padding, 0)
-    least = 0.0
-    if threshold is not None:
-        least = float(_checks.number(op, "threshold", threshold))
-        if not 0 < least < math.inf:
-            raise ValueError(f"{op}: threshold must be positive and finite, got {threshold!r}")
+    array, (rows, columns), padding, least = _arguments(
+        op, array, corners, image_shape, padding, threshold
+    )
     given = xp.ascontiguousarray(computed(array))
     real = given.dtype.type
     shape = (len(given), rows, columns)

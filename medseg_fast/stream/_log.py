@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from medseg_fast._config import show_config
@@ -50,17 +49,6 @@ class Log:
             }
         )
 
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
-
     def frame(self, record: Record) -> None:
         """Write a frame's line."""
         line = {name: getattr(record, name) for name in _FIELDS}
@@ -72,8 +60,9 @@ class Log:
         self._line({"type": "event", "event": name, "text": text, "clock_ns": now()})
 
     def end(self, summary: Summary) -> None:
-        """Write the last line."""
+        """Write the last line and close the file."""
         self._line({"type": "end", "clock_ns": now(), "summary": summary.as_dict()})
+        self._file.close()
 
     def _line(self, content: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(content) + "\n")

@@ -9,11 +9,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from medseg_fast.stream._frame import STATUSES, Record
 
 PERCENTILES = (50, 95, 99, 99.9)
 _WORST = 5
+
+
+def percentiles(values: ArrayLike) -> dict[str, float]:
+    """p50, p95, p99, p99.9 and max; the value that so many do not exceed. Empty for none."""
+    array = np.asarray(values, np.float64)
+    if not array.size:
+        return {}
+    found = np.percentile(array, PERCENTILES, method="higher")
+    named = {f"p{p:g}": float(v) for p, v in zip(PERCENTILES, found, strict=True)}
+    return {**named, "max": float(array.max())}
 
 
 class Summary:
@@ -98,12 +109,7 @@ class Summary:
 
     def percentiles(self, name: str) -> dict[str, float]:
         """Of `times(name)`: p50, p95, p99, p99.9 and max; the value that so many do not exceed."""
-        values = self.times(name)
-        if not len(values):
-            return {}
-        found = np.percentile(values, PERCENTILES, method="higher")
-        named = {f"p{p:g}": float(v) for p, v in zip(PERCENTILES, found, strict=True)}
-        return {**named, "max": float(values.max())}
+        return percentiles(self.times(name))
 
     def worst(self) -> list[dict[str, Any]]:
         """The slowest frames, the worst first."""

@@ -224,7 +224,6 @@ class Pipeline:
                 _quietly(getattr(sink, "close", None))
             if self._log is not None:
                 self._log.end(self.summary)
-                self._log.__exit__(None, None, None)
         if self._failure is not None:
             raise self._failure
         return self.summary

@@ -25,6 +25,32 @@ def _pasted(
     return shape, given if threshold is None else np.dtype(np.bool_)
 
 
+def _arguments(
+    op: str, masks: Any, boxes: Any, image_shape: Any, padding: Any, threshold: Any
+) -> tuple[Any, tuple[int, int], int, float]:
+    """Masks (N, M, M), the image's shape, padding and threshold (0 for None), checked.
+
+    Of arrays of any library: they are asked for their shapes alone.
+    """
+    given = masks.shape
+    if masks.ndim == 4 and given[1] == 1:
+        masks = masks[:, 0]
+    if masks.ndim != 3 or 0 in masks.shape[1:]:
+        raise ValueError(f"{op}: masks must have shape (N, 1, M, M), got {given}")
+    if boxes.shape != (len(masks), 4):
+        raise ValueError(f"{op}: boxes must have shape ({len(masks)}, 4), got {boxes.shape}")
+    if np.shape(image_shape) != (2,):
+        raise ValueError(f"{op}: image_shape must be (rows, columns), got {image_shape!r}")
+    rows, columns = (_checks.integer(op, "image_shape", n, 0) for n in image_shape)
+    padding = _checks.integer(op, "padding", padding, 0)
+    least = 0.0
+    if threshold is not None:
+        least = float(_checks.number(op, "threshold", threshold))
+        if not 0 < least < math.inf:
+            raise ValueError(f"{op}: threshold must be positive and finite, got {threshold!r}")
+    return masks, (rows, columns), padding, least
+
+
 def _pixels(op: str, boxes: NDArray[Any], scale: float) -> NDArray[np.int64]:
     """First and last pixels of the boxes around padded masks, in the boxes' own arithmetic."""
     half = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * scale
@@ -112,22 +138,12 @@ def paste_masks(
     op = "paste_masks"
     array = _boxes.floats(op, "masks", masks)
     corners = _boxes.floats(op, "boxes", boxes)
-    if array.ndim == 4 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 3 or 0 in array.shape[1:]:
-        raise ValueError(f"{op}: masks must have shape (N, 1, M, M), got {np.shape(masks)}")
-    if corners.shape != (len(array), 4):
-        raise ValueError(f"{op}: boxes must have shape ({len(array)}, 4), got {corners.shape}")
-    if np.shape(image_shape) != (2,):
-        raise ValueError(f"{op}: image_shape must be (rows, columns), got {image_shape!r}")
-    rows, columns = (_checks.integer(op, "image_shape", n, 0) for n in image_shape)
-    padding = _checks.integer(op, "padding", padding, 0)
+    array, (rows, columns), padding, least = _arguments(
+        op, array, corners, image_shape, padding, threshold
+    )
     dtype = _boxes.arithmetic(array.dtype)
-    result_dtype, least = array.dtype.newbyteorder("="), 0.0
+    result_dtype = array.dtype.newbyteorder("=")
     if threshold is not None:
-        least = float(_checks.number(op, "threshold", threshold))
-        if not 0 < least < math.inf:
-            raise ValueError(f"{op}: threshold must be positive and finite, got {threshold!r}")
         dtype_out = result_dtype = np.dtype(np.bool_)
     else:
         dtype_out = dtype
