@@ -18,6 +18,7 @@ from medseg_fast.stream.igtl import (
     Status,
     Transform,
     _link,
+    connection,
     decode_bytes,
 )
 from medseg_fast.stream.igtl._queue import BoundedQueue
@@ -193,6 +194,20 @@ def test_many_clients(frame):
         for client in clients:
             client.close()
         assert until(lambda: not server.clients)
+
+
+def test_closing_ends_a_client_that_is_just_coming_in(monkeypatch):
+    server = Server(0)
+
+    def late(*args):
+        assert until(server._ending.is_set)
+        return _link.Link(*args)
+
+    monkeypatch.setattr(connection, "Link", late)
+    with connect(server) as sock:
+        server.close()
+        assert ended(sock)
+    assert not server.clients
 
 
 def test_reconnects_within_a_second(frame):

@@ -414,14 +414,19 @@ class Server(_Endpoint):
         self._inbox.close()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept()
+        self._join(self._thread)  # first: it may just be taking in one more client
         with self._changed:
             peers, threads = list(self._peers.values()), list(self._threads)
         for peer in peers:
             peer.link.shut()
-        for thread in [self._thread, *threads]:
-            if thread is not threading.current_thread():
-                thread.join(5)
+        for thread in threads:
+            self._join(thread)
         self._socket.close()
+
+    @staticmethod
+    def _join(thread: threading.Thread) -> None:
+        if thread is not threading.current_thread():  # close() may be called by on_state
+            thread.join(5)
 
     def _kept(self, part: Any) -> Any:
         if isinstance(part, bytes):
