@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from _igtl import SOON, connect, until, wire
+from _igtl import SOON, connect, ended, until, wire
 
 from medseg_fast.stream.igtl import (
     Client,
