@@ -197,14 +197,16 @@ def test_many_clients(frame):
 
 
 def test_closing_ends_a_client_that_is_just_coming_in(monkeypatch):
-    server = Server(0)
+    server, coming = Server(0), threading.Event()
 
     def late(*args):
+        coming.set()
         assert until(server._ending.is_set)
         return _link.Link(*args)
 
     monkeypatch.setattr(connection, "Link", late)
     with connect(server) as sock:
+        assert coming.wait(SOON)
         server.close()
         assert ended(sock)
     assert not server.clients
