@@ -18,8 +18,10 @@ from medseg_fast.stream.igtl import (
     Status,
     Transform,
     _link,
-    connection,
     decode_bytes,
+)
+from medseg_fast.stream.igtl import (
+    server as server_module,
 )
 from medseg_fast.stream.igtl._queue import BoundedQueue
 
@@ -204,7 +206,7 @@ def test_closing_ends_a_client_that_is_just_coming_in(monkeypatch):
         assert until(server._ending.is_set)
         return _link.Link(*args)
 
-    monkeypatch.setattr(connection, "Link", late)
+    monkeypatch.setattr(server_module, "Link", late)
     with connect(server) as sock:
         assert coming.wait(SOON)
         server.close()

@@ -14,9 +14,10 @@ else passed on as it is. Every field is checked and every size bounded before me
 it; whatever is wrong is a `ProtocolError`.
 """
 
+from medseg_fast.stream.igtl._endpoint import State
 from medseg_fast.stream.igtl._link import Limits
 from medseg_fast.stream.igtl._wire import MAX_BODY, Header, ProtocolError, crc64, parse_header
-from medseg_fast.stream.igtl.connection import Client, Server, State
+from medseg_fast.stream.igtl.client import Client
 from medseg_fast.stream.igtl.geometry import (
     image_from_volume,
     polydata_from_contours,
@@ -34,6 +35,7 @@ from medseg_fast.stream.igtl.messages import (
     encode,
 )
 from medseg_fast.stream.igtl.polydata import Attribute, PolyData, join_cells, split_cells
+from medseg_fast.stream.igtl.server import Server
 
 __all__ = [
     "MAX_BODY",
