@@ -110,6 +110,7 @@ void bind_graphs(const Scope& m) {
       .def("segments", Locked<&FlowGraph::segments>::call)
       .def("excess", Locked<&FlowGraph::excess>::call)
       .def("add_grid_edges", Locked<&GridGraph::add_edges>::call)
+      .def("change_grid_edges", Locked<&GridGraph::change_edges>::call)
       .def("grid_residual", Locked<&GridGraph::residual>::call)
       .def("add_nodes", Locked<&SparseGraph::add_nodes>::call)
       .def("add_edges", Locked<&SparseGraph::add_edges>::call)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <numeric>
@@ -87,30 +88,39 @@ class GridGraphOf final : public GridGraph {
 
   void add_edges(int direction, const Array& weights, const Array& reverse) override {
     search_.reset();
-    const GridBlocks& blocks = state_.blocks;
-    const auto& extents = blocks.extents();
-    const GridOffset offset = blocks.offset(direction);
-    const bool fresh = !used_[direction / 2];
-    used_[direction / 2] = true;
-    std::int64_t first[3], last[3];  // pixels whose neighbour lies inside
-    for (int axis = 0; axis < 3; ++axis) {
-      first[axis] = std::max(0, -offset[axis]);
-      last[axis] = extents[axis] - std::max(0, offset[axis]);
-    }
-    const std::int64_t n = last[2] - first[2], shift = offset[2];
-    if (n <= 0) return;
-    Cap* const arcs = state_.residual + direction * blocks.nodes();
-    Cap* const arcs_back = state_.residual + (direction ^ 1) * blocks.nodes();
-    // A line writes to itself and, of another array, to one other line: lines go in parallel.
-    each_line([&](std::int64_t line, Cap* row) {
-      const std::int64_t z = line / extents[1], y = line % extents[1];
-      if (z < first[0] || z >= last[0] || y < first[1] || y >= last[1]) return;
-      const std::int64_t pixel = line * extents[2] + first[2];
-      const std::int64_t here = line_node(line);
-      const std::int64_t there = blocks.row(z + offset[0], y + offset[1]);
-      add(row, arcs + here, first[2], weights, pixel, n, fresh);
-      add(row, arcs_back + there, first[2] + shift, reverse, pixel, n, fresh);
+    const bool fresh = !std::exchange(used_[direction / 2], true);
+    each_edge_line(direction, [&](const EdgeLine& e, Cap* row) {
+      add(row, e.arcs, e.first, weights, e.pixel, e.n, fresh);
+      add(row, e.arcs_back, e.first + e.shift, reverse, e.pixel, e.n, fresh);
     });
+  }
+
+  // Kohli and Torr (2007): where an arc has less capacity than flow, the rest of the flow is taken
+  // back. Its start has that much more then, and its end less.
+  void change_edges(int direction, const Array& weights, const Array& reverse) override {
+    search_.reset();
+    used_[direction / 2] = terminals_ = true;
+    std::vector<Cap> taken_back(lines() * line_pixels(), Cap{0});  // by the arc's first pixel
+    each_edge_line(direction, [&](const EdgeLine& e, Cap* row) {
+      std::vector<Cap> back_row(state_.blocks.row_nodes());
+      state_.blocks.load_row(e.arcs, row);
+      state_.blocks.load_row(e.arcs_back, back_row.data());
+      Cap* const arcs = row + e.first;
+      Cap* const arcs_back = back_row.data() + e.first + e.shift;
+      const Cap* const forth = weights.as<Cap>() + (weights.ndim == 0 ? 0 : e.pixel);
+      const Cap* const back = reverse.as<Cap>() + (reverse.ndim == 0 ? 0 : e.pixel);
+      for (std::int64_t x = 0; x < e.n; ++x) {
+        const Cap arc = arcs[x] + forth[weights.ndim == 0 ? 0 : x];
+        const Cap arc_back = arcs_back[x] + back[reverse.ndim == 0 ? 0 : x];
+        const Cap taken = std::min(arc_back, Cap{0}) - std::min(arc, Cap{0});
+        arcs[x] = std::max<Cap>(arc + taken, 0);
+        arcs_back[x] = std::max<Cap>(arc_back - taken, 0);
+        taken_back[e.pixel + x] = taken;
+      }
+      state_.blocks.store_row(row, e.arcs);
+      state_.blocks.store_row(back_row.data(), e.arcs_back);
+    });
+    give_back(direction, taken_back.data());
   }
 
   void maxflow() override {
@@ -172,6 +182,67 @@ class GridGraphOf final : public GridGraph {
       std::vector<Cap> row(nodes);
       for (std::int64_t line = begin; line < end; ++line) f(line, row.data());
     });
+  }
+
+  // Arcs from a line of pixels in one direction, and those back from the line they lead to.
+  struct EdgeLine {
+    Cap *arcs, *arcs_back;  // of the lines' first nodes
+    std::int64_t pixel;     // the first with a neighbour inside
+    std::int64_t first, n;  // its column, and how many there are
+    std::int64_t shift;     // columns to the neighbour
+  };
+
+  // f(edge line, scratch row) for all lines, on all threads: a line writes to itself and, of
+  // another array, to one other line.
+  template <class F>
+  void each_edge_line(int direction, F&& f) {
+    const GridBlocks& blocks = state_.blocks;
+    const auto& extents = blocks.extents();
+    const GridOffset offset = blocks.offset(direction);
+    std::int64_t first[3], last[3];  // pixels whose neighbour lies inside
+    for (int axis = 0; axis < 3; ++axis) {
+      first[axis] = std::max(0, -offset[axis]);
+      last[axis] = extents[axis] - std::max(0, offset[axis]);
+    }
+    const std::int64_t n = last[2] - first[2];
+    if (n <= 0) return;
+    Cap* const arcs = state_.residual + direction * blocks.nodes();
+    Cap* const arcs_back = state_.residual + (direction ^ 1) * blocks.nodes();
+    each_line([&](std::int64_t line, Cap* row) {
+      const std::int64_t z = line / extents[1], y = line % extents[1];
+      if (z < first[0] || z >= last[0] || y < first[1] || y >= last[1]) return;
+      const std::int64_t there = blocks.row(z + offset[0], y + offset[1]);
+      f(EdgeLine{arcs + line_node(line), arcs_back + there, line * extents[2] + first[2], first[2],
+                 n, offset[2]},
+        row);
+    });
+  }
+
+  // Terminals for flow that was taken back from arcs in a direction: `taken` at the pixel where the
+  // arc starts, negative if it flowed the other way.
+  void give_back(int direction, const Cap* taken) {
+    const auto& extents = state_.blocks.extents();
+    const GridOffset offset = state_.blocks.offset(direction);
+    std::vector<Sum> flows(lines());
+    each_line([&](std::int64_t line, Cap* row) {
+      const std::int64_t z = line / extents[1] - offset[0], y = line % extents[1] - offset[1];
+      const bool inside = z >= 0 && z < extents[0] && y >= 0 && y < extents[1];
+      const Cap* const here = taken + line * line_pixels();
+      const Cap* const before = taken + (z * extents[1] + y) * line_pixels() - offset[2];
+      const std::int64_t first = std::max(0, offset[2]);
+      const std::int64_t last = line_pixels() + std::min(0, offset[2]);
+      Cap* const excess = &state_.excess[line_node(line)];
+      state_.blocks.load_row(excess, row);
+      for (std::int64_t x = 0; x < line_pixels(); ++x) {
+        const Cap in = inside && x >= first && x < last ? before[x] : Cap{0};
+        const Cap more = std::max(here[x], Cap{0}) - std::min(in, Cap{0});
+        const Cap less = std::max(in, Cap{0}) - std::min(here[x], Cap{0});
+        flows[line] += direct(row[x], more, less) - static_cast<Sum>(std::abs(here[x]));
+        row[x] += more - less;
+      }
+      state_.blocks.store_row(row, excess);
+    });
+    for (const Sum flow : flows) flow_ += flow;
   }
 
   // The excess of a row; what flows straight through it. Eight sums, so that loops vectorise.

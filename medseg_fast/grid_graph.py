@@ -293,6 +293,79 @@ class GridGraph(FlowGraph):
             bound += most
         self._put_edges(op, direction, forth, back, bound)
 
+    def change_edges(
+        self,
+        offset: int | Sequence[int],
+        weights: ArrayLike,
+        reverse: ArrayLike | None = None,
+    ) -> None:
+        """Like `add_edges`, but changes may be negative: for the next frame of a video, say.
+
+        Parameters
+        ----------
+        offset : int or tuple of int
+            As for `add_edges`.
+        weights, reverse : array_like
+            What is added to the capacities there and back.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `add_edges`.
+
+        Notes
+        -----
+        That no capacity becomes negative is not checked; the cut is that of some other graph then.
+        Flow that an edge no longer has room for is taken back (Kohli and Torr 2007), all other flow
+        stays. Time O(n); 4 or 8 bytes per pixel of extra memory meanwhile.
+
+        Examples
+        --------
+        >>> import medseg_fast as ms
+        >>> graph = ms.GridGraph((1, 4))
+        >>> graph.add_terminal([[9, 1, 0, 0]], [[0, 0, 1, 9]])
+        >>> graph.add_edges(1, 3)
+        >>> graph.maxflow()
+        3
+        >>> graph.change_edges(1, [[0, -1, 0, 0]])
+        >>> graph.maxflow(), graph.segments().tolist()
+        (2, [[False, False, True, True]])
+        """
+        op = f"{_NAME}.change_edges"
+        direction = self._direction(op, offset)
+        forth, most = _grid_arguments.capacities(
+            op, "weights", weights, self.dtype, self.shape, signed=True
+        )
+        back, bound = forth, most
+        if reverse is not None:
+            back, bound = _grid_arguments.capacities(
+                op, "reverse", reverse, self.dtype, self.shape, signed=True
+            )
+        limit = _grid_arguments.limit(self.dtype)
+        edges = self._edge_bounds[direction // 2] + most + bound
+        if edges > limit:
+            edges = self._largest_edge(direction) + most + bound
+        terminal = self._terminal_bound + 2 * max(most, bound)
+        if terminal > limit:
+            zero = np.zeros(self.shape, self.dtype)
+            terminal = self._largest_terminal(zero, zero, None) + 2 * max(most, bound)
+        if max(edges, terminal) > limit:
+            raise ValueError(
+                f"{op}: capacities must remain numbers of {self.dtype}, "
+                f"got up to {max(edges, terminal):.17g}"
+            )
+        self._edge_bounds[direction // 2], self._terminal_bound = edges, terminal
+        self._core.change_grid_edges(direction, forth, back)
+
+    def _largest_edge(self, direction: int) -> float:
+        """No more than this is left of an edge's both ways together."""
+        left = np.empty(self.shape, self.dtype)
+        total = 0.0
+        for way in (direction, direction ^ 1):
+            self._core.grid_residual(way, left)
+            total += float(left.max(initial=0))
+        return total
+
     def _put_edges(
         self, op: str, direction: int, forth: NDArray[Any], back: NDArray[Any], bound: float
     ) -> None:

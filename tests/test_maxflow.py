@@ -147,6 +147,64 @@ def test_many_changes_equal_scipy(rng):
             source, sink = new, less
 
 
+@pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
+@pytest.mark.parametrize(("shape", "connectivity"), [*NEIGHBOURHOODS, ((40, 50), 2)], ids=str)
+def test_changed_edges_equal_a_fresh_solve(rng, shape, connectivity, dtype):
+    """Capacities above and below the flow that goes through them."""
+    source, sink, pairs = random_grid(rng, shape, connectivity, dtype)
+    graph = graph_of(source, sink, pairs, connectivity)
+    for step in range(5):
+        flow, segments = graph.maxflow(), graph.segments()
+        fresh = graph_of(source, sink, pairs, connectivity)
+        if dtype in INTEGERS:
+            assert flow == fresh.maxflow()
+            assert_array_equal(segments, fresh.segments())
+        else:
+            assert flow == pytest.approx(fresh.maxflow(), rel=1e-5, abs=1e-5)
+            cut = capacity(source, sink, pairs, segments)
+            assert cut == pytest.approx(flow, rel=1e-5, abs=1e-5)
+        new, less, others = random_grid(rng, shape, connectivity, dtype)
+        if step % 2:
+            graph.change_terminal(new - source, less - sink)
+            source, sink = new, less
+        for (offset, forth, back), (_, to, fro) in zip(pairs, others, strict=True):
+            way = 1 if step % 3 else -1  # the same edges from their other end
+            if way > 0:
+                graph.change_edges(offset, to - forth, fro - back)
+            else:
+                graph.change_edges(
+                    tuple(-o for o in offset), moved(fro - back, offset), moved(to - forth, offset)
+                )
+        pairs = others
+
+
+def moved(array, offset):
+    """Each value at pixel + offset; 0 where none comes from."""
+    out = np.zeros_like(array)
+    to = tuple(slice(max(o, 0), n + min(o, 0)) for o, n in zip(offset, array.shape, strict=True))
+    fro = tuple(slice(max(-o, 0), n - max(o, 0)) for o, n in zip(offset, array.shape, strict=True))
+    out[to] = array[fro]
+    return out
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_changing_for_ever_stays_in_range(dtype):
+    """Sums of all changes leave the dtype, what capacities become does not."""
+    most = 2**28 if dtype == np.int32 else 2**60
+    graph = ms.GridGraph((1, 3), dtype=dtype)
+    graph.add_terminal([[most, 0, 0]], [[0, 0, most]])
+    graph.add_edges(1, 0)
+    for _ in range(40):
+        graph.change_edges(1, most)
+        assert graph.maxflow() == most
+        graph.change_edges(1, -most)
+        assert graph.maxflow() == 0
+    with pytest.raises(ValueError, match=r"change_edges: capacities must remain numbers of int"):
+        for _ in range(20):
+            graph.change_edges(1, most)
+    assert graph.maxflow() == most
+
+
 def planes(rng, n, connectivity, dtype):
     """From one face of a cube to the opposite one through random capacities: orphans walk far."""
     source, sink = np.zeros((2, n, n, n), dtype)

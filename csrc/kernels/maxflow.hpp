@@ -16,6 +16,9 @@ class GridGraph : public FlowGraph {
   // 2 k + 1: its opposite) and back; the value is at the pixel where the arc starts, for `reverse`
   // where it ends. An array of no dimension holds the value of all.
   virtual void add_edges(int direction, const Array& weights, const Array& reverse) = 0;
+  // Like add_edges, for changes of either sign. The flow stays as far as capacities allow. Where
+  // both ways of an edge together would have less than nothing, they have nothing.
+  virtual void change_edges(int direction, const Array& weights, const Array& reverse) = 0;
   // What is left of the arcs in a direction.
   virtual void residual(int direction, const MutableArray& out) const = 0;
 };
