@@ -102,20 +102,19 @@ class GridGraphOf final : public GridGraph {
     used_[direction / 2] = terminals_ = true;
     std::vector<Cap> taken_back(lines() * line_pixels(), Cap{0});  // by the arc's first pixel
     each_edge_line(direction, [&](const EdgeLine& e, Cap* row) {
-      std::vector<Cap> back_row(state_.blocks.row_nodes());
+      std::vector<Cap> back_row(state_.blocks.row_nodes()), wide(2 * e.n);
       state_.blocks.load_row(e.arcs, row);
       state_.blocks.load_row(e.arcs_back, back_row.data());
-      Cap* const arcs = row + e.first;
-      Cap* const arcs_back = back_row.data() + e.first + e.shift;
-      const Cap* const forth = weights.as<Cap>() + (weights.ndim == 0 ? 0 : e.pixel);
-      const Cap* const back = reverse.as<Cap>() + (reverse.ndim == 0 ? 0 : e.pixel);
+      Cap* const __restrict arcs = row + e.first;
+      Cap* const __restrict arcs_back = back_row.data() + e.first + e.shift;
+      const Cap* const forth = of_line(weights, e, wide.data());
+      const Cap* const back = of_line(reverse, e, wide.data() + e.n);
+      Cap* const __restrict taken = taken_back.data() + e.pixel;
       for (std::int64_t x = 0; x < e.n; ++x) {
-        const Cap arc = arcs[x] + forth[weights.ndim == 0 ? 0 : x];
-        const Cap arc_back = arcs_back[x] + back[reverse.ndim == 0 ? 0 : x];
-        const Cap taken = std::min(arc_back, Cap{0}) - std::min(arc, Cap{0});
-        arcs[x] = std::max<Cap>(arc + taken, 0);
-        arcs_back[x] = std::max<Cap>(arc_back - taken, 0);
-        taken_back[e.pixel + x] = taken;
+        const Cap arc = arcs[x] + forth[x], arc_back = arcs_back[x] + back[x];
+        taken[x] = std::min(arc_back, Cap{0}) - std::min(arc, Cap{0});
+        arcs[x] = std::max<Cap>(arc + taken[x], 0);
+        arcs_back[x] = std::max<Cap>(arc_back - taken[x], 0);
       }
       state_.blocks.store_row(row, e.arcs);
       state_.blocks.store_row(back_row.data(), e.arcs_back);
@@ -218,6 +217,12 @@ class GridGraphOf final : public GridGraph {
     });
   }
 
+  // Values of the pixels of an edge line; one value is written out in `wide`.
+  static const Cap* of_line(const Array& values, const EdgeLine& e, Cap* wide) {
+    if (values.ndim != 0) return values.as<Cap>() + e.pixel;
+    return std::fill_n(wide, e.n, *values.as<Cap>()) - e.n;
+  }
+
   // Terminals for flow that was taken back from arcs in a direction: `taken` at the pixel where the
   // arc starts, negative if it flowed the other way.
   void give_back(int direction, const Cap* taken) {
@@ -226,20 +231,23 @@ class GridGraphOf final : public GridGraph {
     std::vector<Sum> flows(lines());
     each_line([&](std::int64_t line, Cap* row) {
       const std::int64_t z = line / extents[1] - offset[0], y = line % extents[1] - offset[1];
-      const bool inside = z >= 0 && z < extents[0] && y >= 0 && y < extents[1];
-      const Cap* const here = taken + line * line_pixels();
-      const Cap* const before = taken + (z * extents[1] + y) * line_pixels() - offset[2];
       const std::int64_t first = std::max(0, offset[2]);
       const std::int64_t last = line_pixels() + std::min(0, offset[2]);
+      std::vector<Cap> into(line_pixels(), Cap{0});  // what was taken back from arcs to the line
+      if (z >= 0 && z < extents[0] && y >= 0 && y < extents[1] && first < last)
+        std::copy_n(taken + (z * extents[1] + y) * line_pixels() + first - offset[2], last - first,
+                    into.data() + first);
+      const Cap* const out = taken + line * line_pixels();
       Cap* const excess = &state_.excess[line_node(line)];
       state_.blocks.load_row(excess, row);
+      Sum flow = 0;
       for (std::int64_t x = 0; x < line_pixels(); ++x) {
-        const Cap in = inside && x >= first && x < last ? before[x] : Cap{0};
-        const Cap more = std::max(here[x], Cap{0}) - std::min(in, Cap{0});
-        const Cap less = std::max(in, Cap{0}) - std::min(here[x], Cap{0});
-        flows[line] += direct(row[x], more, less) - static_cast<Sum>(std::abs(here[x]));
+        const Cap more = std::max(out[x], Cap{0}) - std::min(into[x], Cap{0});
+        const Cap less = std::max(into[x], Cap{0}) - std::min(out[x], Cap{0});
+        flow += direct(row[x], more, less) - static_cast<Sum>(std::abs(out[x]));
         row[x] += more - less;
       }
+      flows[line] = flow;
       state_.blocks.store_row(row, excess);
     });
     for (const Sum flow : flows) flow_ += flow;

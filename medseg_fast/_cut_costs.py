@@ -162,9 +162,8 @@ def region_model(
         pair = _called(op, image, region, foreground, background, given)
         return lambda where: (pair[0][where], pair[1][where])
     if region == "histogram":
-        bins = _bins(image)
-        tables = [_table(image.array[seeds], *bins) for seeds in (foreground, background)]
-        return lambda where: tuple(_table_costs(image.part(where), *bins, t) for t in tables)  # type: ignore[return-value]
+        model = Histograms(image, foreground, background)
+        return lambda where: model.costs(image.part(where))
     if region == "gmm":
         mixtures = [_mixture.fit(image.array[seeds]) for seeds in (foreground, background)]
 
@@ -215,41 +214,40 @@ def not_negative(foreground: Costs, background: Costs) -> tuple[Costs, Costs]:
     return foreground - least, background - least
 
 
-_BINS = 64
+_BINS, _EVEN = 64, 0.01
 
 
-def _bins(image: CutImage) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower end and width of the first of 64 bins over the image's range, by channel."""
-    flat = image.array.reshape(-1, image.channels)
-    low, high = flat.min(0).astype(np.float64), flat.max(0).astype(np.float64)
-    return low, np.where(high > low, (high - low) / _BINS, 1.0)
+class Histograms:
+    """-log of the frequency of intensities among the seeds of either region, by channel.
 
-
-def _table(
-    seeds: NDArray[Any], low: NDArray[np.float64], step: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """-log of the frequency among seeds, by channel.
-
-    Smoothed by (1, 4, 6, 4, 1) / 16, and a hundredth of the mass spread evenly, so that no
-    intensity is impossible.
+    64 bins over the image's range, smoothed by (1, 4, 6, 4, 1) / 16, and a hundredth of the mass
+    spread evenly, so that no intensity is impossible.
     """
-    pixels = seeds.astype(np.float64)
-    table = np.empty((len(low), _BINS), np.float32)
-    for c in range(len(low)):
-        bins = np.clip((pixels[:, c] - low[c]) / step[c], 0, _BINS - 1).astype(np.int64)
-        counts = np.bincount(bins, minlength=_BINS)
-        smooth = np.convolve(np.pad(counts, 2, "edge"), (1, 4, 6, 4, 1), "valid")
-        frequency = 0.99 * smooth / max(smooth.sum(), 1) + 0.01 / _BINS
-        table[c] = -np.log(frequency)
-    return table
 
+    MOST = -math.log(_EVEN / _BINS)  # that a pixel costs, for each channel
 
-def _table_costs(
-    image: CutImage,
-    low: NDArray[np.float64],
-    step: NDArray[np.float64],
-    table: NDArray[np.float32],
-) -> Costs:
-    out = np.empty(image.shape, np.float32)
-    core.table_costs(image.volume, low, step, table, out.reshape(image.volume.shape[:3]))
-    return out
+    def __init__(
+        self, image: CutImage, foreground: NDArray[np.bool_], background: NDArray[np.bool_]
+    ) -> None:
+        flat = image.array.reshape(-1, image.channels)
+        self._low, high = flat.min(0).astype(np.float64), flat.max(0).astype(np.float64)
+        self._step = np.where(high > self._low, (high - self._low) / _BINS, 1.0)
+        self._tables = [self._table(image.array[seeds]) for seeds in (foreground, background)]
+
+    def _table(self, seeds: NDArray[Any]) -> NDArray[np.float32]:
+        table = np.empty((len(self._low), _BINS), np.float32)
+        at = np.clip((seeds.astype(np.float64) - self._low) / self._step, 0, _BINS - 1)
+        for c, bins in enumerate(at.astype(np.int64).T):
+            counts = np.bincount(bins, minlength=_BINS)
+            smooth = np.convolve(np.pad(counts, 2, "edge"), (1, 4, 6, 4, 1), "valid")
+            frequency = (1 - _EVEN) * smooth / max(smooth.sum(), 1) + _EVEN / _BINS
+            table[c] = -np.log(frequency)
+        return table
+
+    def costs(self, image: CutImage, *, out: Costs | None = None) -> tuple[Costs, Costs]:
+        """Of each pixel in the foreground and in the background; `out` has a row for each."""
+        pair = np.empty((2, *image.shape), np.float32) if out is None else out
+        for table, costs in zip(self._tables, pair, strict=True):
+            volume = costs.reshape(image.volume.shape[:3])
+            core.table_costs(image.volume, self._low, self._step, table, volume)
+        return pair[0], pair[1]

@@ -8,6 +8,7 @@ from medseg_fast.canny import CannyPlan
 from medseg_fast.stream._frame import Frame, Record, Result
 from medseg_fast.stream._log import read_log, summarise
 from medseg_fast.stream._summary import Summary
+from medseg_fast.stream.cutting import GraphCutPlan
 from medseg_fast.stream.igtl_ports import IgtlSink, IgtlSource, igtl_endpoint
 from medseg_fast.stream.pipeline import Pipeline
 from medseg_fast.stream.plans import (
@@ -20,13 +21,14 @@ from medseg_fast.stream.plans import (
 )
 from medseg_fast.stream.sinks import FolderSink, SharedRing, SharedRingReader, VideoSink
 from medseg_fast.stream.sources import Paced, VideoSource, frames_of
-from medseg_fast.stream.tracking import TrackedRegion
+from medseg_fast.stream.tracking import TrackedCut, TrackedRegion
 
 __all__ = [
     "CannyPlan",
     "EdgePlan",
     "FolderSink",
     "Frame",
+    "GraphCutPlan",
     "IgtlSink",
     "IgtlSource",
     "LargestPlan",
@@ -40,6 +42,7 @@ __all__ = [
     "SharedRingReader",
     "Summary",
     "ThresholdPlan",
+    "TrackedCut",
     "TrackedRegion",
     "VideoSink",
     "VideoSource",

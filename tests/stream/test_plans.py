@@ -10,10 +10,12 @@ import medseg_fast as ms
 from medseg_fast import stream
 from medseg_fast.stream import (
     EdgePlan,
+    GraphCutPlan,
     LargestPlan,
     NetworkPlan,
     RegionGrowPlan,
     ThresholdPlan,
+    TrackedCut,
     TrackedRegion,
     WatershedPlan,
 )
@@ -133,9 +135,99 @@ def disc(centre, radius, shape=(60, 80), inside=120):
     return image
 
 
-def test_tracks_a_disc_and_not_its_twin():
+def seeds_of(images):
+    inside = images[0] > np.quantile(images[0], 0.9)
+    return inside, images[0] < np.quantile(images[0], 0.5)
+
+
+@pytest.mark.parametrize("options", [{}, {"connectivity": 2, "sigma": 8}, {"spacing": (1, 0.3)}])
+def test_cut_does_not_depend_on_the_frames_before(images, options):
+    inside, outside = seeds_of(images)
+    plan = GraphCutPlan(images.shape[1:], images.dtype, inside, outside, **options)
+    for image in [*images, images[0]]:
+        found = plan(image).copy()
+        fresh = GraphCutPlan(images.shape[1:], images.dtype, inside, outside, **options)
+        fresh.learn(images[0], inside, outside)
+        np.testing.assert_array_equal(found, fresh(image))
+        assert found[inside].all()
+        assert not found[outside].any()
+    # But for rounded capacities.
+    whole = ms.graph_cut(images[0], inside, outside, **options)
+    assert (found != whole).mean() < 0.005
+
+
+def test_cut_equals_a_network_of_its_costs(images):
+    """The energy, written out with NumPy and SciPy's maximum flow."""
+    sparse = pytest.importorskip("scipy.sparse")
+    inside, outside = seeds_of(images)
+    plan = GraphCutPlan(images.shape[1:], images.dtype, inside, outside, region=None, sigma=10)
+    found = plan(images[1])
+    image = images[1].astype(np.float64)
+    number = np.arange(image.size).reshape(image.shape)
+    far = 10**8
+    ends, capacities = [], []
+    for axis in (0, 1):
+        here = np.delete(number, -1, axis).ravel()
+        there = np.delete(number, 0, axis).ravel()
+        squares = np.diff(image, axis=axis).ravel() ** 2
+        weights = np.rint(4096 * 4 * np.pi / 4 * np.exp(-squares / 200)).astype(np.int32)
+        ends += [(here, there), (there, here)]
+        capacities += [weights, weights]
+    for mask, source in ((inside, True), (outside, False)):
+        at = number[mask]
+        pole = np.full(at.size, image.size if source else image.size + 1)
+        ends.append((pole, at) if source else (at, pole))
+        capacities.append(np.full(at.size, far, np.int32))
+    rows, columns = (np.concatenate(e) for e in zip(*ends, strict=True))
+    n = image.size + 2
+    graph = sparse.csr_array((np.concatenate(capacities), (rows, columns)), (n, n))
+    flow = sparse.csgraph.maximum_flow(graph, n - 2, n - 1).flow_value
+    side = np.append(found.ravel(), [True, False])
+    parted = graph.tocoo()
+    cost = parted.data[side[parted.coords[0]] & ~side[parted.coords[1]]].sum()
+    assert cost == pytest.approx(flow, rel=1e-4)  # exp to 1e-6, then rounded
+
+
+def test_seeds_of_a_cut_may_change(images):
+    inside, outside = seeds_of(images)
+    plan = GraphCutPlan(images.shape[1:], images.dtype, inside, outside)
+    first = plan(images[0]).copy()
+    plan.set_seeds(background=~inside)
+    np.testing.assert_array_equal(plan(images[0]), inside)
+    plan.set_seeds(background=outside)
+    np.testing.assert_array_equal(plan(images[0]), first)
+    with pytest.raises(ValueError, match=r"background_seeds must have shape \(30, 41\)"):
+        plan.set_seeds(background=outside[1:])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lambda_": -1}, "lambda_ must be finite and not negative"),
+        ({"lambda_": 1e6}, "lambda_ must be lower"),
+        ({"sigma": 0}, "sigma must be positive"),
+        ({"connectivity": 3}, "connectivity"),
+        ({"region": "gmm"}, 'region must be "histogram" or None'),
+        ({"spacing": (1, 0)}, "spacing"),
+    ],
+)
+def test_bad_cuts(options, message):
+    mask = np.zeros((6, 8), bool)
+    with pytest.raises(ValueError, match=message):
+        GraphCutPlan((6, 8), np.uint8, mask, mask, **options)
+    with pytest.raises(ValueError, match="foreground must have at least one pixel"):
+        GraphCutPlan((6, 8), np.uint8, mask, ~mask)(np.zeros((6, 8), np.uint8))
+    with pytest.raises(ValueError, match="image must be finite"):
+        GraphCutPlan((6, 8), np.float32, ~mask, ~mask)(np.full((6, 8), np.nan, np.float32))
+
+
+TRACKED = [TrackedRegion, TrackedCut]
+
+
+@pytest.mark.parametrize("tracked", TRACKED)
+def test_tracks_a_disc_and_not_its_twin(tracked):
     """The twin, of the same intensity, comes near but does not touch."""
-    follow = TrackedRegion((60, 80), np.uint8, (30, 20), 100, 140, reach=4)
+    follow = tracked((60, 80), np.uint8, (30, 20), 100, 140, reach=4)
     for t in range(12):
         alone = disc((30, 20 + 2 * t), 9)
         twin = disc((30, 70 - t), 5)
@@ -156,8 +248,9 @@ def test_intensities_are_followed():
         assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.95
 
 
-def test_says_when_it_lost_the_region_and_finds_it_again():
-    follow = TrackedRegion((60, 80), np.uint8, (30, 40), 100, 140)
+@pytest.mark.parametrize("tracked", TRACKED)
+def test_says_when_it_lost_the_region_and_finds_it_again(tracked):
+    follow = tracked((60, 80), np.uint8, (30, 40), 100, 140)
     seen = disc((30, 40), 10)
     assert follow(seen).any()
     area = follow.area
@@ -171,6 +264,21 @@ def test_says_when_it_lost_the_region_and_finds_it_again():
     assert follow.lost
     follow.restart()
     assert follow(np.full((60, 80), 120, np.uint8)).all()
+
+
+def test_cut_follows_a_border_that_noise_hides():
+    """Growing leaks or frays where the intensities of both sides overlap."""
+    follow = TrackedCut((60, 80), np.uint8, (30, 20), 90, 150, reach=4, sigma=40)
+    follow(disc((30, 20), 9))
+    rng = np.random.default_rng(0)
+    follow.restart()
+    for t in range(12):
+        truth = disc((30, 20 + 2 * t), 9)
+        noisy = np.clip(truth + rng.normal(0, 12, truth.shape), 0, 255).astype(np.uint8)
+        found = follow(noisy)
+        assert not follow.lost
+        inside = truth > 100
+        assert 2 * (found & inside).sum() / (found.sum() + inside.sum()) > 0.93
 
 
 def test_follows_a_bone_in_ultrasound(data):
