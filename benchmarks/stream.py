@@ -59,6 +59,12 @@ def tracked(frames: list[Any]) -> Any:
     return stream.TrackedRegion(first.shape, first.dtype, seed, 0.5 * first.max(), 255, reach=8)
 
 
+def cut(frames: list[Any]) -> Any:
+    first = frames[0]
+    seed = tuple(int(i) for i in np.unravel_index(first.argmax(), first.shape))
+    return stream.TrackedCut(first.shape, first.dtype, seed, 0.5 * first.max(), 255, reach=8)
+
+
 def network(frames: list[Any]) -> Any:
     import torch
 
@@ -99,6 +105,7 @@ ROWS = [
     Row("1080p RGB, transport", endoscopy, (1080, 1920), 30, None, "every frame, p99 33"),
     Row("640x480 grey, transport", ultrasound, (480, 640), 60, None, "p99 3"),
     Row("512x512 ultrasound, tracked region", ultrasound, (512, 512), 30, tracked, "compute 20"),
+    Row("512x512 ultrasound, tracked graph cut", ultrasound, (512, 512), 30, cut, "compute 20"),
     Row("256x256 ultrasound, U-Net 32..512", ultrasound, (256, 256), 30, network, "compute 20"),
     Row("1080p Canny, a busy CPU", ultrasound, (1080, 1920), 30, canny, "8, 16.7", True, 16.7),
     Row("512x512 tracked, a busy CPU", ultrasound, (512, 512), 30, tracked, "20", True),

@@ -18,7 +18,7 @@ from medseg_fast import stream
 from medseg_fast._app import files
 from medseg_fast.stream import Frame, Pipeline, Record, Summary
 
-METHODS = ("threshold", "otsu", "canny", "region-growing", "track", "network")
+METHODS = ("threshold", "otsu", "canny", "region-growing", "track", "track-cut", "network")
 _BINS = 60
 
 
@@ -46,6 +46,7 @@ class Job:
     upper: float | None = None
     seed: tuple[int, ...] | None = None
     sigma: float = 1.0
+    smooth: float | None = None
     largest: bool = False
     model: Path | None = None
 
@@ -152,20 +153,33 @@ def steps(job: Job, first: Any) -> list[Callable[[Any], Any]]:
         "threshold": ("lower",),
         "region-growing": ("seed", "lower", "upper"),
         "track": ("seed", "lower", "upper"),
+        "track-cut": ("seed", "lower", "upper"),
         "network": ("model",),
     }.get(job.method, ())
     missing = [f"--{name}" for name in needed if getattr(job, name) is None]
     if missing:
         raise ValueError(f"--method {job.method}: needs {', '.join(missing)}")
+    first_steps: list[Callable[[Any], Any]] = []
+    if job.smooth is not None:
+        first_steps.append(stream.SmoothPlan(shape, dtype, job.smooth))
+        dtype = np.dtype(np.float32)
+    return [*first_steps, _step(job, shape, dtype)]
+
+
+def _step(job: Job, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[Any], Any]:
     if job.method == "canny":
-        return [stream.EdgePlan(shape, dtype, sigma=job.sigma)]
+        return stream.EdgePlan(shape, dtype, sigma=job.sigma)
     if job.method == "network":
-        return [stream.NetworkPlan(shape, dtype, job.model)]
+        return stream.NetworkPlan(shape, dtype, job.model)
     if job.method in ("threshold", "otsu"):
         level: Any = "otsu" if job.method == "otsu" else job.lower
-        return [stream.ThresholdPlan(shape, dtype, level, job.upper, largest=job.largest)]
-    make = stream.TrackedRegion if job.method == "track" else stream.RegionGrowPlan
-    return [make(shape, dtype, job.seed, job.lower, job.upper)]  # type: ignore[arg-type]
+        return stream.ThresholdPlan(shape, dtype, level, job.upper, largest=job.largest)
+    make: Any = {
+        "region-growing": stream.RegionGrowPlan,
+        "track": stream.TrackedRegion,
+        "track-cut": stream.TrackedCut,
+    }[job.method]
+    return make(shape, dtype, job.seed, job.lower, job.upper)  # type: ignore[no-any-return]
 
 
 def _sink(word: str, first: Frame, fps: float) -> Callable[[Any], None]:

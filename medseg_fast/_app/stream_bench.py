@@ -12,9 +12,10 @@ import contextlib
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from medseg_fast import stream
@@ -55,14 +56,18 @@ def replay(
     deadline_ms: float | None = None,
     threads: int | None = None,
     busy: bool = False,
+    sinks: Sequence[Callable[[stream.Result], None]] = (),
+    log: Path | None = None,
 ) -> Figures:
     """Run a pipeline between a feeder's frames and masks; returns the figures.
 
     Parameters
     ----------
     load : Load
-    steps, policy, deadline_ms, threads
+    steps, policy, deadline_ms, threads, log
         As for `stream.Pipeline`.
+    sinks : sequence of callable, optional
+        Where masks go, too, after the feeder has them.
     busy : bool, optional
         Let another process use a CPU fully meanwhile.
 
@@ -89,10 +94,11 @@ def replay(
         pipeline = stream.Pipeline(
             source,
             steps,
-            stream.IgtlSink(masks),
+            [stream.IgtlSink(masks), *sinks],
             policy=policy,  # type: ignore[arg-type]
             deadline_ms=deadline_ms,
             threads=threads,
+            log=log,
         )
         ours.send(masks.port)
         if not masks.wait_clients(1, _START):

@@ -17,7 +17,10 @@ _of_methods = [
     click.option("--lower", type=float, help="Lowest intensity inside."),
     click.option("--upper", type=float, help="Highest intensity inside."),
     click.option("--seed", type=Index(), metavar="ROW,COLUMN", help="A pixel of the region."),
-    click.option("--sigma", type=float, default=1.0, show_default=True, help="Smoothing."),
+    click.option(
+        "--sigma", type=float, default=1.0, show_default=True, help="Of Canny's smoothing."
+    ),
+    click.option("--smooth", type=float, metavar="SIGMA", help="Smooth frames first."),
     click.option("--largest", is_flag=True, help="Keep only the largest part of the mask."),
     click.option(
         "--model", type=click.Path(path_type=Path), metavar="FILE", help="Of the network."
@@ -118,6 +121,45 @@ def report(log: Path, output: Path | None, force: bool, as_json: bool) -> None:
     """Show the figures of a stream's LOG."""
     summary = _stream.report(log, output, force=force)
     click.echo(json.dumps(summary.as_dict(), indent=2) if as_json else str(summary))
+
+
+@stream.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("medseg_fast_stream"),
+    show_default=True,
+    metavar="FOLDER",
+    help="Where video, log and page go.",
+)
+@click.option(
+    "--fps", type=click.FloatRange(0, 1000, min_open=True), default=20.0, show_default=True
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0, 3600, min_open=True), default=10.0, show_default=True
+)
+@options.threads
+@options.force
+@options.json_output
+@options.debug
+def demo(
+    output: Path, fps: float, seconds: float, threads: int | None, force: bool, as_json: bool
+) -> None:
+    """Follow a bone through an ultrasound sequence that comes over OpenIGTLink.
+
+    Another process plays the scanner and the viewer: it sends frames and gets masks. Writes a video
+    with the outlines, the log, and a page about it.
+    """
+    from medseg_fast._app import stream_demo
+
+    found, written = stream_demo.run(output, fps, seconds, threads=threads, force=force)
+    if as_json:
+        click.echo(json.dumps({**found, "files": [str(path) for path in written]}, indent=2))
+        return
+    click.echo(stream_demo.table(found))
+    for path in written:
+        click.echo(f"Wrote {path}")
 
 
 @click.command("stream-bench")

@@ -16,6 +16,7 @@ from medseg_fast.stream.plans import (
     LargestPlan,
     NetworkPlan,
     RegionGrowPlan,
+    SmoothPlan,
     ThresholdPlan,
     WatershedPlan,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Result",
     "SharedRing",
     "SharedRingReader",
+    "SmoothPlan",
     "Summary",
     "ThresholdPlan",
     "TrackedCut",

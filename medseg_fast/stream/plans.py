@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from medseg_fast import _checks
 from medseg_fast.canny import CannyPlan
 from medseg_fast.components import largest_component
+from medseg_fast.gaussian import gaussian
 from medseg_fast.morphology import morphological_gradient
 from medseg_fast.region import connected_threshold
 from medseg_fast.threshold import threshold
@@ -27,6 +28,7 @@ __all__ = [
     "LargestPlan",
     "NetworkPlan",
     "RegionGrowPlan",
+    "SmoothPlan",
     "ThresholdPlan",
     "WatershedPlan",
 ]
@@ -61,6 +63,33 @@ class _Plan:
 
     def _settings(self) -> dict[str, Any]:
         return {}
+
+
+class SmoothPlan(_Plan):
+    """`gaussian` for a stream, in float32 and the image's own units.
+
+    Parameters
+    ----------
+    shape, dtype
+        Of every image.
+    sigma : float
+        As for `gaussian`.
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: DTypeLike, sigma: float = 1.0) -> None:
+        super().__init__(shape, dtype)
+        self._sigma = sigma
+        self._smooth = np.zeros(self.shape, np.float32)
+        self(np.zeros(self.shape, self.dtype))  # raises for a sigma that never fits
+
+    def __call__(self, image: ArrayLike) -> NDArray[np.float32]:
+        """The smoothed image; the next call overwrites it."""
+        array = self.checked(image)
+        gaussian(array, self._sigma, preserve_range=True, dtype=np.float32, out=self._smooth)
+        return self._smooth
+
+    def _settings(self) -> dict[str, Any]:
+        return {"sigma": self._sigma}
 
 
 class ThresholdPlan(_Plan):

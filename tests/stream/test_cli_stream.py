@@ -56,6 +56,8 @@ def test_stream_log_and_report(folder, tmp_path):
         ["--method", "canny", "--sigma", "1.5"],
         ["--method", "region-growing", "--seed", "12,15", "--lower", "100", "--upper", "255"],
         ["--method", "track", "--seed", "12,10", "--lower", "100", "--upper", "255"],
+        ["--method", "track-cut", "--seed", "12,10", "--lower", "100", "--upper", "255"],
+        ["--method", "otsu", "--smooth", "1"],
     ],
 )
 def test_methods(folder, words):
@@ -111,3 +113,32 @@ def test_the_first_image_of_a_scanner_counts():
         summary = app.run(app.Job(source, "threshold", lower=1, frames=3, policy="block"))
         sender.join()
     assert summary.received == summary.sent == 3
+
+
+def test_demo(tmp_path):
+    folder = tmp_path / "demo"
+    words = ["stream", "demo", "-o", folder, "--seconds", "1", "--fps", "30"]
+    result = run(*words, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    for name in ("nothing", "track-cut"):
+        assert found[name]["frames"] == 30
+        assert found[name]["lost"] == 0
+    assert found["track-cut"]["back"] > 0
+    assert (folder / "run.html") in map(type(folder), found["files"])
+    with open(folder / "run.jsonl", encoding="utf-8") as log:
+        assert "TrackedCut" in log.read()
+    assert "exists" in error(run(*words), 1)
+
+
+def test_demo_follows_the_bone():
+    from medseg_fast._app import stream_demo
+
+    frames = stream_demo.frames()
+    smooth, follow = stream_demo.steps(frames[0])
+    areas = []
+    for frame in frames:
+        follow(smooth(frame))
+        assert not follow.lost
+        areas.append(follow.area)
+    assert min(areas) > 0.75 * max(areas)

@@ -14,6 +14,7 @@ from medseg_fast.stream import (
     LargestPlan,
     NetworkPlan,
     RegionGrowPlan,
+    SmoothPlan,
     ThresholdPlan,
     TrackedCut,
     TrackedRegion,
@@ -48,6 +49,9 @@ def test_equal_to_the_operations(images):
             ms.morphological_gradient(a), markers
         ),
         EdgePlan(shape, dtype, sigma=1.5): lambda a: ms.canny(a, 1.5),
+        SmoothPlan(shape, dtype, 1.5): lambda a: ms.gaussian(
+            a, 1.5, preserve_range=True, dtype=np.float32
+        ),
     }
     for plan, expected in plans.items():
         before = None
