@@ -37,7 +37,7 @@ SHARED = """
     geodesic_snake histogram_peaks hysteresis label_cells label_pairs level_set live_wire maxflow
     minima minimum_cost multiotsu parallel plan reconstruction region region_growing region_pixels
     region_table seeded_region_growing separable_plan snake_matrix sparse_field sparse_graph spline
-    threshold_explorer watershed watershed_compact watershed_flood watershed_hierarchy
+    texture threshold_explorer watershed watershed_compact watershed_flood watershed_hierarchy
     watershed_immersion watershed_setup weighted_sums
 """.split()
 

@@ -3,6 +3,7 @@
 #include "kernels/overlap.hpp"
 #include "kernels/regions.hpp"
 #include "kernels/surface_cells.hpp"
+#include "kernels/texture.hpp"
 
 namespace msf {
 
@@ -22,6 +23,9 @@ void bind_measure(const Scope& m) {
   m.def("diameters", &diameters);
   m.def("convex_image", &convex_image);
   m.def("cooccurrence", &cooccurrence);
+  m.def("run_lengths", &run_lengths);
+  m.def("neighbourhoods", &neighbourhoods);
+  m.def("border_steps", &border_steps);
 }
 
 }  // namespace msf

@@ -50,6 +50,7 @@
 #include "kernels/stencil.hpp"
 #include "kernels/sums.hpp"
 #include "kernels/surface_cells.hpp"
+#include "kernels/texture.hpp"
 #include "kernels/threshold.hpp"
 #include "kernels/threshold_explorer.hpp"
 #include "kernels/upsampling.hpp"

@@ -122,32 +122,4 @@ void gather_values(const Array& labels, const Array& image, const Array& starts,
   });
 }
 
-void cooccurrence(const Array& levels, const std::vector<std::vector<std::int64_t>>& offsets,
-                  const MutableArray& counts) {
-  const std::int64_t most = counts.shape[1];
-  const int outer = levels.ndim - 1;
-  const std::int64_t columns = levels.shape[outer];
-  std::fill_n(counts.as<std::int64_t>(), counts.size(), 0);
-  parallel_tasks(static_cast<std::int64_t>(offsets.size()), [&](std::int64_t k) {
-    const std::vector<std::int64_t>& offset = offsets[k];
-    std::int64_t* const count = counts.as<std::int64_t>() + k * most * most;
-    std::int64_t shift = 0;
-    for (int axis = 0; axis <= outer; ++axis) shift = shift * levels.shape[axis] + offset[axis];
-    const std::int64_t from = std::max<std::int64_t>(0, -offset[outer]);
-    const std::int64_t to = columns - std::max<std::int64_t>(0, offset[outer]);
-    Ticker tick(16);
-    for (std::int64_t line = 0; line < lines_of(levels); ++line, tick()) {
-      bool inside = true;
-      for (std::int64_t rest = line, axis = outer; axis-- > 0; rest /= levels.shape[axis]) {
-        const std::int64_t at = rest % levels.shape[axis] + offset[axis];
-        inside &= at >= 0 && at < levels.shape[axis];
-      }
-      if (!inside) continue;
-      const std::uint16_t* const here = levels.as<std::uint16_t>() + line * columns;
-      for (std::int64_t x = from; x < to; ++x)
-        if (here[x] && here[x + shift]) ++count[(here[x] - 1) * most + here[x + shift] - 1];
-    }
-  });
-}
-
 }  // namespace msf

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from _memory import peak_bytes_per_pixel
+from _phantom import PHANTOM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -15,21 +16,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import medseg_fast as ms
 from medseg_fast import reference
-from medseg_fast.measure import glcm, glcm_features, measure
+from medseg_fast.measure import measure
 from medseg_fast.measure._table import STATISTICS, LabelTable
-from medseg_fast.measure.texture import directions
 
-# The IBSI's digital phantom (plane, row, column), voxels of 2 mm; 0 is outside. CC BY 4.0, A.
-# Zwanenburg, https://github.com/theibsi/data_sets
-PHANTOM = np.array(
-    [
-        [[1, 4, 4, 1, 1], [1, 4, 6, 1, 1], [4, 1, 6, 4, 1], [4, 4, 6, 4, 1]],
-        [[1, 4, 4, 1, 1], [1, 1, 6, 1, 1], [0, 1, 3, 1, 1], [4, 4, 6, 1, 1]],
-        [[1, 4, 4, 0, 0], [1, 1, 1, 1, 1], [1, 1, 0, 1, 1], [1, 1, 6, 1, 1]],
-        [[1, 4, 4, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 6, 1, 1]],
-    ],
-    np.uint8,
-)
 # Reference value and tolerance, of the IBSI's reference manual; None: as many digits as given.
 IBSI = {
     "mesh_volume_mm3": (556, 4),
@@ -73,52 +62,18 @@ IBSI = {
     "histogram_entropy": (1.27, 0.005),
     "histogram_uniformity": (0.512, 0.0005),
     "histogram_mode": (1, 0),
-    # By volume, directions merged.
-    "glcm_joint_maximum": (0.509, 0.0005),
-    "glcm_joint_average": (2.15, 0.005),
-    "glcm_joint_variance": (3.13, 0.005),
-    "glcm_joint_entropy": (2.57, 0.005),
-    "glcm_difference_average": (1.38, 0.005),
-    "glcm_difference_variance": (3.21, 0.005),
-    "glcm_difference_entropy": (1.64, 0.005),
-    "glcm_sum_average": (4.3, 0.05),
-    "glcm_sum_variance": (7.41, 0.005),
-    "glcm_sum_entropy": (2.11, 0.005),
-    "glcm_angular_second_moment": (0.291, 0.0005),
-    "glcm_contrast": (5.12, 0.005),
-    "glcm_dissimilarity": (1.38, 0.005),
-    "glcm_inverse_difference": (0.688, 0.0005),
-    "glcm_normalised_inverse_difference": (0.856, 0.0005),
-    "glcm_inverse_difference_moment": (0.631, 0.0005),
-    "glcm_normalised_inverse_difference_moment": (0.902, 0.0005),
-    "glcm_inverse_variance": (0.0574, 0.00005),
-    "glcm_correlation": (0.183, 0.0005),
-    "glcm_autocorrelation": (5.19, 0.005),
-    "glcm_cluster_tendency": (7.41, 0.005),
-    "glcm_cluster_shade": (17.4, 0.05),
-    "glcm_cluster_prominence": (147, 0.5),
-    "glcm_information_correlation_1": (-0.0288, 0.00005),
-    "glcm_information_correlation_2": (0.269, 0.0005),
 }
-# The mean of the directions' features.
-IBSI_AVERAGED = {"joint_maximum": 0.503, "joint_average": 2.14, "contrast": 5.32}
 
 
 @pytest.fixture(scope="module")
 def phantom():
-    return measure(PHANTOM > 0, PHANTOM, (2, 2, 2), texture=True)
+    return measure(PHANTOM > 0, PHANTOM, (2, 2, 2))
 
 
 @pytest.mark.parametrize("feature", IBSI)
 def test_phantom_has_the_ibsis_value(phantom, feature):
     value, tolerance = IBSI[feature]
     assert phantom[feature].tolist() == [pytest.approx(value, abs=tolerance)]
-
-
-def test_phantom_with_averaged_directions():
-    features = glcm_features(glcm(PHANTOM), merge=False)
-    for name, value in IBSI_AVERAGED.items():
-        assert features[name] == pytest.approx(value, abs=0.005), name
 
 
 def _shapes(shape=(14, 18, 16)):
@@ -254,46 +209,6 @@ def test_first_order_of_one_value():
     nothing = measure(np.ones((1, 1, 2), bool), np.full((1, 1, 2), np.nan)).rows()[0]
     assert nothing["intensity_mean"] is None
     assert nothing["histogram"] == []
-
-
-@pytest.mark.parametrize("shape", [(6, 7), (4, 5, 6)])
-def test_cooccurrence_equals_the_twin(rng, shape, threads):
-    levels = rng.integers(0, 5, shape)
-    steps = directions(len(shape))
-    assert len(steps) == (3 ** len(shape) - 1) // 2
-    ours = glcm(levels)
-    for i, step in enumerate(steps):
-        counts = reference.measure.cooccurrence(levels, step, 4)
-        assert_array_equal(ours[i], counts + counts.T)
-    far = [(0,) * (len(shape) - 1) + (-3,)]
-    counts = reference.measure.cooccurrence(levels, far[0], 4)
-    assert_array_equal(glcm(levels, offsets=far)[0], counts + counts.T)
-
-
-def test_cooccurrence_is_scikit_images(rng):
-    feature = pytest.importorskip("skimage.feature", reason="scikit-image is not installed")
-    image = rng.integers(1, 9, (30, 40)).astype(np.uint8)
-    theirs = feature.graycomatrix(image - 1, [1], [0, math.pi / 2], levels=8, symmetric=True)
-    ours = glcm(image, offsets=[(0, 1), (1, 0)])
-    assert_array_equal(ours, np.moveaxis(theirs[:, :, 0], -1, 0))
-    part = glcm_features(ours[:1])
-    theirs = theirs[:, :, :, :1].astype(float) / theirs[:, :, :, :1].sum()
-    for name, peer in (("contrast", "contrast"), ("inverse_difference_moment", "homogeneity")):
-        assert part[name] == pytest.approx(feature.graycoprops(theirs, peer)[0, 0])
-    assert part["correlation"] == pytest.approx(feature.graycoprops(theirs, "correlation")[0, 0])
-
-
-def test_texture_of_nearly_nothing():
-    assert math.isnan(glcm_features(glcm([[1, 0, 2]], offsets=[(0, 1)]))["contrast"])
-    flat = glcm_features(glcm(np.ones((3, 3), int)))
-    assert flat["joint_entropy"] == flat["contrast"] == 0
-    assert flat["correlation"] == flat["angular_second_moment"] == 1
-    with pytest.raises(ValueError, match="levels must not be negative"):
-        glcm([[-1]])
-    with pytest.raises(ValueError, match="levels must be at most 2, got 3"):
-        glcm([[3]], 2)
-    with pytest.raises(TypeError, match="levels must be integers"):
-        glcm([[0.5]])
 
 
 def test_grey_levels():

@@ -42,9 +42,4 @@ void diameters(const Array& labels, const std::vector<double>& spacing, const Mu
 // the middles of the mask's faces, its border included.
 void convex_image(const Array& mask, const MutableArray& out);
 
-// counts (int64, (offsets, levels, levels)) = how often voxels of level i + 1 have the neighbour at
-// the offset at level j + 1; levels (uint16) of 0 are outside.
-void cooccurrence(const Array& levels, const std::vector<std::vector<std::int64_t>>& offsets,
-                  const MutableArray& counts);
-
 }  // namespace msf

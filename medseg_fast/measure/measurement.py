@@ -12,8 +12,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _cell_surface, _checks
 from medseg_fast._cpu import core
+from medseg_fast.measure._levels import discretised
 from medseg_fast.measure._table import STATISTICS, LabelTable
-from medseg_fast.measure.texture import discretised, glcm, glcm_features
+from medseg_fast.measure.neighbourhoods import ngldm, ngldm_features, ngtdm, ngtdm_features
+from medseg_fast.measure.texture import glcm, glcm_features
+from medseg_fast.measure.zones import (
+    gldzm,
+    gldzm_features,
+    glrlm,
+    glrlm_features,
+    glszm,
+    glszm_features,
+)
 
 Array = NDArray[Any]
 
@@ -125,7 +135,8 @@ def measure(
         Width of the grey levels of histogram and texture, counted from each label's minimum, or
         their number; without them integers keep their steps of 1 and floats get 32 levels.
     texture : bool, optional
-        Add the IBSI's features of the co-occurrence of grey levels, ``glcm_*``.
+        Add the IBSI's 95 features of grey levels: their co-occurrence ``glcm_*``, runs ``glrlm_*``,
+        zones ``glszm_*`` and ``gldzm_*``, and neighbourhoods ``ngtdm_*`` and ``ngldm_*``.
 
     Returns
     -------
@@ -347,8 +358,15 @@ def _levels(
             inside = t.numbers[t.slices(row)] == t.places[row]
             levels = np.zeros(inside.shape, np.uint16)
             levels[inside] = values
-            found = glcm_features(glcm(levels))
-            features |= {f"glcm_{name}": value for name, value in found.items()}
+            for family, found in (
+                ("glcm", glcm_features(glcm(levels))),
+                ("glrlm", glrlm_features(glrlm(levels))),
+                ("glszm", glszm_features(glszm(levels))),
+                ("gldzm", gldzm_features(gldzm(levels, mask=inside))),
+                ("ngtdm", ngtdm_features(ngtdm(levels))),
+                ("ngldm", ngldm_features(ngldm(levels))),
+            ):
+                features |= {f"{family}_{name}": value for name, value in found.items()}
         rows.append(features)
     longest = max((len(count) for count in counts), default=0)
     names = rows[0] if rows else ()

@@ -2,66 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medseg_fast import _checks
 from medseg_fast._cpu import core
+from medseg_fast.measure._levels import entropy, levels_of, steps_of
 
 Array = NDArray[Any]
-_MOST_LEVELS = 4096  # a matrix of 128 MB a direction
-
-
-def discretised(
-    op: str,
-    values: Array,
-    bin_width: float | None = None,
-    bins: int | None = None,
-    low: float | None = None,
-) -> NDArray[np.int64]:
-    """Grey levels from 1 on: bins of a fixed width from `low` (the minimum), or a fixed number.
-
-    With neither integers keep their steps of 1, floats get 32 bins. NaN gets level 0, as do values
-    below `low`.
-    """
-    known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
-    if not known.size:
-        return np.zeros(values.shape, np.int64)
-    if bin_width is None and bins is None:
-        bin_width, bins = (1.0, None) if values.dtype.kind in "bui" else (None, 32)
-    least, most = float(known.min()), float(known.max())
-    if not (np.isfinite(least) and np.isfinite(most)):
-        raise ValueError(f"{op}: image must be finite inside labels, got infinity")
-    start = least if low is None else low
-    levels = values.astype(np.float64)  # and in place from here on
-    levels -= start
-    if bin_width is not None:
-        levels /= bin_width
-    else:
-        assert bins is not None
-        levels *= bins
-        levels /= (most - start) or 1
-    np.floor(levels, out=levels)
-    levels += 1
-    if bins is not None:
-        np.minimum(levels, bins, out=levels)
-    np.maximum(levels, 0, out=levels)
-    np.nan_to_num(levels, copy=False)
-    if levels.max() > _MOST_LEVELS:
-        raise ValueError(
-            f"{op}: bin_width must give at most {_MOST_LEVELS} grey levels, got {int(levels.max())}"
-        )
-    return np.asarray(levels, np.int64)
-
-
-def directions(ndim: int) -> list[list[int]]:
-    """Half of the neighbours at a distance of 1, diagonals included: 4 in 2D, 13 in 3D."""
-    every = itertools.product((-1, 0, 1), repeat=ndim)
-    return [list(step) for step in every if step > (0,) * ndim]
 
 
 def glcm(
@@ -103,21 +53,11 @@ def glcm(
     [[[2, 1], [1, 0]]]
     """
     op = "glcm"
-    image = np.asarray(levels)
-    if image.dtype.kind not in "bui":
-        raise TypeError(f"{op}: levels must be integers, got {image.dtype}")
-    highest = int(image.max(initial=0))
-    if image.size and int(image.min()) < 0:
-        raise ValueError(f"{op}: levels must not be negative, got {int(image.min())}")
-    count = _checks.integer(op, "number", max(highest, 1) if number is None else number, 1, 65535)
-    if highest > count:
-        raise ValueError(f"{op}: levels must be at most {count}, got {highest}")
-    steps = [list(map(int, step)) for step in (offsets or directions(image.ndim))]
-    if any(len(step) != image.ndim for step in steps):
-        raise ValueError(f"{op}: offsets must have {image.ndim} steps each, got {offsets!r}")
+    image, count = levels_of(op, levels, number)
+    steps = steps_of(op, offsets, image.ndim)
     counts = np.zeros((len(steps), count, count), np.int64)
     if image.size:
-        core.cooccurrence(_checks.contiguous(image.astype(np.uint16)), steps, counts)
+        core.cooccurrence(image, steps, counts)
     result: NDArray[np.int64] = counts + counts.transpose(0, 2, 1)
     return result
 
@@ -155,11 +95,6 @@ def glcm_features(counts: ArrayLike, *, merge: bool = True) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
-def _entropy(p: Array) -> float:
-    p = p[p > 0]
-    return float(-(p * np.log2(p)).sum())
-
-
 def _features(counts: Array) -> dict[str, float]:
     number = len(counts)
     with np.errstate(invalid="ignore"):
@@ -175,9 +110,9 @@ def _features(counts: Array) -> dict[str, float]:
     variance = float((alone * (level - mean) ** 2).sum())
     difference_mean, sum_mean = float(difference @ step), float(total @ both)
     product = np.outer(alone, alone)
-    joint, marginal = _entropy(p), _entropy(alone)
+    joint, marginal = entropy(p), entropy(alone)
     cross = float(-(p[product > 0] * np.log2(product[product > 0])).sum())
-    independent = _entropy(product)
+    independent = entropy(product)
     off = apart > 0
     around = i + j - 2 * mean
     known = bool(counts.sum())
@@ -188,10 +123,10 @@ def _features(counts: Array) -> dict[str, float]:
         "joint_entropy": joint,
         "difference_average": difference_mean,
         "difference_variance": float(difference @ (step - difference_mean) ** 2),
-        "difference_entropy": _entropy(difference),
+        "difference_entropy": entropy(difference),
         "sum_average": sum_mean,
         "sum_variance": float(total @ (both - sum_mean) ** 2),
-        "sum_entropy": _entropy(total),
+        "sum_entropy": entropy(total),
         "angular_second_moment": float((p * p).sum()),
         "contrast": float((apart**2 * p).sum()),
         "dissimilarity": float((apart * p).sum()),

@@ -72,18 +72,6 @@ def convex_image(mask: Array) -> Array:
     return inside
 
 
-def cooccurrence(levels: Array, offset: tuple[int, ...], number: int) -> Array:
-    """How often a level has another one at the offset."""
-    counts = np.zeros((number, number), np.int64)
-    for index in np.ndindex(levels.shape):
-        other = tuple(i + step for i, step in zip(index, offset, strict=True))
-        if all(0 <= i < n for i, n in zip(other, levels.shape, strict=True)):
-            one, two = levels[index], levels[other]
-            if one and two:
-                counts[one - 1, two - 1] += 1
-    return counts
-
-
 def first_order(values: Array) -> dict[str, float]:
     """The IBSI's intensity-based statistics."""
     x = np.asarray(values, np.float64)
