@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 
 import numpy as np
@@ -303,3 +305,61 @@ def test_bootstrap(rng):
     assert metrics.bootstrap_interval([0.5, np.nan]) == (0.5, 0.5, 0.5)
     with pytest.raises(ValueError, match="level must be between 0 and 1"):
         metrics.bootstrap_interval([1], level=95)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_mask_average_precision_is_cocos(seed):
+    """Scored masks over several images, some of them alike, some of nothing."""
+    mask = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    rng = np.random.default_rng(seed)
+    truths, predictions, annotations, results = [], [], [], []
+    for image in range(1, rng.integers(2, 5)):
+        truth = np.zeros((24, 30), np.int32)
+        for number in range(1, rng.integers(2, 8)):
+            y, x = rng.integers(0, 20), rng.integers(0, 25)
+            truth[y : y + rng.integers(3, 9), x : x + rng.integers(3, 9)] = number
+        masks = []
+        for number in np.unique(truth[truth > 0]):
+            annotations.append(
+                {"image_id": image, "number": truth == number, "iscrowd": 0, "category_id": 1}
+            )
+            for _ in range(rng.integers(0, 3)):
+                masks.append(np.roll(truth == number, rng.integers(-2, 3, 2), (0, 1)))
+        masks += [rng.random(truth.shape) < 0.1 for _ in range(rng.integers(0, 3))]
+        scores = rng.permutation(100)[: len(masks)] / 100
+        truths.append(truth)
+        predictions.append((np.array(masks).reshape(-1, *truth.shape), scores))
+        for one, score in zip(masks, scores, strict=True):
+            results.append(
+                {"image_id": image, "category_id": 1, "score": float(score), "number": one}
+            )
+    for k, row in enumerate(annotations + results, 1):
+        row["id"] = k
+        row["segmentation"] = mask.encode(np.asfortranarray(row.pop("number"), np.uint8))
+        row["area"] = float(mask.area(row["segmentation"]))
+        row["bbox"] = [0, 0, 1, 1]
+    ours = metrics.mask_average_precision(predictions, truths)
+    if not results or not annotations:
+        assert not annotations or (ours.ap == 0).all()
+        return
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = {
+            "images": [
+                {"id": k + 1, "height": t.shape[0], "width": t.shape[1]}
+                for k, t in enumerate(truths)
+            ],
+            "annotations": annotations,
+            "categories": [{"id": 1}],
+        }
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(results), "segm")
+        evaluation.evaluate()
+        evaluation.accumulate()
+    # By threshold and recall, of the one class, all areas and a hundred masks at most.
+    theirs = evaluation.eval["precision"][:, :, 0, 0, 2].mean(1)
+    assert_allclose(ours.ap, theirs, atol=1e-12)
