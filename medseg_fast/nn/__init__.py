@@ -25,12 +25,34 @@ if TYPE_CHECKING:
     from medseg_fast.nn._unet_plus_plus import unet_plus_plus
     from medseg_fast.nn._vnet import vnet
     from medseg_fast.nn._weights import LoadReport, load_model, load_weights, save_model
+    from medseg_fast.nn.losses import (
+        BoundaryLoss,
+        CombinedLoss,
+        CrossEntropyLoss,
+        DeepSupervisionLoss,
+        DiceLoss,
+        FocalLoss,
+        JaccardLoss,
+        LovaszLoss,
+        StructuredLoss,
+        TverskyLoss,
+    )
 
 __all__ = [
+    "BoundaryLoss",
     "Cancelled",
+    "CombinedLoss",
+    "CrossEntropyLoss",
+    "DeepSupervisionLoss",
+    "DiceLoss",
+    "FocalLoss",
     "Instances",
+    "JaccardLoss",
     "LoadReport",
+    "LovaszLoss",
     "Plan",
+    "StructuredLoss",
+    "TverskyLoss",
     "fcn8s",
     "fcn16s",
     "fcn32s",
@@ -68,8 +90,22 @@ _NETWORKS = {
     "unet_plus_plus": "_unet_plus_plus",
     "vnet": "_vnet",
 }
+# Losses are many: one package.
+_LOSSES = (
+    "BoundaryLoss",
+    "CombinedLoss",
+    "CrossEntropyLoss",
+    "DeepSupervisionLoss",
+    "DiceLoss",
+    "FocalLoss",
+    "JaccardLoss",
+    "LovaszLoss",
+    "StructuredLoss",
+    "TverskyLoss",
+)
 _MODULES = {
     **_NETWORKS,
+    **dict.fromkeys(_LOSSES, "losses"),
     "Cancelled": "_predict",
     "Instances": "_instances",
     "LoadReport": "_weights",
