@@ -91,6 +91,9 @@ def cases() -> Iterator[Case]:
         yield Case(ms.canny, f"float32 {data}", (image, 2.0), {}, canny, 5 * n)
         label = rivals(cupy=lambda mask: ndimage.label(mask, structure=np.ones((3, 3)))[0])
         yield Case(ms.label, f"bool {data}", (mask,), {}, label, 5 * n)
+        # No rival: cuCIM has no watershed. What must be moved: the image and the labels.
+        edges = (ms.sobel(image) * 255).clip(0, 255).astype(np.uint8)
+        yield Case(ms.watershed, f"uint8 {data}", (edges,), {}, rivals(), 5 * n)
         seed = tuple(map(int, np.argwhere(mask)[0]))
         region = (image, seed, 0.5, 9.0)
         yield Case(ms.connected_threshold, f"float32 {data}", region, {}, rivals(), 5 * n)

@@ -83,7 +83,7 @@ def _extrema(
     return np.nonzero(mask) if indices else mask
 
 
-@operation(result=_mask_or_indices)
+@operation(result=_mask_or_indices, gpu="minima")
 def local_minima(
     image: ArrayLike,
     footprint: ArrayLike | None = None,
@@ -141,7 +141,9 @@ def local_minima(
     Time O(n k) for k neighbours, on all threads. Extra memory: none beside the mask for integers,
     one key of the pixel's width for floats, and 8 bytes for each pixel in a plateau that is no
     minimum though none of the pixel's own neighbours is lower. Footprints that are not symmetric
-    run on one thread, as the result depends on the order of the search.
+    run on one thread, as the result depends on the order of the search. On a GPU the mask is the
+    same; not there: ``allow_borders=False``, other footprints than those of a connectivity, and
+    more than three axes longer than 1.
 
     References
     ----------
@@ -159,7 +161,7 @@ def local_minima(
     return _extrema("local_minima", image, footprint, connectivity, indices, allow_borders, out)
 
 
-@operation(result=_mask_or_indices)
+@operation(result=_mask_or_indices, gpu="minima")
 def local_maxima(
     image: ArrayLike,
     footprint: ArrayLike | None = None,

@@ -27,7 +27,7 @@ def _like_markers(
     return image.shape, getattr(markers, "dtype", np.dtype(np.int64))
 
 
-@operation(result=_like_markers)
+@operation(result=_like_markers, gpu="watershed")
 def watershed(
     image: ArrayLike,
     markers: int | ArrayLike | None = None,
@@ -104,6 +104,11 @@ def watershed(
     4 for each pixel that ever waits in the queue (8 for 32 bits, 16 for 64; double above 2^32
     pixels), and as much again while the pixels of one of 65536 ranges of values are sorted (32 and
     64 bits); compact, 24 for each entry.
+
+    On a GPU the labels are the same, ties and plateaus included; the host waits for the device
+    several times, as it must ask whether the flood goes on, and 20 to 40 bytes per pixel are
+    taken beside the labels. Not there: compact, lines, other
+    footprints than those of a connectivity, and more than three axes longer than 1.
 
     References
     ----------

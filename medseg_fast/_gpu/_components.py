@@ -73,15 +73,16 @@ class Components:
         marks = self.device.xp.zeros(int(self.size), np.uint8)
         count = np.int32(len(places))
         self._run("mark_at", blocks(len(places)), self.parent, places, count, marks)
-        self._keep(marks, mask)
+        self.keep(marks, mask)
 
     def holding_any(self, chosen: Any, mask: Any) -> None:
         """Set `mask` where a set holds one of the pixels of the mask `chosen`, both uint8."""
         marks = self.device.xp.zeros(int(self.size), np.uint8)
         self._run("mark_chosen", few_blocks(int(self.size)), self.parent, chosen, self.size, marks)
-        self._keep(marks, mask)
+        self.keep(marks, mask)
 
-    def _keep(self, marks: Any, mask: Any) -> None:
+    def keep(self, marks: Any, mask: Any) -> None:
+        """Set `mask`, uint8, where a set's first pixel has a mark."""
         self._run("keep_marked", few_blocks(int(self.size)), self.parent, marks, self.size, mask)
 
     def _run(self, name: str, grid: tuple[int, ...], *args: Any, choice: Any = ()) -> None:

@@ -1,0 +1,39 @@
+"""Launches of kernels that spread something over an image until nothing changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from medseg_fast._gpu._device import BLOCK, Device, Launch, run, tiles
+
+ROUNDS = 8  # launches before the host asks whether any tile is awake
+
+
+class Planes:
+    """An image of one to three axes longer than 1, as planes of rows and columns."""
+
+    def __init__(self, op: str, shape: tuple[int, ...]) -> None:
+        long = [extent for extent in shape if extent != 1]
+        if len(long) > 3:
+            raise NotImplementedError(f"{op}: no GPU kernel for more than 3 axes, got {shape}")
+        self.extents = (*[1] * (3 - len(long)), *long)
+        self.axes = max(len(long), 1)
+        self.grid = tiles(*self.extents)
+
+
+def spread(device: Device, launch: Launch, planes: Planes, *args: Any) -> None:
+    """Launch a kernel of ``waves.cuh`` until all tiles are asleep.
+
+    The host waits for the device once in `ROUNDS` launches.
+    """
+    awake = device.xp.ones(planes.grid, np.uint8)
+    woken = device.xp.zeros(planes.grid, np.uint8)
+    while True:
+        stirred = device.xp.zeros(ROUNDS, np.int32)
+        for k in range(ROUNDS):
+            run(launch, planes.grid, (BLOCK,), *args, awake, woken, stirred[k:])
+            awake, woken = woken, awake
+        if not int(stirred[-1]):
+            return
