@@ -94,6 +94,10 @@ def cases() -> Iterator[Case]:
         # No rival: cuCIM has no watershed. What must be moved: the image and the labels.
         edges = (ms.sobel(image) * 255).clip(0, 255).astype(np.uint8)
         yield Case(ms.watershed, f"uint8 {data}", (edges,), {}, rivals(), 5 * n)
+        # A noisy image cut in two, with the capacities that segmentation uses.
+        terminals = (np.abs(image - 0.5) * 400).astype(np.int32)
+        cut = (terminals * mask, terminals * ~mask, 40)
+        yield Case(ms.maxflow_grid, f"int32 {data}", cut, {}, rivals(), 9 * n)
         seed = tuple(map(int, np.argwhere(mask)[0]))
         region = (image, seed, 0.5, 9.0)
         yield Case(ms.connected_threshold, f"float32 {data}", region, {}, rivals(), 5 * n)

@@ -55,6 +55,12 @@ note("mark_no_minima", 256, "p + i", "p + 1")
 note("begin_flood", 256, "5 + 8 + i", "0: part of the labels' p + i")
 note("spread_keys", 256, "5 + 16 each time a tile is awake", "p + i for all labels")
 note("spread_labels", 256, "16 + 2 i each time a tile is awake", "0: part of the labels' p + i")
+note(
+    "spread_heights", 256, "f + 8 + a capacity a direction each time a tile is awake", "one search"
+)
+note("find_active", 256, "f + 4", "0: part of the next pulse")
+note("push", 256, "4 f + 12 + 2 f a direction where a tile is active", "the active pixels'")
+note("receive", 256, "4 + 3 f a direction that was sent", "the active pixels'")
 note("gradient", 256, "p + f", "p + f")
 note("canny_maxima", 256, "2 f + 2", "f + 1")
 note("canny_opencv_maxima", 256, "3", "2")

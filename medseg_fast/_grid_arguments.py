@@ -44,13 +44,36 @@ def grid_offsets(ndim: int, connectivity: int) -> list[Offset]:
     return sorted(positive, key=lambda o: sum(map(abs, o)))  # stable: falling within
 
 
+class Reader:
+    """How capacities are read: here from anything that NumPy takes, on a GPU from its arrays."""
+
+    xp: Any = np
+
+    def numbers(self, op: str, name: str, value: Any) -> Any:
+        return numbers(op, name, value)
+
+    def check_range(self, op: str, name: str, array: Any) -> float:
+        return check_range(op, name, array)
+
+    def cast(self, array: Any, dtype: np.dtype[Any]) -> Any:
+        return cast(array, dtype)
+
+
 class Grid:
     """The arguments of `maxflow_grid`, checked and in the type to compute in."""
 
     def __init__(
-        self, op: str, source: Any, sink: Any, weights: Any, structure: Any, symmetric: bool
+        self,
+        op: str,
+        source: Any,
+        sink: Any,
+        weights: Any,
+        structure: Any,
+        symmetric: bool,
+        read: Reader | None = None,
     ) -> None:
-        terminals = [numbers(op, "source", source), numbers(op, "sink", sink)]
+        read = read or Reader()
+        terminals = [read.numbers(op, "source", source), read.numbers(op, "sink", sink)]
         shapes = [t.shape for t in terminals]
         self.shape = max(shapes, key=len)
         if not 1 <= len(self.shape) <= 3:
@@ -62,16 +85,16 @@ class Grid:
                 f"{op}: source and sink must have one shape, got {shapes[0]} and {shapes[1]}"
             )
         names = zip(("source", "sink"), terminals, strict=True)
-        self.most = max(check_range(op, name, t) for name, t in names)
-        self.connectivity, edges = _edges(op, self.shape, weights, structure, symmetric)
+        self.most = max(read.check_range(op, name, t) for name, t in names)
+        self.connectivity, edges = _edges(op, self.shape, weights, structure, symmetric, read)
         self.dtype = _computed_in(op, terminals, self.most, edges)
         self.source, self.sink = (
-            np.broadcast_to(cast(t, self.dtype), self.shape) for t in terminals
+            read.xp.broadcast_to(read.cast(t, self.dtype), self.shape) for t in terminals
         )
         self.edges = []
         for e in edges:
-            forth = cast(e.forth, self.dtype)
-            back = forth if e.back is e.forth else cast(e.back, self.dtype)
+            forth = read.cast(e.forth, self.dtype)
+            back = forth if e.back is e.forth else read.cast(e.back, self.dtype)
             self.edges.append(e._replace(forth=forth, back=back))
 
 
@@ -85,25 +108,25 @@ class Edges(NamedTuple):
 
 
 def _edges(
-    op: str, shape: tuple[int, ...], weights: Any, structure: Any, symmetric: bool
+    op: str, shape: tuple[int, ...], weights: Any, structure: Any, symmetric: bool, read: Reader
 ) -> tuple[int, list[Edges]]:
     """Connectivity, and the capacities for each offset."""
     ndim = len(shape)
-    zero = np.zeros((), np.int32)
+    zero = read.xp.zeros((), np.int32)
 
     def one(offset: Offset, array: NDArray[Any], most: float) -> Edges:
         return Edges(offset, array, *((array, 2 * most) if symmetric else (zero, most)))
 
     if not _is_sequence(weights, ndim):
-        array, most = _weights(op, weights, shape)
+        array, most = _weights(op, weights, shape, read)
         edges = [
-            one(offset, *((array, most) if factor == 1 else _scaled(op, array, most, factor)))
+            one(offset, *((array, most) if factor == 1 else _scaled(op, array, most, factor, read)))
             for offset, factor in _structure(op, structure, ndim, symmetric)
         ]
         return max((sum(map(abs, e.offset)) for e in edges), default=1), edges
     if structure is not None:
         raise ValueError(f"{op}: structure must not be given with weights for each offset")
-    given = [_weights(op, w, shape) for w in weights]
+    given = [_weights(op, w, shape, read) for w in weights]
     neighbourhoods = [(c, grid_offsets(ndim, c)) for c in range(1, ndim + 1)]
     if not symmetric:
         neighbourhoods += [(c, o + [tuple(-i for i in p) for p in o]) for c, o in neighbourhoods]
@@ -120,22 +143,20 @@ def _edges(
 
 
 def _scaled(
-    op: str, array: NDArray[Any], most: float, factor: int | float
+    op: str, array: NDArray[Any], most: float, factor: int | float, read: Reader
 ) -> tuple[NDArray[Any], float]:
     if isinstance(factor, int) and array.dtype.kind in "bui":
         if most * factor > limit(np.dtype(np.int64)):
             raise ValueError(f"{op}: weights times structure must be numbers of int64")
         return array.astype(np.int64) * factor, most * factor
-    scaled = np.asarray(array * factor)
-    return scaled, check_range(op, "weights times structure", scaled)
+    scaled = read.xp.asarray(array * factor)
+    return scaled, read.check_range(op, "weights times structure", scaled)
 
 
 def _is_sequence(weights: Any, ndim: int) -> bool:
     """Whether weights are given for each offset, not one number or array for all."""
-    if isinstance(weights, np.ndarray):
-        return weights.ndim == ndim + 1
     if not isinstance(weights, (list, tuple)):
-        return False
+        return getattr(weights, "ndim", 0) == ndim + 1
     try:
         shapes = {np.shape(w) for w in weights}  # not of all together: that copies
     except ValueError:  # of uneven shapes
@@ -161,14 +182,16 @@ def _structure(
             yield tuple(int(i) - 1 for i in index), array[tuple(index)].item()
 
 
-def _weights(op: str, value: Any, shape: tuple[int, ...]) -> tuple[NDArray[Any], float]:
-    array = numbers(op, "weights", value)
+def _weights(
+    op: str, value: Any, shape: tuple[int, ...], read: Reader
+) -> tuple[NDArray[Any], float]:
+    array = read.numbers(op, "weights", value)
     if array.ndim and array.shape != shape:
         raise ValueError(
             f"{op}: weights must be numbers or arrays of the grid's shape {shape}, "
             f"got shape {array.shape}"
         )
-    return array, check_range(op, "weights", array)
+    return array, read.check_range(op, "weights", array)
 
 
 def _computed_in(

@@ -13,7 +13,7 @@ from medseg_fast._dispatch import operation
 from medseg_fast.grid_graph import GridGraph
 
 
-@operation()
+@operation(gpu="graph_cut")
 def maxflow_grid(
     source: ArrayLike,
     sink: ArrayLike,
@@ -71,6 +71,16 @@ def maxflow_grid(
     Integers are computed in int32 where that is wide enough, else int64; floats in float32 if no
     float is wider and no integer needs more than 24 bits, else float64. Time and memory as for
     `GridGraph`, and one byte per pixel for the result.
+
+    On a GPU all pixels at once push excess to the sink, with searches back from it (Goldberg and
+    Tarjan 1988): flow and cut are the same for integers, for floats up to rounding, and the same on
+    every run. 2 capacities per pixel and directed edge, 4 more and 9
+    bytes. The host waits for the device, which must tell it whether excess is left.
+
+    References
+    ----------
+    A. V. Goldberg and R. E. Tarjan (1988), "A new approach to the maximum-flow problem", Journal of
+    the ACM 35(4):921-940.
 
     Examples
     --------

@@ -23,17 +23,17 @@ class Planes:
         self.grid = tiles(*self.extents)
 
 
-def spread(device: Device, launch: Launch, planes: Planes, *args: Any) -> None:
+def spread(device: Device, launch: Launch, grid: tuple[int, ...], *args: Any) -> None:
     """Launch a kernel of ``waves.cuh`` until all tiles are asleep.
 
     The host waits for the device once in `ROUNDS` launches.
     """
-    awake = device.xp.ones(planes.grid, np.uint8)
-    woken = device.xp.zeros(planes.grid, np.uint8)
+    awake = device.xp.ones(grid, np.uint8)
+    woken = device.xp.zeros(grid, np.uint8)
     while True:
         stirred = device.xp.zeros(ROUNDS, np.int32)
         for k in range(ROUNDS):
-            run(launch, planes.grid, (BLOCK,), *args, awake, woken, stirred[k:])
+            run(launch, grid, (BLOCK,), *args, awake, woken, stirred[k:])
             awake, woken = woken, awake
         if not int(stirred[-1]):
             return

@@ -75,9 +75,9 @@ def _flood(device: Device, op: str, array: Any, seeds: Any, inside: Any, reach: 
     begin = device.kernel(SOURCE, "begin_flood", index)
     run(begin, few_blocks(array.size), (BLOCK,), values, state, size, keys, links)
     extents = [*map(np.int32, planes.extents), np.int32(min(reach, planes.axes))]
-    spread(device, device.kernel(SOURCE, "spread_keys"), planes, values, state, keys, *extents)
+    spread(device, device.kernel(SOURCE, "spread_keys"), planes.grid, values, state, keys, *extents)
     launch = device.kernel(SOURCE, "spread_labels", index, bits)
-    spread(device, launch, planes, keys, links, labels, *extents)
+    spread(device, launch, planes.grid, keys, links, labels, *extents)
     return labels.view(np.int64 if wide else np.int32).astype(seeds.dtype, copy=False)
 
 

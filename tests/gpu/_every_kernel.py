@@ -45,6 +45,7 @@ def calls() -> list[tuple[Any, ...]]:
         ("canny", grey, 1.0, None, None, None, False, {"convention": "opencv"}),
         ("distance_transform_edt", mask),
         ("watershed", grey // 32),
+        ("maxflow_grid", grey[:, :35], grey[:, 5:], 60),
         ("nms", boxes, boxes[:, 0], 0.3),
         ("paste_masks", rng.random((2, 1, 5, 5)), boxes[:2], (20, 33)),
         ("roi_align", rng.random((1, 2, 9, 9)), np.array([[0, 1, 1, 7, 7.0]]), 3),
