@@ -37,6 +37,21 @@ class Case(NamedTuple):
     tolerance: float = 0.0
 
 
+class Sizes(NamedTuple):
+    """Extents of the inputs."""
+
+    sides: tuple[int, ...] = (512, 2048, 8192)  # of images
+    volume: int = 256
+    boxes: tuple[int, ...] = (1000, 20_000)
+    canvas: int = 900  # that the boxes lie on
+    regions: int = 1000
+    channels: int = 256
+    features: int = 100
+    classes: int = 21
+    logits: int = 64
+    labels: int = 1024
+
+
 def why_no_gpu() -> str:
     """Why nothing can be measured here; empty where it can."""
     try:
@@ -54,9 +69,22 @@ def optional(name: str) -> Any:
         return None
 
 
-def cases() -> Iterator[Case]:
-    """Images of several sizes: smooth shapes with noise, as scans have them."""
+def rivals(**calls: Callable[..., Any]) -> Callable[..., dict[str, Call]]:
+    """Functions of the arguments, by the rival's name."""
+    return lambda *args: {name: lambda c=c: c(*args) for name, c in calls.items()}
+
+
+def cases(sizes: Sizes) -> Iterator[Case]:
+    """All of them; at least one for each module that launches kernels."""
     rng = np.random.default_rng(0)
+    yield from of_images(rng, sizes)
+    yield from of_volumes(rng, sizes)
+    yield from of_detections(rng, sizes)
+    yield from of_features(rng, sizes)
+
+
+def of_images(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
+    """Images of several sizes: smooth shapes with noise, as scans have them."""
     ndimage, skimage = optional("cupyx.scipy.ndimage"), optional("cucim.skimage")
 
     def cucim(name: str) -> Any:
@@ -64,23 +92,20 @@ def cases() -> Iterator[Case]:
         module, _, function = name.rpartition(".")
         return getattr(import_module(f"cucim.skimage.{module}"), function)
 
-    def rivals(**calls: Callable[..., Any]) -> Callable[..., dict[str, Call]]:
-        return lambda *args: {name: lambda c=c: c(*args) for name, c in calls.items()}
-
     def with_cucim(name: str, *more: Any, **options: Any) -> Callable[..., dict[str, Call]]:
         if skimage is None:
             return rivals()
         return rivals(cucim=lambda image, *_: cucim(name)(image, *more, **options))
 
-    for side in (512, 2048, 8192):
+    for side in sizes.sides:
         data = f"{side} x {side}"
         noise = rng.normal(0, 0.08, (side, side)).astype(np.float32)
         image = ms.gaussian(rng.random((side, side), np.float32), 6) * 8 % 1 + noise
         n = image.size
         greys = (np.clip(image, 0, 1) * 255).astype(np.uint8)
         mask = image > 0.5
-        compare = rivals(cupy=lambda image, t: image >= t)
-        yield Case(ms.threshold, f"uint8 {data}", (greys, 128), {}, compare, 2 * n)
+        plain = rivals(cupy=lambda image, t: image >= t)
+        yield Case(ms.threshold, f"uint8 {data}", (greys, 128), {}, plain, 2 * n)
         otsu = with_cucim("filters.threshold_otsu")
         yield Case(ms.threshold_otsu, f"uint8 {data}", (greys,), {}, otsu, n)
         sobel = with_cucim("filters.sobel")
@@ -89,8 +114,17 @@ def cases() -> Iterator[Case]:
         yield Case(ms.gaussian, f"float32 {data}", (image, 2.0), {}, smooth, 8 * n, 1e-5)
         canny = with_cucim("feature.canny", 2.0)
         yield Case(ms.canny, f"float32 {data}", (image, 2.0), {}, canny, 5 * n)
-        label = rivals(cupy=lambda mask: ndimage.label(mask, structure=np.ones((3, 3)))[0])
+        label = labelled(ndimage, 2)
         yield Case(ms.label, f"bool {data}", (mask,), {}, label, 5 * n)
+        low_high = (image, 0.4, 0.7)
+        hysteresis = with_cucim("filters.apply_hysteresis_threshold", *low_high[1:])
+        yield Case(
+            ms.apply_hysteresis_threshold, f"float32 {data}", low_high, {}, hysteresis, 5 * n
+        )
+        far = rivals()
+        if ndimage is not None:
+            far = rivals(cupy=lambda mask: ndimage.distance_transform_edt(mask))
+        yield Case(ms.distance_transform_edt, f"bool {data}", (mask,), {}, far, 9 * n)
         # No rival: cuCIM has no watershed. What must be moved: the image and the labels.
         edges = (ms.sobel(image) * 255).clip(0, 255).astype(np.uint8)
         yield Case(ms.watershed, f"uint8 {data}", (edges,), {}, rivals(), 5 * n)
@@ -101,47 +135,92 @@ def cases() -> Iterator[Case]:
         seed = tuple(map(int, np.argwhere(mask)[0]))
         region = (image, seed, 0.5, 9.0)
         yield Case(ms.connected_threshold, f"float32 {data}", region, {}, rivals(), 5 * n)
-    volume = rng.random((256, 256, 256), np.float32)
-    mask = ms.gaussian(volume, 2) > 0.5
-    label = rivals(cupy=lambda mask: ndimage.label(mask, structure=np.ones((3, 3, 3)))[0])
-    yield Case(ms.label, "bool 256 x 256 x 256", (mask,), {}, label, 5 * mask.size)
-    yield from of_networks(rng)
+        minima = with_cucim("morphology.local_minima")
+        yield Case(ms.local_minima, f"uint8 {data}", (greys,), {}, minima, 2 * n)
 
 
-def of_networks(rng: np.random.Generator) -> Iterator[Case]:
-    """Detections and logits, with PyTorch's functions as rivals."""
-    torch, vision = optional("torch"), optional("torchvision.ops")
+def labelled(ndimage: Any, ndim: int) -> Callable[..., dict[str, Call]]:
+    """CuPy's `label` with all neighbours, as a rival."""
+    if ndimage is None:
+        return rivals()
+    return rivals(cupy=lambda mask: ndimage.label(mask, structure=np.ones((3,) * ndim))[0])
 
-    def by_torch(call: Callable[..., Any]) -> Callable[..., dict[str, Call]]:
-        def rivals(*args: Any) -> dict[str, Call]:
-            if torch is None or vision is None or not torch.cuda.is_available():
-                return {}
-            tensors = [
-                torch.as_tensor(a, device="cuda") if hasattr(a, "shape") else a for a in args
-            ]
-            return {"torch": lambda: call(*tensors)}
 
-        return rivals
+def of_volumes(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
+    side = sizes.volume
+    data, n = f"{side} x {side} x {side}", side**3
+    volume = ms.gaussian(rng.random((side,) * 3, np.float32), 2)
+    label = labelled(optional("cupyx.scipy.ndimage"), 3)
+    yield Case(ms.label, f"bool {data}", (volume > 0.5,), {}, label, 5 * n)
+    levels = ((volume - volume.min()) / np.ptp(volume) * 255).astype(np.uint8)
+    yield Case(ms.watershed, f"uint8 {data}", (levels,), {}, rivals(), 5 * n)
 
-    for n in (1000, 20_000):
-        low = rng.random((n, 2), np.float32) * 800
-        boxes = np.concatenate([low, low + 20 + rng.random((n, 2), np.float32) * 60], 1)
+
+def by_torch(call: Callable[..., Any]) -> Callable[..., dict[str, Call]]:
+    """A function of PyTorch or torchvision as a rival, where there is a GPU for them."""
+
+    def rivals(*args: Any) -> dict[str, Call]:
+        torch = optional("torch")
+        if torch is None or not torch.cuda.is_available():
+            return {}
+        tensors = [torch.as_tensor(a, device="cuda") if hasattr(a, "shape") else a for a in args]
+        return {"torch": lambda: call(torch, *tensors)}
+
+    return rivals
+
+
+def of_detections(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
+    """Boxes and masks."""
+    vision = optional("torchvision.ops")
+    for n in sizes.boxes:
+        low = rng.random((n, 2), np.float32) * (sizes.canvas * 0.9)
+        boxes = np.concatenate(
+            [low, low + sizes.canvas * (0.02 + rng.random((n, 2), np.float32) / 15)], 1
+        )
         scores = rng.random(n, np.float32)
-        nms = by_torch(lambda *a: vision.nms(*a))
+        nms = rivals() if vision is None else by_torch(lambda torch, *a: vision.nms(*a))
         yield Case(F.nms, f"{n} boxes", (boxes, scores, 0.5), {}, nms, n * n / 8)
-    features = rng.random((2, 256, 100, 100), np.float32)
-    regions = np.concatenate([np.zeros((1000, 1), np.float32), boxes[:1000] / 9], 1)
-    align = by_torch(lambda x, b, s, scale, r, a: vision.roi_align(x, b, s, scale, r, a))
+    masks = rng.random((len(boxes[:100]), 1, 28, 28), np.float32)
+    canvas = (masks, boxes[:100], (sizes.canvas,) * 2)
+    moved = 4.0 * len(masks) * sizes.canvas**2
+    yield Case(F.paste_masks, f"{len(masks)} masks", canvas, {}, rivals(), moved, 1e-4)
+    count, channels, side = sizes.regions, sizes.channels, sizes.features
+    features = rng.random((2, channels, side, side), np.float32)
+    regions = boxes[:count] * (side / sizes.canvas)
+    regions = np.concatenate([np.zeros((len(regions), 1), np.float32), regions], 1)
     args = (features, regions, 7, 1.0, 2, True)
-    moved = 4.0 * (features.size + 1000 * 256 * 49)
-    yield Case(F.roi_align, "1000 boxes, 256 channels", args, {}, align, moved, 1e-4)
-    logits = rng.random((1, 21, 64, 64), np.float32)
+    align = rivals() if vision is None else by_torch(lambda torch, *a: vision.roi_align(*a))
+    moved = 4.0 * (features.size + len(regions) * channels * 49)
+    data = f"{len(regions)} boxes, {channels} channels"
+    yield Case(F.roi_align, data, args, {}, align, moved, 1e-4)
+
+
+def of_features(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
+    """Features and logits."""
+    logits = rng.random((1, sizes.classes, sizes.logits, sizes.logits), np.float32)
     resize = by_torch(
-        lambda x, size: torch.nn.functional.interpolate(x, size, mode="bilinear").argmax(1)
+        lambda torch, x, size: torch.nn.functional.interpolate(x, size, mode="bilinear").argmax(1)
     )
-    shape = (1024, 1024)
-    moved = 4.0 * logits.size + 1024 * 1024
-    yield Case(F.resample_argmax, "21 classes to 1024 x 1024", (logits, shape), {}, resize, moved)
+    side = sizes.labels
+    moved = 4.0 * logits.size + side * side
+    data = f"{sizes.classes} classes to {side} x {side}"
+    yield Case(F.resample_argmax, data, (logits, (side, side)), {}, resize, moved)
+    channels, side = sizes.channels, sizes.features // 2 * 2
+    features = rng.random((1, channels, side, side), np.float32)
+    pooled = F.max_pool_with_indices(features, 2)
+    unpool = by_torch(lambda torch, *a: torch.nn.functional.max_unpool2d(*a))
+    data = f"{channels} channels of {side} x {side}"
+    yield Case(F.max_unpool, data, (*pooled, 2), {}, unpool, 4.0 * features.size)
+
+
+def compare(got: Any, expected: Any, tolerance: float) -> None:
+    """Raise AssertionError unless the results are equal, each of several."""
+    if isinstance(expected, tuple):
+        for one, other in zip(got, expected, strict=True):
+            compare(one, other, tolerance)
+        return
+    host = got.get() if hasattr(got, "get") else got
+    np.testing.assert_allclose(host, expected, rtol=tolerance, atol=tolerance)
 
 
 def run(case: Case, cupy: Any) -> list[str]:
@@ -152,8 +231,7 @@ def run(case: Case, cupy: Any) -> list[str]:
     def ours() -> Any:
         return case.operation(*args, **case.kwargs)
 
-    got = cupy.asnumpy(ours())
-    np.testing.assert_allclose(got, expected, rtol=case.tolerance, atol=case.tolerance)
+    compare(ours(), expected, case.tolerance)
     rows = []
     name = case.operation.__name__
     for who, call in {"medseg_fast": ours, **case.rivals(*args)}.items():
@@ -167,10 +245,14 @@ def run(case: Case, cupy: Any) -> list[str]:
     return rows
 
 
-def between_events(call: Call, cupy: Any, rounds: int = 20) -> float:
+ROUNDS = 3, 20  # to compile and fill pools, and timed
+COPIED = 1 << 28  # bytes
+
+
+def between_events(call: Call, cupy: Any) -> float:
     """Median milliseconds of a call between two events on the current stream."""
     times = []
-    for _ in range(rounds + 3):
+    for _ in range(sum(ROUNDS)):
         begin, end = cupy.cuda.Event(), cupy.cuda.Event()
         begin.record()
         result = call()
@@ -178,23 +260,23 @@ def between_events(call: Call, cupy: Any, rounds: int = 20) -> float:
         end.synchronize()
         del result
         times.append(cupy.cuda.get_elapsed_time(begin, end))
-    return float(median(times[3:]))  # the first compile and fill pools
+    return float(median(times[ROUNDS[0] :]))
 
 
 _bandwidth: list[float] = []
 
 
 def copy_bandwidth(cupy: Any) -> float:
-    """Bytes per second, read and written, of a copy of 256 MiB."""
+    """Bytes per second, read and written, of a large copy."""
     if not _bandwidth:
-        source = cupy.zeros(1 << 28, cupy.uint8)
+        source = cupy.zeros(COPIED, cupy.uint8)
         target = cupy.empty_like(source)
         seconds = between_events(lambda: cupy.copyto(target, source), cupy) * 1e-3
         _bandwidth.append(2 * source.nbytes / seconds)
     return _bandwidth[0]
 
 
-def main() -> int:
+def main(sizes: Sizes = Sizes(), target: Path = Path(__file__).with_suffix(".md")) -> int:  # noqa: B008
     reason = why_no_gpu()
     if reason:
         print(f"No GPU to measure: {reason}. Nothing was timed.")
@@ -212,11 +294,10 @@ def main() -> int:
         "| operation | data | by | ms | share of copy bandwidth |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for case in cases():
+    for case in cases(sizes):
         for row in run(case, cupy):
             print(row, flush=True)
             lines.append(row)
-    target = Path(__file__).with_suffix(".md")
     target.write_text("\n".join(lines) + "\n")
     print(f"wrote {target}")
     return 0
