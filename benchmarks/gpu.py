@@ -206,11 +206,35 @@ def of_features(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
     data = f"{sizes.classes} classes to {side} x {side}"
     yield Case(F.resample_argmax, data, (logits, (side, side)), {}, resize, moved)
     channels, side = sizes.channels, sizes.features // 2 * 2
+    for dtype, tolerance in ((np.float32, 1e-3), (np.float16, 2e-2)):
+        yield of_layer(rng, channels, side, dtype, tolerance)
     features = rng.random((1, channels, side, side), np.float32)
     pooled = F.max_pool_with_indices(features, 2)
     unpool = by_torch(lambda torch, *a: torch.nn.functional.max_unpool2d(*a))
     data = f"{channels} channels of {side} x {side}"
     yield Case(F.max_unpool, data, (*pooled, 2), {}, unpool, 4.0 * features.size)
+
+
+def of_layer(rng: np.random.Generator, channels: int, side: int, dtype: Any, tol: float) -> Case:
+    """A U-Net's layer with its pooling, beside PyTorch's functions one after the other."""
+    x = rng.normal(size=(1, channels, side, side)).astype(dtype)
+    weight = (rng.normal(size=(channels, channels, 3, 3)) / channels**0.5 / 3).astype(dtype)
+    bias = rng.normal(size=channels).astype(dtype)
+
+    def by_functions(torch: Any, x: Any, weight: Any, bias: Any) -> Any:
+        f = torch.nn.functional
+        return f.max_pool2d(f.relu(f.conv2d(x, weight, bias, padding=1)), 2)
+
+    def layer(x: Any, weight: Any, bias: Any) -> Any:
+        options = {"padding": 1, "activation": "relu", "pool": "max"}
+        if type(x) is np.ndarray and x.dtype == np.float16:
+            return layer(*(a.astype(np.float32) for a in (x, weight, bias)))  # on the CPU
+        return F.conv_pool(x, weight, bias, **options)
+
+    layer.__name__ = "conv_pool"
+    moved = x.itemsize * (x.size * 1.25 + weight.size)
+    data = f"{np.dtype(dtype)}, {channels} channels of {side} x {side}"
+    return Case(layer, data, (x, weight, bias), {}, by_torch(by_functions), moved, tol)
 
 
 def compare(got: Any, expected: Any, tolerance: float) -> None:

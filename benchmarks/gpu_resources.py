@@ -69,6 +69,8 @@ note("keep_best", 256, "n / 8 a box", "n / 8 a kept box")
 note("paste", 256, "f (1 with a threshold)", "f (1 with a threshold)")
 note("roi_align", 256, "f and the samples' pixels", "f and the boxes' pixels")
 note("resample", 256, "l and the logits around", "l and all logits once")
+note("convolve", 256, "the input once for 8 outputs and its tiles' rims", "l and the input once")
+note("pool_windows", 256, "l and its window", "0: part of the convolution's l")
 note("claim", 256, "8 and 4 per value", "8 per value")
 note("take_claimed", 256, "4 + p, and the values", "p and the values")
 note("count_few", 256, "p", "p")
@@ -125,7 +127,7 @@ def report() -> str:
         "time. Registers are per thread (the smallest and the largest of a kernel's\n"
         "instantiations), occupancy is the lowest. In bytes per pixel p is the size of a pixel,\n"
         "i that of a label (4, or 8 from 2^31 pixels on), f that of a float result; caches are\n"
-        "taken to serve neighbours; l is the size of a label of logits.\n\n"
+        "taken to serve neighbours; l is the size of a label of logits, or of a feature.\n\n"
     )
     table = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *rows()]
     return text + "\n".join(table) + "\n"

@@ -27,6 +27,7 @@ _C_TYPES = {
 }
 PIXELS = tuple(map(np.dtype, _C_TYPES))  # a bool image goes as uint8, float16 as float32
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+FEATURES = (np.dtype(np.float16), *FLOATS)  # float16 as Half of half.cuh
 INDICES = (np.dtype(np.int32), np.dtype(np.int64))
 
 # Results equal the CPU's bit by bit where no product is contracted with a sum.
@@ -67,7 +68,8 @@ class Source:
 def _expression(kernel: str, arguments: tuple[Any, ...]) -> str:
     if not arguments:
         return kernel
-    parts = [str(a) if isinstance(a, int) else _C_TYPES[a.name] for a in arguments]
+    names = {"float16": "Half", **_C_TYPES}
+    parts = [str(a) if isinstance(a, int) else names[a.name] for a in arguments]
     return f"{kernel}<{', '.join(parts)}>"
 
 

@@ -27,6 +27,8 @@ def run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(value, torch.Tensor):
             if value.device.type != "cuda":
                 raise TypeError(f"{op.name}: tensors must lie on one GPU, got one on the CPU")
+            if value.dtype is torch.bfloat16:  # of which CuPy has no arrays
+                raise NotImplementedError(f"{op.name}: no GPU kernel for bfloat16")
             tensor = value.detach().resolve_neg()
             boolean = tensor.dtype is torch.bool  # DLPack has known it for a short time only
             array = cupy.from_dlpack(tensor.view(torch.uint8) if boolean else tensor)

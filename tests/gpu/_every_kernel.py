@@ -30,6 +30,7 @@ def calls() -> list[tuple[Any, ...]]:
     low = rng.random((70, 2)).astype(np.float32) * 30
     boxes = np.concatenate([low, low + 15], 1)
     pooled, indices = max_pool_with_indices(rng.random((1, 2, 8, 9)), 2, 1)
+    features, kernel = rng.normal(size=(1, 2, 9, 35)), rng.normal(size=(3, 2, 3, 3))
     return [
         ("label", mask),
         ("label", rng.random((2, 9, 34)) < 0.5),
@@ -50,6 +51,8 @@ def calls() -> list[tuple[Any, ...]]:
         ("paste_masks", rng.random((2, 1, 5, 5)), boxes[:2], (20, 33)),
         ("roi_align", rng.random((1, 2, 9, 9)), np.array([[0, 1, 1, 7, 7.0]]), 3),
         ("resample_argmax", rng.random((3, 5, 6)), (9, 11)),
+        ("conv_pool", features, kernel, None, {"padding": 1, "pool": "max"}),
+        ("conv_pool", features, kernel, None, {"pool": "avg", "return_full": True}),
         ("max_unpool", pooled, indices, 2, 1),
     ]
 

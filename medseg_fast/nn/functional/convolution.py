@@ -115,7 +115,7 @@ def _gradient(
     return _torch_layers.conv_pool_gradient(given, gradients)
 
 
-@operation(result=_result, gradient=_gradient, features=True)
+@operation(result=_result, gradient=_gradient, features=True, gpu="convolution")
 def conv_pool(
     x: ArrayLike,
     weight: ArrayLike,
@@ -196,6 +196,10 @@ def conv_pool(
     first) and used again while the weights are unchanged. Extra memory beside these and the
     results: 1 MB each thread, and up to 10 MB (of 512 channels; more in proportion) for layers of
     more than 128 input channels.
+
+    On a GPU float16, float32 and float64 are summed directly, in float32 (float64 for float64);
+    results are contiguous. Windows of 2 by 2 are pooled in the same launch where neither indices
+    nor the whole map are wanted, others in a second one.
 
     References
     ----------
