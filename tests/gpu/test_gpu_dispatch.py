@@ -78,8 +78,8 @@ def test_a_tensor_comes_back_as_a_tensor_on_its_stream(cupy, monkeypatch):
     out = torch.zeros((3, 4), dtype=torch.bool)
     assert _torch_cuda.run(OPERATIONS["threshold"], (image, 5), {"out": out}) is out
     assert_array_equal(out.numpy(), mask.numpy())
-    with pytest.raises(NotImplementedError, match="conv_pool: no GPU kernel for bfloat16"):
-        _torch_cuda.run(OPERATIONS["conv_pool"], (image.bfloat16(), image), {})
+    with pytest.raises(NotImplementedError, match="threshold: no GPU kernel for bfloat16"):
+        _torch_cuda.run(OPERATIONS["threshold"], (image.bfloat16(), 5), {})
     labels, count = _torch_cuda.run(OPERATIONS["label"], (mask,), {"return_num": True})
     assert isinstance(labels, torch.Tensor)
     assert count == 1
