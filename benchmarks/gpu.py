@@ -156,17 +156,32 @@ def of_volumes(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
     yield Case(ms.watershed, f"uint8 {data}", (levels,), {}, rivals(), 5 * n)
 
 
-def by_torch(call: Callable[..., Any]) -> Callable[..., dict[str, Call]]:
-    """A function of PyTorch or torchvision as a rival, where there is a GPU for them."""
+def by_torch(
+    call: Callable[..., Any] | None, triton: Callable[..., Any] | None = None
+) -> Callable[..., dict[str, Call]]:
+    """Functions of tensors as rivals, where PyTorch has a GPU: its own, and one of ours."""
 
     def rivals(*args: Any) -> dict[str, Call]:
         torch = optional("torch")
         if torch is None or not torch.cuda.is_available():
             return {}
         tensors = [torch.as_tensor(a, device="cuda") if hasattr(a, "shape") else a for a in args]
-        return {"torch": lambda: call(torch, *tensors)}
+        found = {} if call is None else {"torch": lambda: call(torch, *tensors)}
+        if triton is not None:
+            found["medseg_fast, Triton"] = lambda: triton(*tensors)
+        return found
 
     return rivals
+
+
+def in_triton(operation: str) -> Callable[..., Any]:
+    """Our kernel of Triton for an operation, as a rival of that in CUDA C++."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        module = import_module(f"medseg_fast.kernels.{operation}_triton")
+        return getattr(module, operation)(*args, **kwargs)
+
+    return call
 
 
 def of_detections(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
@@ -188,18 +203,19 @@ def of_detections(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
     features = rng.random((2, channels, side, side), np.float32)
     regions = boxes[:count] * (side / sizes.canvas)
     regions = np.concatenate([np.zeros((len(regions), 1), np.float32), regions], 1)
-    args = (features, regions, 7, 1.0, 2, True)
-    align = rivals() if vision is None else by_torch(lambda torch, *a: vision.roi_align(*a))
+    args = (features, regions, (7, 7), 1.0, 2, True)
+    align = None if vision is None else lambda torch, *a: vision.roi_align(*a)
     moved = 4.0 * (features.size + len(regions) * channels * 49)
     data = f"{len(regions)} boxes, {channels} channels"
-    yield Case(F.roi_align, data, args, {}, align, moved, 1e-4)
+    yield Case(F.roi_align, data, args, {}, by_torch(align, in_triton("roi_align")), moved, 1e-4)
 
 
 def of_features(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
     """Features and logits."""
     logits = rng.random((1, sizes.classes, sizes.logits, sizes.logits), np.float32)
     resize = by_torch(
-        lambda torch, x, size: torch.nn.functional.interpolate(x, size, mode="bilinear").argmax(1)
+        lambda torch, x, size: torch.nn.functional.interpolate(x, size, mode="bilinear").argmax(1),
+        in_triton("resample_argmax"),
     )
     side = sizes.labels
     moved = 4.0 * logits.size + side * side
@@ -231,10 +247,15 @@ def of_layer(rng: np.random.Generator, channels: int, side: int, dtype: Any, tol
             return layer(*(a.astype(np.float32) for a in (x, weight, bias)))  # on the CPU
         return F.conv_pool(x, weight, bias, **options)
 
+    def triton(x: Any, weight: Any, bias: Any) -> Any:
+        options = {"padding": 1, "activation": "relu", "pool": "max"}
+        return in_triton("conv_pool")(x, weight, bias, **options)
+
     layer.__name__ = "conv_pool"
     moved = x.itemsize * (x.size * 1.25 + weight.size)
     data = f"{np.dtype(dtype)}, {channels} channels of {side} x {side}"
-    return Case(layer, data, (x, weight, bias), {}, by_torch(by_functions), moved, tol)
+    rivals = by_torch(by_functions, triton)
+    return Case(layer, data, (x, weight, bias), {}, rivals, moved, tol)
 
 
 def compare(got: Any, expected: Any, tolerance: float) -> None:

@@ -2,9 +2,9 @@
 
     python benchmarks/gpu_resources.py    rewrites benchmarks/gpu_resources.md
 
-Needs NVRTC alone (``pip install nvidia-cuda-nvrtc``), no GPU and no driver. Occupancy is the share
-of a multiprocessor's warps that registers and shared memory leave room for; a kernel that spills
-registers to memory fails the tests.
+Needs NVRTC (``pip install nvidia-cuda-nvrtc``) and Triton, no GPU and no driver.
+Occupancy is the share of a multiprocessor's warps that registers and shared memory leave room for;
+a kernel that spills registers to memory fails the tests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import NamedTuple
 
-from medseg_fast.kernels import nvrtc
+from medseg_fast.kernels import nvrtc, triton_ahead
 from medseg_fast.kernels.source import SOURCES
 
 from medseg_fast import _gpu
@@ -113,6 +113,20 @@ def rows() -> list[str]:
     return lines
 
 
+def triton_rows() -> list[str]:
+    """One row for each kernel of Triton, as it is launched for the given type."""
+    lines = []
+    for wanted in triton_ahead.specialisations():
+        threads = 32 * wanted.options["num_warps"]
+        cells = [f"`{wanted.name}`", str(threads)]
+        usages = [triton_ahead.compile_for(wanted, architecture) for architecture in CHIPS]
+        for chip, usage in zip(CHIPS.values(), usages, strict=True):
+            cells += [str(usage.registers), f"{occupancy(chip, threads, usage):.0%}"]
+        cells += [str(max(u.shared for u in usages)), str(max(u.stack for u in usages))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
 def report() -> str:
     """The whole file."""
     for module in iter_modules(_gpu.__path__):
@@ -130,6 +144,12 @@ def report() -> str:
         "taken to serve neighbours; l is the size of a label of logits, or of a feature.\n\n"
     )
     table = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *rows()]
+    text += "\n".join(table) + "\n\n"
+    head = ["kernel of Triton", "threads"]
+    for architecture, chip in CHIPS.items():
+        head += [f"registers sm_{architecture}", f"occupancy {chip.name}"]
+    head += ["shared bytes", "bytes of stack"]
+    table = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *triton_rows()]
     return text + "\n".join(table) + "\n"
 
 

@@ -1,0 +1,89 @@
+"""Triton's kernels in its interpreter, against the CPU's: for TRITON_INTERPRET=1.
+
+The interpreter must be chosen before the kernels are imported, hence a process of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+from medseg_fast.kernels import conv_pool_triton, resample_argmax_triton, roi_align_triton
+
+from medseg_fast.nn import functional as F
+
+rng = np.random.default_rng(0)
+
+
+def tensor(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.from_numpy(rng.normal(size=shape).astype(np.float32)).to(dtype)
+
+
+def convolutions() -> None:
+    tolerance = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
+    for dtype, (pool, shape, outputs) in itertools.product(
+        tolerance,
+        [
+            (None, (1, 1, 5, 6), 1),
+            ("max", (2, 3, 10, 15), 17),
+            ("avg", (1, 19, 9, 9), 5),
+        ],
+    ):
+        x, weight = tensor(*shape, dtype=dtype), tensor(outputs, shape[1], 3, 3, dtype=dtype) / 3
+        bias = tensor(outputs, dtype=dtype)
+        several = [{"padding": 1, "activation": "relu"}]
+        if dtype is torch.float32:
+            several.append({"stride": 2, "padding": 2, "dilation": 2, "activation": "leaky_relu"})
+        for options in several:
+            got = conv_pool_triton.conv_pool(x, weight, bias, pool=pool, **options)
+            wide = [t.float().numpy() for t in (x, weight, bias)]
+            expected = F.conv_pool(*wide, pool=pool, **options)
+            assert got.dtype is dtype
+            most = tolerance[dtype] * max(np.abs(expected).max(), 1)
+            np.testing.assert_allclose(got.float().numpy(), expected, rtol=0, atol=most)
+    x = torch.zeros((1, 1, 4, 4))
+    x[0, 0, 1, 2] = torch.nan
+    one = torch.ones((1, 1, 1, 1))
+    got = conv_pool_triton.conv_pool(x, one, torch.zeros(1), pool="max", activation="relu")
+    assert got.isnan().flatten().tolist() == [False, True, False, False]
+
+
+def boxes() -> None:
+    for dtype in (torch.float32, torch.float16):
+        features = tensor(2, 9, 12, 15, dtype=dtype)
+        low = rng.uniform(-4, 9, (5, 2))
+        corners = np.concatenate([low, low + rng.uniform(0, 12, (5, 2))], 1)
+        rows = np.concatenate([rng.integers(0, 2, (5, 1)), corners], 1).astype(np.float32)
+        rows[3, 1:] = 2  # without any size
+        for samples, aligned, size in [(2, True, (3, 3)), (-1, False, (2, 5)), (-1, True, (1, 4))]:
+            args = size, 0.75, samples, aligned
+            got = roi_align_triton.roi_align(features, torch.from_numpy(rows), *args)
+            expected = F.roi_align(features.float().numpy(), rows, *args)
+            tolerance = 2e-5 if dtype is torch.float32 else 4e-3
+            np.testing.assert_allclose(
+                got.float().numpy(), expected, rtol=tolerance, atol=tolerance
+            )
+    nowhere = torch.tensor([[5.0, 0, 0, 4, 4], [-1, 0, 0, 4, 4]])
+    assert not roi_align_triton.roi_align(features, nowhere, (3, 3)).any()
+    assert roi_align_triton.roi_align(features, torch.empty((0, 5)), (3, 3)).shape == (0, 9, 3, 3)
+
+
+def labels() -> None:
+    for shape, size in [((2, 4, 6, 7), (13, 9)), ((1, 3, 9, 9), (5, 40)), ((1, 2, 1, 5), (3, 5))]:
+        logits = tensor(*shape) * 50
+        if shape[2] == 6:
+            logits[0, 1, 2, 3], logits[0, 2, 4, 4], logits[1, 0] = torch.nan, torch.inf, -torch.inf
+        for align_corners in (False, True):
+            options = {"align_corners": align_corners}
+            got = resample_argmax_triton.resample_argmax(logits, size, **options)
+            expected = F.resample_argmax(logits.numpy(), size, **options)
+            np.testing.assert_array_equal(got.numpy(), expected)
+
+
+if __name__ == "__main__":
+    np.seterr(all="ignore")  # the interpreter computes masked lanes as well
+    convolutions()
+    boxes()
+    labels()
+    print("all of Triton's kernels are right")
