@@ -55,7 +55,8 @@ BINDINGS = [name for name in SOURCES if name.startswith(("bindings", "python"))]
 
 # Networks: products and sums may be one rounding, as their results have a tolerance.
 CONTRACTED = """
-    conv_amx conv_direct conv_parts conv_planar conv_winograd plan_layers plan_pointwise upsampling
+    conv_amx conv_direct conv_parts conv_planar conv_winograd conv_winograd_tiles plan_layers
+    plan_pointwise upsampling
 """.split()
 
 # No contraction and no fast-math: all builds must give the same bytes. -fno-trapping-math lets the

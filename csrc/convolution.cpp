@@ -1,6 +1,7 @@
 // Which algorithm carries a convolution, and the shapes of its results; see convolution.hpp.
 #include "convolution.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "conv_parts.hpp"
@@ -38,12 +39,13 @@ Size3 ConvolutionSpec::pooled_size(const Size3& in) const {
 
 Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool tiles) {
   if (tiles && spec.in_channels >= 16 && spec.out_channels >= 16) return Algorithm::tiled;
+  const std::int64_t taps = spec.kernel[2];
+  const bool filters = spec.kernel[1] == taps && (taps == 3 || taps == 5);
   for (int a = 1; a < 3; ++a)
-    if (spec.kernel[a] != 3 || spec.stride[a] != 1 || spec.dilation[a] != 1)
-      return Algorithm::direct;
-  if (spec.in_channels < 16 || spec.out_channels < 16) return Algorithm::direct;
+    if (spec.stride[a] != 1 || spec.dilation[a] != 1) return Algorithm::direct;
+  if (!filters || spec.in_channels < 16 || spec.out_channels < 16) return Algorithm::direct;
   const Size3 out = spec.full_size(in);
-  return out[1] <= 2 || out[2] <= 2 ? Algorithm::winograd2 : Algorithm::winograd4;
+  return std::min(out[1], out[2]) < taps ? Algorithm::winograd2 : Algorithm::winograd4;
 }
 
 std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const float* weight,

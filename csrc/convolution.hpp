@@ -12,9 +12,9 @@
 // depend on the number of threads.
 //
 // The algorithms: direct (conv_direct.cpp), any kernel, stride and dilation, which takes few
-// channels in planes along rows (conv_planar.cpp); Winograd's F(m x m, 3 x 3) (conv_winograd.cpp),
-// for rows and columns of 3 taps and stride 1; and direct on AMX's tiles (conv_amx.cpp), any kernel
-// as well, with weights and features rounded to bfloat16.
+// channels in planes along rows (conv_planar.cpp); Winograd's F(m x m, r x r) (conv_winograd.cpp),
+// for rows and columns of 3 or of 5 taps and stride 1; and direct on AMX's tiles (conv_amx.cpp),
+// any kernel as well, with weights and features rounded to bfloat16.
 #pragma once
 
 #include <array>

@@ -68,34 +68,39 @@ def test_equals_slow_twin(rng, axes, size, stride, dilation, kind):
 
 @pytest.mark.parametrize("algorithm", [DIRECT, WINOGRAD2, WINOGRAD4])
 @pytest.mark.parametrize(
-    ("channels", "size", "depth"),
+    ("channels", "size", "depth", "taps"),
     [
-        ((1, 1), (1, 1), 0),
-        ((3, 7), (5, 2), 0),
-        ((16, 16), (33, 18), 0),  # a block and one pixel
-        ((17, 33), (40, 71), 0),  # off every width
-        ((70, 19), (8, 8), 0),
-        ((5, 20), (9, 13), 1),  # one plane
-        ((20, 34), (12, 17), 5),
-        ((150, 33), (37, 50), 0),  # stages of several blocks, shared by threads
-        ((300, 18), (9, 10), 0),  # weights in pieces
-        ((100, 18), (9, 12), 4),
+        ((1, 1), (1, 1), 0, 3),
+        ((3, 7), (5, 2), 0, 3),
+        ((16, 16), (33, 18), 0, 3),  # a block and one pixel
+        ((17, 33), (40, 71), 0, 3),  # off every width
+        ((70, 19), (8, 8), 0, 3),
+        ((5, 20), (9, 13), 1, 3),  # one plane
+        ((20, 34), (12, 17), 5, 3),
+        ((150, 33), (37, 50), 0, 3),  # stages of several blocks, shared by threads
+        ((300, 18), (9, 10), 0, 3),  # weights in pieces
+        ((100, 18), (9, 12), 4, 3),
+        ((3, 7), (5, 2), 0, 5),
+        ((17, 35), (21, 38), 0, 5),
+        ((20, 34), (7, 13), 9, 5),  # blocks of many planes, and one more
+        ((130, 18), (6, 9), 3, 5),
     ],
 )
-def test_algorithms_agree_with_sums_in_float64(rng, isa, algorithm, channels, size, depth):
-    size, kernel = ((depth, *size), (3, 3, 3)) if depth else (size, (3, 3))
+def test_algorithms_agree_with_sums_in_float64(rng, isa, algorithm, channels, size, depth, taps):
+    size, kernel = ((depth, *size), (taps,) * 3) if depth else (size, (taps,) * 2)
+    bound = BOUND[algorithm] if taps == 3 or algorithm == DIRECT else BOUND[WINOGRAD4]
     x, weight, bias = layer(rng, channels, size, kernel)
     wide = [a.astype(np.float64) for a in (x, weight, bias)]
     for pool in (None, "max"):
         if pool and min(size) < 2:
             continue
-        sizes = convolution.geometry(kernel, 1, 1, 1, pool, 2)
-        expected = conv_pool(*wide, padding=1, activation="relu", pool=pool)
+        sizes = convolution.geometry(kernel, 1, taps // 2, 1, pool, 2)
+        expected = conv_pool(*wide, padding=taps // 2, activation="relu", pool=pool)
         for features in (x, channels_last(x)):
             got = convolution._run(
                 features, weight, bias, sizes, "relu", 0.0, pool, False, False, algorithm
             )
-            assert_near(got, expected, BOUND[algorithm])
+            assert_near(got, expected, bound)
 
 
 def test_error_of_winograd_with_many_channels(rng):
@@ -104,6 +109,13 @@ def test_error_of_winograd_with_many_channels(rng):
     expected = conv_pool(*(a.astype(np.float64) for a in (x, weight, bias)), padding=1)
     sizes = convolution.geometry((3, 3), 1, 1, 1, None, 2)
     for algorithm, bound in ((DIRECT, 3e-6), (WINOGRAD2, 3e-6), (WINOGRAD4, 3e-5)):
+        got = convolution._run(x, weight, bias, sizes, None, 0.0, None, False, False, algorithm)
+        assert_near(got, expected, bound)
+
+    x, weight, bias = layer(rng, (128, 32), (8, 8, 8), (5, 5, 5), batch=1)
+    expected = conv_pool(*(a.astype(np.float64) for a in (x, weight, bias)), padding=2)
+    sizes = convolution.geometry((5, 5, 5), 1, 2, 1, None, 3)
+    for algorithm, bound in ((DIRECT, 5e-6), (WINOGRAD2, 3e-5), (WINOGRAD4, 5e-5)):
         got = convolution._run(x, weight, bias, sizes, None, 0.0, None, False, False, algorithm)
         assert_near(got, expected, bound)
 

@@ -1,0 +1,28 @@
+// The transforms of Winograd's F(m x m, r x r), for conv_winograd.cpp.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace msf {
+
+struct WinogradTransform {
+  int m, r;  // outputs of a tile along an axis; taps
+  // A row of tiles of the input, m pixels apart: one vector of channels of each pixel, a panel
+  // apart, `width` of them in a row. Place p of a tile goes to `to + p * by_place`, tiles are
+  // by_tile apart. strip: n() * width vectors.
+  void (*input)(const float* rows, std::int64_t width, std::int64_t tiles, float* strip, float* to,
+                std::int64_t by_tile, std::int64_t by_place);
+  // A row of tiles of sums, a panel for each, places by_place apart, back into rows of pixels.
+  void (*output)(const float* from, std::int64_t by_place, std::int64_t tiles, float* to,
+                 std::int64_t width);
+  std::array<std::array<double, 5>, 8> weights;  // of a filter's taps at each place along an axis
+
+  int n() const { return m + r - 1; }
+  int places() const { return n() * n(); }
+};
+
+// (m, r): (2, 3), (4, 3), (2, 5) or (4, 5).
+const WinogradTransform& winograd_transform(int m, int r);
+
+}  // namespace msf

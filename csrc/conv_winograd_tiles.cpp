@@ -1,0 +1,134 @@
+// Transforms of Winograd's F(m x m, r x r); see conv_winograd.hpp.
+//
+// Toom and Cook: a tile of n = m + r - 1 pixels and a filter are polynomials, whose values at n
+// points are multiplied. Points are 0, 1, -1 (2, -2) (1/2, -1/2) and infinity. Rows of the input's
+// matrix are the polynomials that vanish at all other points, with whole or short coefficients;
+// their denominators are with the weights, in float64. What the opposite points share is added
+// once.
+#include "conv_winograd.hpp"
+
+#include <cmath>
+#include <stdexcept>
+
+#include "conv_lanes.hpp"
+
+namespace msf {
+
+namespace {
+
+template <int n>
+void transform_pixels(const Lanes (&d)[n], Lanes (&t)[n]) {
+  const auto opposite = [&](int i, Lanes even, Lanes odd) {
+    t[i] = even + odd;
+    t[i + 1] = even - odd;
+  };
+  if constexpr (n == 4) {
+    t[0] = d[2] - d[0];
+    opposite(1, d[2], d[1]);
+    t[3] = d[3] - d[1];
+  } else if constexpr (n == 6) {
+    t[0] = 4.0f * d[0] - 5.0f * d[2] + d[4];
+    opposite(1, d[4] - 4.0f * d[2], d[3] - 4.0f * d[1]);
+    opposite(3, d[4] - d[2], 2.0f * (d[3] - d[1]));
+    t[5] = 4.0f * d[1] - 5.0f * d[3] + d[5];
+  } else {
+    t[0] = d[6] - d[0] + 5.25f * (d[2] - d[4]);
+    opposite(1, d[6] - 4.25f * d[4] + d[2], d[5] - 4.25f * d[3] + d[1]);
+    opposite(3, d[6] - 1.25f * d[4] + 0.25f * d[2], 2.0f * d[5] - 2.5f * d[3] + 0.5f * d[1]);
+    opposite(5, d[6] - 5.0f * d[4] + 4.0f * d[2], 0.5f * d[5] - 2.5f * d[3] + 2.0f * d[1]);
+    t[7] = d[7] - d[1] + 5.25f * (d[3] - d[5]);
+  }
+}
+
+template <int m, int n>
+void transform_sums(const Lanes (&t)[n], Lanes (&o)[m]) {
+  constexpr int pairs = (n - 2) / 2;
+  Lanes even[pairs], odd[pairs];
+  for (int p = 0; p < pairs; ++p) {
+    even[p] = t[2 * p + 1] + t[2 * p + 2];
+    odd[p] = t[2 * p + 1] - t[2 * p + 2];
+  }
+  for (int i = 0; i < m; ++i) {
+    const Lanes* const of = i % 2 ? odd : even;
+    o[i] = of[0];
+    if constexpr (pairs > 1) o[i] += static_cast<float>(1 << i) * of[1];
+    if constexpr (pairs > 2) o[i] += 1 / static_cast<float>(1 << i) * of[2];
+    if (i == 0) o[i] += t[0];
+    if (i == m - 1) o[i] += t[n - 1];
+  }
+}
+
+template <int n>
+void load_strided(const float* from, std::int64_t step, Lanes (&v)[n]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < n; ++i) v[i] = load_lanes(from + i * step);
+}
+
+template <int n>
+void store_strided(const Lanes (&v)[n], float* to, std::int64_t step) {
+#pragma GCC unroll 8
+  for (int i = 0; i < n; ++i) store_lanes(to + i * step, v[i]);
+}
+
+// Columns first, for a whole row of tiles, which overlap.
+template <int m, int n>
+void input(const float* rows, std::int64_t width, std::int64_t tiles, float* strip, float* to,
+           std::int64_t by_tile, std::int64_t by_place) {
+  Lanes d[n], t[n];
+  for (std::int64_t x = 0; x < width; ++x) {
+    load_strided(rows + x * panel, width * panel, d);
+    transform_pixels(d, t);
+    store_strided(t, strip + x * lanes, width * lanes);
+  }
+  for (std::int64_t tile = 0; tile < tiles; ++tile, to += by_tile)
+    for (int y = 0; y < n; ++y) {
+      load_strided(strip + (y * width + tile * m) * lanes, lanes, d);
+      transform_pixels(d, t);
+      store_strided(t, to + y * n * by_place, by_place);
+    }
+}
+
+template <int m, int n>
+void output(const float* from, std::int64_t by_place, std::int64_t tiles, float* to,
+            std::int64_t width) {
+  for (std::int64_t i = 0; i < 2 * tiles; ++i) {  // halves of panels
+    const float* const tile = from + i * lanes;
+    float* const pixels = to + i / 2 * m * panel + i % 2 * lanes;
+    Lanes columns[m][n], t[n], o[m];
+    for (int x = 0; x < n; ++x) {
+      load_strided(tile + x * by_place, n * by_place, t);
+      transform_sums(t, o);
+      for (int y = 0; y < m; ++y) columns[y][x] = o[y];
+    }
+    for (int y = 0; y < m; ++y) {
+      transform_sums(columns[y], o);
+      store_strided(o, pixels + y * width * panel, panel);
+    }
+  }
+}
+
+template <int m, int r>
+WinogradTransform made() {
+  constexpr int n = m + r - 1;
+  WinogradTransform t{m, r, &input<m, n>, &output<m, n>, {}};
+  constexpr double points[] = {0, 1, -1, 2, -2, 0.5, -0.5};
+  for (int i = 0; i < n - 1; ++i) {
+    double share = 1;
+    for (int j = 0; j < n - 1; ++j)
+      if (i != j) share *= points[i] - points[j];
+    for (int k = 0; k < r; ++k) t.weights[i][k] = std::pow(points[i], k) / share;
+  }
+  t.weights[n - 1][r - 1] = 1;
+  return t;
+}
+
+}  // namespace
+
+const WinogradTransform& winograd_transform(int m, int r) {
+  static const WinogradTransform all[] = {made<2, 3>(), made<4, 3>(), made<2, 5>(), made<4, 5>()};
+  for (const WinogradTransform& each : all)
+    if (each.m == m && each.r == r) return each;
+  throw std::logic_error("convolution: no such Winograd transform");
+}
+
+}  // namespace msf
