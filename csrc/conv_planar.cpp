@@ -35,13 +35,15 @@ Lanes pooled(Lanes a, Lanes b, std::integer_sequence<int, i...>) {
                 __builtin_shufflevector(a, b, (2 * i + 1)...));
 }
 
+Lanes pooled(Lanes a, Lanes b) {  // maxima of neighbours
+  return pooled(a, b, std::make_integer_sequence<int, static_cast<int>(lanes)>{});
+}
+
 // Maxima of 2 x 2 pixels of two rows; whole vectors, and at least `count` of them.
 void pool_rows(const float* above, const float* below, std::int64_t count, float* to) {
-  constexpr auto order = std::make_integer_sequence<int, static_cast<int>(lanes)>{};
   for (std::int64_t x = 0; x < count; x += lanes, above += columns, below += columns)
-    store_lanes(to + x,
-                pooled(larger(load_lanes(above), load_lanes(below)),
-                       larger(load_lanes(above + lanes), load_lanes(below + lanes)), order));
+    store_lanes(to + x, pooled(larger(load_lanes(above), load_lanes(below)),
+                               larger(load_lanes(above + lanes), load_lanes(below + lanes))));
 }
 
 void activate_row(float* row, std::int64_t count, Activation activation, float slope) {
@@ -72,7 +74,8 @@ void write_row(const float* row, std::int64_t count, const Features& to, std::in
 }
 
 // Sums over the taps, `offsets` after `from` in its block; `below`: from one row to the next.
-// Channels and rows of the result are so many floats apart.
+// Channels and rows of the result are so many floats apart. If `pools`, their maxima of 2 x 2.
+template <bool pools>
 [[gnu::noinline]] void sum_taps(const float* from, std::int64_t below, const std::int64_t* offsets,
                                 std::int64_t count, const float* weights, const float* bias,
                                 float* to, std::int64_t by_channel, std::int64_t by_row) {
@@ -87,10 +90,16 @@ void write_row(const float* row, std::int64_t count, const Features& to, std::in
     }
   }
 #pragma GCC unroll 6
-  for (int o = 0; o < together; ++o)
-    for (int i = 0; i < 4; ++i)
-      store_lanes(to + o * by_channel + i / 2 * by_row + i % 2 * lanes,
-                  sums[o][i / 2][i % 2] + bias[o]);
+  for (int o = 0; o < together; ++o) {
+    const auto& s = sums[o];
+    if constexpr (pools)
+      store_lanes(to + o * by_channel,
+                  pooled(larger(s[0][0], s[1][0]), larger(s[0][1], s[1][1])) + bias[o]);
+    else
+      for (int i = 0; i < 4; ++i)
+        store_lanes(to + o * by_channel + i / 2 * by_row + i % 2 * lanes,
+                    s[i / 2][i % 2] + bias[o]);
+  }
 }
 
 }  // namespace
@@ -192,16 +201,17 @@ void PlanarConvolution::convolve_rows(const Block& block, const float* packed, f
   const int rows = at[1] + 1 < full[1] ? 2 : 1;
   const std::int64_t by_row = block.size[2], by_channel = 2 * by_row;
   for (std::int64_t x = 0; x < width; x += columns)
-    sum_taps(packed + x, spec_.stride[1] * block.row, block.offsets.data(), taps_,
-             weights_.data() + group * taps_ * together, bias_.data() + c0, scratch + x, by_channel,
-             by_row);
+    (late ? sum_taps<true>
+          : sum_taps<false>)(packed + x, spec_.stride[1] * block.row, block.offsets.data(), taps_,
+                             weights_.data() + group * taps_ * together, bias_.data() + c0,
+                             scratch + (late ? x / 2 : x), by_channel, by_row);
   for (std::int64_t o = 0; o < channels; ++o, scratch += by_channel) {
     if (!late) activate_row(scratch, by_channel, spec_.activation, spec_.slope);
     if (out.full)
       for (int r = 0; r < rows; ++r)
         write_row(scratch + r * by_row, width, *out.full, n, c0 + o, {at[0], at[1] + r, at[2]});
     if (spec_.pooling == Pooling::none || !out.pooled || rows < 2) continue;
-    pool_rows(scratch, scratch + by_row, width / 2, scratch);
+    if (!late) pool_rows(scratch, scratch + by_row, width / 2, scratch);
     if (late) activate_row(scratch, width / 2, spec_.activation, spec_.slope);
     write_row(scratch, width / 2, *out.pooled, n, c0 + o, {at[0], at[1] / 2, at[2] / 2});
   }
