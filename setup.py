@@ -47,7 +47,8 @@ SHARED = """
 AT_MOST_AVX2 = """
     canny_crossings chan_vese distance distance_passes edge_bits expand_labels histogram label
     label_sizes local mask_clip moves multigrid multigrid_levels nearest_background nms overlap
-    random_walker signed_distance snake_smoothing sums surface_cells threshold zero_crossings
+    random_walker shade signed_distance snake_smoothing sums surface_cells threshold warp
+    zero_crossings
 """.split()
 
 # Compiled once as well, with little optimisation: they only call kernels.

@@ -232,6 +232,7 @@ void bind_all(const Scope& m) {
   bind_edge_flow(m);
   bind_graphs(m);
   bind_paths(m);
+  bind_augment(m);
   bind_contours(m);
   bind_stream(m);
   bind_convolution(m);

@@ -153,6 +153,7 @@ class Scope {
 };
 
 void bind_all(const Scope& m);  // calls these, too
+void bind_augment(const Scope& m);
 void bind_edge_flow(const Scope& m);
 void bind_graphs(const Scope& m);
 void bind_paths(const Scope& m);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/active_contour.hpp"
+#include "kernels/augment.hpp"
 #include "kernels/boundaries.hpp"
 #include "kernels/canny.hpp"
 #include "kernels/chan_vese.hpp"

@@ -276,9 +276,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """``medseg_fast.io`` is imported at first use."""
-    if name == "io":
+    """What few programs need is imported at first use."""
+    if name in ("augment", "data", "io"):
         from importlib import import_module
 
-        return import_module("medseg_fast.io")
+        return import_module(f"medseg_fast.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from medseg_fast.reference import (
     active_contour,
+    augment,
     boundaries,
     canny,
     chan_vese,
@@ -41,6 +42,7 @@ from medseg_fast.reference import (
 
 __all__ = [
     "active_contour",
+    "augment",
     "boundaries",
     "canny",
     "chan_vese",
