@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from medseg_fast.nn._predict import Cancelled, predict
     from medseg_fast.nn._pspnet import pspnet
     from medseg_fast.nn._segnet import segnet
+    from medseg_fast.nn._training.batches import Batches, folds
+    from medseg_fast.nn._training.fit import FitResult, fit
+    from medseg_fast.nn._training.transfer import layer_rates, pretrain, transfer
     from medseg_fast.nn._unet import unet
     from medseg_fast.nn._unet_plus_plus import unet_plus_plus
     from medseg_fast.nn._vnet import vnet
@@ -39,12 +42,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Batches",
     "BoundaryLoss",
     "Cancelled",
     "CombinedLoss",
     "CrossEntropyLoss",
     "DeepSupervisionLoss",
     "DiceLoss",
+    "FitResult",
     "FocalLoss",
     "Instances",
     "JaccardLoss",
@@ -56,8 +61,11 @@ __all__ = [
     "fcn8s",
     "fcn16s",
     "fcn32s",
+    "fit",
+    "folds",
     "functional",
     "instances",
+    "layer_rates",
     "lenet5",
     "load_model",
     "load_plan",
@@ -66,10 +74,12 @@ __all__ = [
     "nonlocal_unet",
     "optimize",
     "predict",
+    "pretrain",
     "pspnet",
     "save_model",
     "segnet",
     "to_fully_convolutional",
+    "transfer",
     "unet",
     "unet_plus_plus",
     "vnet",
@@ -106,18 +116,25 @@ _LOSSES = (
 _MODULES = {
     **_NETWORKS,
     **dict.fromkeys(_LOSSES, "losses"),
+    "Batches": "_training.batches",
     "Cancelled": "_predict",
+    "FitResult": "_training.fit",
     "Instances": "_instances",
     "LoadReport": "_weights",
     "Plan": "_optimize._plan",
+    "fit": "_training.fit",
+    "folds": "_training.batches",
     "instances": "_instances",
+    "layer_rates": "_training.transfer",
     "load_model": "_weights",
     "load_plan": "_optimize._plan",
     "load_weights": "_weights",
     "optimize": "_optimize._build",
     "predict": "_predict",
+    "pretrain": "_training.transfer",
     "save_model": "_weights",
     "to_fully_convolutional": "_lenet",
+    "transfer": "_training.transfer",
 }
 
 

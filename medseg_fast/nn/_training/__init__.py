@@ -1,0 +1,1 @@
+"""How networks learn: the loop, schedules, checkpoints, logs, batches, configurations."""
