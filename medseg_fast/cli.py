@@ -24,6 +24,7 @@ from medseg_fast._app.options import json_output as _json
 from medseg_fast._app.options import threads as _threads
 from medseg_fast._app.streaming import stream, stream_bench
 from medseg_fast._app.tables import evaluate, measure
+from medseg_fast._app.training import plan, train
 from medseg_fast._methods import METHODS
 from medseg_fast.edge_detection import EDGE_METHODS
 
@@ -335,6 +336,8 @@ def predict(
 
 cli.add_command(evaluate)
 cli.add_command(measure)
+cli.add_command(plan)
+cli.add_command(train)
 cli.add_command(stream)
 cli.add_command(stream_bench)
 

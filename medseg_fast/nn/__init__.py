@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from medseg_fast.nn._nonlocal_unet import nonlocal_unet
     from medseg_fast.nn._optimize._build import optimize
     from medseg_fast.nn._optimize._plan import Plan, load_plan
+    from medseg_fast.nn._planner import TrainingPlan, plan_training
     from medseg_fast.nn._predict import Cancelled, predict
     from medseg_fast.nn._pspnet import pspnet
     from medseg_fast.nn._segnet import segnet
@@ -57,6 +58,7 @@ __all__ = [
     "LovaszLoss",
     "Plan",
     "StructuredLoss",
+    "TrainingPlan",
     "TverskyLoss",
     "fcn8s",
     "fcn16s",
@@ -73,6 +75,7 @@ __all__ = [
     "mask_rcnn",
     "nonlocal_unet",
     "optimize",
+    "plan_training",
     "predict",
     "pretrain",
     "pspnet",
@@ -122,6 +125,7 @@ _MODULES = {
     "Instances": "_instances",
     "LoadReport": "_weights",
     "Plan": "_optimize._plan",
+    "TrainingPlan": "_planner",
     "fit": "_training.fit",
     "folds": "_training.batches",
     "instances": "_instances",
@@ -130,6 +134,7 @@ _MODULES = {
     "load_plan": "_optimize._plan",
     "load_weights": "_weights",
     "optimize": "_optimize._build",
+    "plan_training": "_planner",
     "predict": "_predict",
     "pretrain": "_training.transfer",
     "save_model": "_weights",

@@ -22,7 +22,7 @@ for name in nn.__all__:
             f'medseg_fast.nn: {name} needs PyTorch: pip install "medseg_fast[nn]"'
         ), error
     else:
-        assert name in ("functional", "load_plan", "Plan"), name
+        assert name in ("functional", "load_plan", "Plan", "plan_training", "TrainingPlan"), name
 """
 
 

@@ -16,6 +16,8 @@ from medseg_fast.nn._windows import _mirrored
 
 Array = NDArray[Any]
 
+UNKNOWN = -100  # what losses ignore by default
+
 _OP = "Batches"
 _PLACES = 4096  # remembered per class and case
 
@@ -43,7 +45,7 @@ class Batches:
         of the case with equal chances: rare ones are seen as often as others.
     augment : callable, optional
         ``augment(image, label, seed=..., out_shape=patch, center=...)`` gives the patch around
-        `center`, changed at random: an `Augmenter`.
+        `center`, changed at random: a `medseg_fast.augment.Augmenter`.
     seed : int, optional
         Of the order of cases, the places and the augmentation.
 
@@ -116,6 +118,7 @@ class Batches:
         pairs = [self._patch(first + i) for i in range(rank, self.batch, size)]
         images = np.stack([np.asarray(image, np.float32) for image, _ in pairs])
         labels = np.stack([np.asarray(label, np.int64) for _, label in pairs])
+        labels[labels < 0] = UNKNOWN
         return torch.from_numpy(images), torch.from_numpy(labels)
 
     def _patch(self, number: int) -> tuple[Array, Array]:
@@ -123,19 +126,19 @@ class Batches:
         order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self._cases))
         case = self._cases[order[place]]
         rng = np.random.default_rng((self.seed, 1, number))
-        centre = self._centre(case, rng)
+        starts = self._starts(case, rng)
         if self.augment is None:
-            return _cut(case.image, self.patch, centre), _cut(case.label, self.patch, centre)
+            return _cut(case.image, self.patch, starts), _cut(case.label, self.patch, starts)
         return self.augment(
             case.image,
             case.label,
             seed=int(rng.integers(1 << 62)),
             out_shape=self.patch,
-            center=centre,
+            center=[start + (n - 1) / 2 for start, n in zip(starts, self.patch, strict=True)],
         )
 
-    def _centre(self, case: _Case, rng: np.random.Generator) -> tuple[int, ...]:
-        """The middle pixel of a patch that stays within the image where it can."""
+    def _starts(self, case: _Case, rng: np.random.Generator) -> list[int]:
+        """The first pixel of a patch that stays within the image where it can."""
         shape = case.label.shape
         classes = sorted(case.places)
         if classes and rng.random() < self.foreground:
@@ -148,10 +151,10 @@ class Batches:
                 int(rng.integers(max(1, size - n + 1)))
                 for size, n in zip(shape, self.patch, strict=True)
             ]
-        return tuple(
-            min(max(start, 0), size - n) + n // 2 if size > n else size // 2
+        return [
+            min(max(start, 0), size - n) if size > n else (size - n) // 2
             for start, n, size in zip(starts, self.patch, shape, strict=True)
-        )
+        ]
 
 
 def _case(number: int, image: ArrayLike, label: ArrayLike) -> _Case:
@@ -174,11 +177,10 @@ def _case(number: int, image: ArrayLike, label: ArrayLike) -> _Case:
     return _Case(pixels, classes, places)
 
 
-def _cut(array: Array, patch: tuple[int, ...], centre: tuple[int, ...]) -> Array:
-    """A patch around a pixel, mirrored beyond the array; channels in front stay."""
+def _cut(array: Array, patch: tuple[int, ...], starts: Sequence[int]) -> Array:
+    """A patch, mirrored beyond the array; channels in front stay."""
     lead = array.ndim - len(patch)
-    for axis, (size, middle) in enumerate(zip(patch, centre, strict=True), lead):
-        start = middle - size // 2
+    for axis, (size, start) in enumerate(zip(patch, starts, strict=True), lead):
         if start >= 0 and start + size <= array.shape[axis]:
             array = array[(slice(None),) * axis + (slice(start, start + size),)]
         else:

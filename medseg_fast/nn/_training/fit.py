@@ -17,8 +17,8 @@ from medseg_fast.nn._training import schedule as schedules
 from medseg_fast.nn._training.batches import Batches
 from medseg_fast.nn._training.distributed import world
 from medseg_fast.nn._training.loop import Loop, Settings
-from medseg_fast.nn._training.losses import default_loss
 from medseg_fast.nn._training.validation import Validator, validator
+from medseg_fast.nn.losses import CombinedLoss, CrossEntropyLoss, DeepSupervisionLoss, DiceLoss
 
 _OP = "fit"
 PRECISIONS = ("float32", "bfloat16")
@@ -107,7 +107,9 @@ def fit(
     batch, patch : int, int or sequence of int, optional
         For cases: patches of a batch, pixels of a patch. Default: 2, and whole images.
     loss : callable, optional
-        ``loss(logits, labels)`` gives a scalar. Default: cross entropy and soft Dice, added.
+        ``loss(logits, labels)`` gives a scalar: one of `medseg_fast.nn`'s, or any other. Default:
+        `CrossEntropyLoss` plus `DiceLoss` of the classes but 0 over the batch; of all outputs where
+        a network has several.
     objective : callable, optional
         ``objective(network, images, labels)`` instead of `loss`, where the loss is not one of
         logits and labels; both are as `data` gives them, moved to the device.
@@ -238,12 +240,11 @@ def fit(
         rate=rate,
         optimiser=optimiser if isinstance(optimiser, str) else optimiser.__name__,
     )
-    chosen = default_loss if loss is None else loss
     with schedules.frozen(network, freeze) as still:
         loop = Loop(
             network,
             data,
-            objective or _of_logits(chosen),
+            objective or _of_logits(loss or default_loss()),
             schedules.optimiser(optimiser, network, rate, weight_decay, rates),
             settings,
             still=still,
@@ -272,6 +273,12 @@ def _total(data: Any, steps: int | None, epochs: int | None) -> int:
     if not hasattr(data, "__len__"):
         raise ValueError(f"{_OP}: epochs need data with a length: give steps")
     return _checks.integer(_OP, "epochs", epochs, 1) * len(data)
+
+
+def default_loss() -> nn.Module:
+    """Cross entropy and Dice: the one knows every pixel, the other how few a class may have."""
+    both = CombinedLoss([CrossEntropyLoss(), DiceLoss(background=False, batch=True)])
+    return DeepSupervisionLoss(both)
 
 
 def _of_logits(loss: Loss) -> Objective:

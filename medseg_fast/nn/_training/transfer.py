@@ -15,7 +15,6 @@ from medseg_fast import nn as networks
 from medseg_fast.nn._blocks import Network, fraction, positive
 from medseg_fast.nn._training.batches import Batches
 from medseg_fast.nn._training.fit import FitResult, fit
-from medseg_fast.nn._training.losses import masked_error
 
 
 def layer_rates(network: Network, decay: float = 0.8, *, size: int = 32) -> dict[str, float]:
@@ -142,7 +141,10 @@ class _Masked:
 
 def _reconstruction(network: nn.Module, images: Tensor, truth: Any) -> Tensor:
     whole, hidden = truth
-    return masked_error(network(images), whole, hidden)
+    found = network(images).float()
+    weight = hidden.to(found).expand_as(found)
+    error: Tensor = ((found - whole).square() * weight).sum() / weight.sum().clamp(min=1)
+    return error
 
 
 def pretrain(

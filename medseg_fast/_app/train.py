@@ -1,0 +1,214 @@
+"""`medseg-fast train`: from a configuration to a model file and its figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg_fast._app import files
+from medseg_fast.nn._training import build
+from medseg_fast.nn._training import config as configs
+from medseg_fast.nn._training.config import Config
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `medseg-fast train` was asked to do."""
+
+    config: Path
+    output: Path | None = None
+    data: Path | None = None
+    fold: str | None = None
+    steps: int | None = None
+    seed: int | None = None
+    device: str | None = None
+    restart: bool = False
+    progress: bool = False
+
+
+def run(job: Job, say: Say | None = None) -> list[dict[str, Any]]:
+    """Train once, or once per fold; a report for each, none in processes but the first."""
+    path = configs.find(job.config)
+    config = configs.read(path, job.data)
+    training = dict(config["training"])
+    if job.steps is not None:
+        training.update(steps=job.steps, epochs=None)
+    if job.seed is not None:
+        training["seed"] = job.seed
+    config = replace(config, tables={**config.tables, "training": training})
+    recipe = path != job.config  # it lies in the package, where nothing is to be written
+    output = job.output or (Path(path.stem) if recipe else path.with_suffix(""))
+    folds = _folds(config, job.fold)
+    with _processes() as first:
+        talk: Say = say if say is not None and first else lambda line: None
+        reports = []
+        for fold in folds:
+            folder = output if fold is None else output / f"fold_{fold}"
+            reports.append(_train(job, config, folder, fold, talk, first))
+    return reports if first else []
+
+
+def _folds(config: Config, asked: str | None) -> list[int | None]:
+    count = config["data"]["folds"]
+    if asked is None:
+        return [None]
+    if count is None:
+        raise ValueError(f"{config.path.name}: data.folds is missing, which --fold needs")
+    if asked == "all":
+        return list(range(count))
+    if not asked.isdigit() or int(asked) >= count:
+        raise ValueError(f"--fold must be from 0 to {count - 1}, or all, got {asked!r}")
+    return [int(asked)]
+
+
+@contextmanager
+def _processes() -> Iterator[bool]:
+    """Join the other processes where torchrun has started several; whether this is the first."""
+    if int(os.environ.get("WORLD_SIZE", 1)) < 2:
+        yield True
+        return
+    import torch
+    from torch import distributed
+
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield distributed.get_rank() == 0
+    finally:
+        distributed.destroy_process_group()
+
+
+def _train(
+    job: Job, config: Config, folder: Path, fold: int | None, say: Say, first: bool
+) -> dict[str, Any]:
+    from medseg_fast import nn
+
+    started = time.perf_counter()
+    parts = build.read_split(config, fold)
+    say(
+        f"{len(parts.train)} cases to learn from, {len(parts.validation)} to validate, "
+        f"{len(parts.test)} to test"
+    )
+    channels = build.channels_of(parts)
+    train, held = (
+        build.read_cases(config, some, channels) for some in (parts.train, parts.validation)
+    )
+    classes = 1 + max(int(case.label.max(initial=0)) for case in (*train, *held))
+    network = build.make_network(config, train[0], channels, max(2, classes))
+    training = config["training"]
+    patch = training["patch"]
+    common = {"seed": training["seed"], "device": _device(job.device)}
+    if training["pretrain_steps"]:
+        say(f"pre-training on hidden blocks, {training['pretrain_steps']} steps")
+        nn.pretrain(
+            network,
+            [case.pixels for case in train],
+            steps=training["pretrain_steps"],
+            batch=training["batch"],
+            patch=patch,
+            rate=training["rate"],
+            folder=folder / "pretrain",
+            resume=not job.restart,
+            progress=job.progress,
+            **common,
+        )
+    result = nn.fit(
+        network,
+        build.make_batches(config, train),
+        steps=training["steps"],
+        epochs=training["epochs"],
+        loss=build.make_loss(config),
+        validation=[(case.pixels, case.label) for case in held] or None,
+        patch=patch,
+        rates=config["rates"] or None,
+        folder=folder,
+        resume=not job.restart,
+        progress=job.progress,
+        callbacks=[lambda network, row: say(_line(row))],
+        **{name: training[name] for name in _FIT},
+        **common,
+    )
+    report: dict[str, Any] = {
+        "config": str(config.path),
+        "folder": str(folder),
+        "fold": fold,
+        "seed": training["seed"],
+        "steps": result.steps,
+        "stopped": result.stopped,
+        "validation": result.best,
+        "classes": network.classes,
+        "cases": {name: [f.name for f in some] for name, some in parts._asdict().items()},
+    }
+    if first:
+        data = config["data"]
+        facts = {"normalise": data["normalise"], "window": patch or list(train[0].label.shape)}
+        if data["spacing"]:
+            facts["spacing"] = data["spacing"]
+        network.metadata = {**facts, "target": data["target"]}
+        nn.save_model(network, folder / "model.safetensors")
+        if parts.test:
+            report["test"] = build.figures(
+                config, network, build.read_cases(config, parts.test, channels)
+            )
+    report["model"] = str(folder / "model.safetensors")
+    report["seconds"] = round(time.perf_counter() - started, 1)
+    if first:
+        with files.replacing(folder / "report.json") as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+_FIT = (
+    "optimiser rate weight_decay schedule warmup clip average precision every patience "
+    "checkpoint_every freeze"
+).split()
+
+
+def _device(asked: str | None) -> Any:
+    import torch
+
+    if asked is not None:
+        try:
+            return torch.device(asked)
+        except RuntimeError:
+            raise ValueError(f"--device must be cpu, cuda or cuda:N, got {asked!r}") from None
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def _line(row: Mapping[str, float]) -> str:
+    figures = [f"step {int(row['step'])}", f"loss {row['loss']:.4f}"]
+    figures += [
+        f"{name} {value:.4f}"
+        for name, value in row.items()
+        if name not in ("step", "loss", "rate", "seconds")
+    ]
+    return ", ".join([*figures, f"{row['seconds']:.0f} s"])
+
+
+def summary(reports: Sequence[Mapping[str, Any]]) -> str:
+    """The reports for a person."""
+    lines = []
+    for report in reports:
+        fold = "" if report["fold"] is None else f"fold {report['fold']}: "
+        best = "" if report["validation"] is None else f", validation {report['validation']:.4f}"
+        lines.append(f"{fold}{report['steps']} steps{best}, {report['seconds']:.0f} s")
+        if "test" in report:
+            means = ", ".join(f"{k} {v:.4f}" for k, v in report["test"]["mean"].items())
+            lines.append(f"  test: {means}")
+        lines.append(f"  wrote {report['model']}")
+    figures = [r["validation"] for r in reports if r["validation"] is not None]
+    if len(figures) > 1:
+        mean, spread = np.mean(figures), np.std(figures, ddof=1)
+        lines.append(f"validation over folds: {mean:.4f} +- {spread:.4f}")
+    return "\n".join(lines)

@@ -1,0 +1,233 @@
+"""Images and labels from folders, as networks learn from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import medseg_fast as ms
+from medseg_fast import io
+
+Array = NDArray[Any]
+
+
+class Files(NamedTuple):
+    """A case on disk: an image for each channel (or one that has them all), and the labels."""
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path
+
+
+class Case(NamedTuple):
+    """A case in memory."""
+
+    name: str
+    image: io.Volume  # as it was read, channels last
+    truth: Array  # labels as they were read
+    pixels: Array  # (channels, ...) float32, normalised, at the spacing of the training
+    label: Array  # (...) of the target, at that spacing
+
+
+def pairs(images: Sequence[Path], labels: Path) -> list[Files]:
+    """The labels of a folder with their images, which have the same names without endings."""
+    true = _named(labels)
+    if not true:
+        raise ValueError(f"{labels}: no images that can be read")
+    found = [_named(folder) for folder in images]
+    for folder, names in zip(images, found, strict=True):
+        if missing := sorted(true.keys() - names.keys()):
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise ValueError(f"{folder}: no image for {missing[0]}{more}")
+    return [Files(name, tuple(names[name] for names in found), true[name]) for name in sorted(true)]
+
+
+def _named(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    names: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        ending = next((e for e in io._READERS if path.name.lower().endswith(e)), None)
+        if ending is None or path.name.startswith("."):
+            continue
+        name = path.name[: -len(ending)]
+        if name in names:
+            raise ValueError(f"{folder}: both {names[name].name} and {path.name} are {name}")
+        names[name] = path
+    return names
+
+
+def read_image(paths: Sequence[Path], channels: int | None = None) -> io.Volume:
+    """One image, its channels last; grey ones as often as there are channels, without alpha."""
+    volumes = [io.read(path) for path in paths]
+    parts = []
+    for path, volume in zip(paths, volumes, strict=True):
+        if "t" in volume.axes:
+            raise ValueError(f"{path}: has time: give single images")
+        array = volume.array if "c" in volume.axes else volume.array[..., None]
+        if array.shape[-1] in (2, 4) and volume.metadata.get("format") == "PNG":
+            array = array[..., :-1]  # alpha
+        if array.shape[:-1] != volumes[0].spatial_shape:
+            raise ValueError(
+                f"{path}: shape {array.shape[:-1]}, but {paths[0]}: {volumes[0].spatial_shape}"
+            )
+        parts.append(array)
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
+    if channels is not None and whole.shape[-1] == 1 < channels:
+        whole = np.repeat(whole, channels, -1)
+    axes = volumes[0].axes.replace("c", "") + "c"
+    return volumes[0].like(whole, axes=axes)
+
+
+def read_label(path: Path) -> Array:
+    """Whole numbers; of pictures in colour the luminance counts if it is one value a class."""
+    volume = io.read(path)
+    array: Array = volume.array
+    if "c" in volume.axes:
+        if not (array[..., :1] == array[..., : min(3, array.shape[-1])]).all():
+            raise ValueError(f"{path}: labels must be whole numbers, not colours")
+        array = array[..., 0]
+    if array.dtype.kind == "f":
+        whole = array.astype(np.int64) if np.isfinite(array).all() else None
+        if whole is None or not np.array_equal(whole, array):
+            raise ValueError(f"{path}: labels must be whole numbers")
+        return np.asarray(whole)
+    return array
+
+
+def target(truth: Array, kind: str) -> Array:
+    """What a network learns of labels: the classes; inside and outside; or objects and their rims.
+
+    "instances": 1 inside an object, 2 on its rim, so that objects that touch are told apart.
+    """
+    if kind == "classes":
+        return truth
+    inside: NDArray[np.bool_] = truth != 0
+    if kind == "mask":
+        return inside.astype(np.uint8)
+    rim = ms.find_boundaries(truth, connectivity=truth.ndim, mode="inner", background=0)
+    thick = inside & ms.dilation(rim, np.ones((3,) * truth.ndim, bool))
+    # Objects too small for a rim of two pixels have one of one.
+    large = np.isin(truth, np.unique(truth[inside & ~thick]))
+    return np.where(inside, np.where(np.where(large, thick, rim), 2, 1), 0).astype(np.uint8)
+
+
+def intensities(array: Array, how: Any) -> Array:
+    """Channels last in, channels first out, float32; as `predict` prepares them."""
+    pixels = np.moveaxis(array, -1, 0).astype(np.float32)
+    if how == "none":
+        return np.ascontiguousarray(pixels)
+    if how == "zscore":
+        axes = tuple(range(1, pixels.ndim))
+        mean = pixels.mean(axes, dtype=np.float64, keepdims=True)
+        spread = pixels.std(axes, dtype=np.float64, keepdims=True)
+        return np.ascontiguousarray(
+            (pixels - mean.astype(np.float32)) / np.where(spread > 0, spread, 1).astype(np.float32)
+        )
+    low, high = how
+    return np.ascontiguousarray((pixels.clip(low, high) - np.float32(low)) / np.float32(high - low))
+
+
+def read_case(
+    files: Files, *, channels: int | None, kind: str, how: Any, spacing: Sequence[float] | None
+) -> Case:
+    """Read, check, normalise, resample."""
+    image, truth = read_image(files.images, channels), read_label(files.label)
+    if image.array.shape[:-1] != truth.shape:
+        raise ValueError(
+            f"{files.label}: shape {truth.shape}, but {files.images[0]}: {image.array.shape[:-1]}"
+        )
+    pixels, label = intensities(image.array, how), target(truth, kind)
+    if spacing is not None:
+        if not image.has_geometry or len(spacing) != label.ndim:
+            raise ValueError(f"{files.images[0]}: has no spacing in mm on {len(spacing)} axes")
+        size = tuple(
+            max(1, round(n * have / want))
+            for n, have, want in zip(label.shape, image.spacing, spacing, strict=True)
+        )
+        pixels, label = resampled(pixels, label, size)
+    return Case(files.name, image, truth, pixels, np.ascontiguousarray(label))
+
+
+def resampled(pixels: Array, label: Array, size: tuple[int, ...]) -> tuple[Array, Array]:
+    """Images linearly, labels by the nearest pixel."""
+    if label.shape == size:
+        return pixels, label
+    import torch
+
+    mode = "trilinear" if len(size) == 3 else "bilinear"
+    given = torch.from_numpy(pixels)[None]
+    image = torch.nn.functional.interpolate(given, size, mode=mode, align_corners=False)
+    for axis, (new, old) in enumerate(zip(size, label.shape, strict=True)):
+        label = label.take((2 * np.arange(new) + 1) * old // (2 * new), axis)
+    return image[0].numpy(), label
+
+
+class Split(NamedTuple):
+    """Cases by what they are for."""
+
+    train: list[Files]
+    validation: list[Files]
+    test: list[Files]
+
+
+def patients(names: Sequence[str], pattern: str | None) -> list[str]:
+    """Whose each case is: what the regular expression finds in its name, else the name."""
+    if pattern is None:
+        return list(names)
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"data.patient must be a regular expression, got {pattern!r}: {error}"
+        ) from None
+    found = [expression.search(name) for name in names]
+    return [m.group(1 if m.re.groups else 0) if m else n for m, n in zip(found, names, strict=True)]
+
+
+def split(
+    cases: Sequence[Files],
+    *,
+    test: Sequence[str],
+    validation: float | Sequence[str],
+    patient: str | None,
+    folds: Callable[[Sequence[str]], tuple[list[int], list[int]]] | None = None,
+    seed: int = 0,
+) -> Split:
+    """Which cases are learnt from; those of one patient stay together.
+
+    `folds` gives the indices of training and validation instead, from the patients of the cases
+    that are not for the test.
+    """
+    for name, patterns in (("test", test), ("validation", validation)):
+        for pattern in patterns if not isinstance(patterns, (int, float)) else ():
+            if not any(fnmatchcase(case.name, pattern) for case in cases):
+                raise ValueError(f"data.{name}: no case is called {pattern!r}")
+
+    def fits(case: Files, patterns: Sequence[str]) -> bool:
+        return any(fnmatchcase(case.name, pattern) for pattern in patterns)
+
+    rest = [case for case in cases if not fits(case, test)]
+    whose = patients([case.name for case in rest], patient)
+    if folds is not None:
+        _, held = folds(whose)
+        chosen = [rest[i] for i in held]
+    elif not isinstance(validation, (int, float)):
+        chosen = [case for case in rest if fits(case, validation)]
+    else:
+        people = list(dict.fromkeys(whose))
+        order = np.random.default_rng(seed).permutation(len(people))
+        count = round(validation * len(people)) if validation else 0
+        count = min(max(count, 1), len(people) - 1) if validation else 0
+        drawn = {people[i] for i in order[:count]}
+        chosen = [case for case, person in zip(rest, whose, strict=True) if person in drawn]
+    train = [case for case in rest if case not in chosen]
+    if not train:
+        raise ValueError("data: no case is left to learn from")
+    return Split(train, chosen, [case for case in cases if fits(case, test)])

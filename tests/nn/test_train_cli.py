@@ -1,0 +1,247 @@
+"""`medseg-fast train`: from a TOML file and folders to a model, and what it says of mistakes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from _cli import Image, error
+from _cli import run as _run
+
+torch = pytest.importorskip("torch", reason="networks need the extra nn")
+pytest.importorskip("safetensors", reason="model files need the extra nn")
+# ruff: noqa: E402
+
+import medseg_fast as ms
+from medseg_fast import nn
+from medseg_fast.nn._training import config, dataset
+from medseg_fast.nn._training.instances import objects
+
+
+def run(command, *args):
+    """With one thread: these networks are too small to share out."""
+    return _run(command, *args, "--threads", 1)
+
+
+CONFIG = """
+[data]
+images = "images"
+labels = "masks"
+target = "{target}"
+test = ["5*"]
+folds = 2
+
+[network]
+name = "unet"
+widths = [4, 8]
+padding = "same"
+norm = "batch"
+
+[training]
+steps = 30
+batch = 2
+patch = 24
+rate = 0.01
+every = 15
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    """Six pictures of two disks that touch, one of them grey, and masks of 0 and 255."""
+    for name in ("images", "masks", "objects"):
+        (tmp_path / name).mkdir()
+    grid = np.indices((32, 40))
+    for number in range(6):
+        centres = np.array([[12 + number, 12], [12 + number, 25]])
+        parts = [np.hypot(*(grid - c[:, None, None])) < 7 for c in centres]
+        label = (parts[0] + 2 * parts[1]).astype(np.uint8)
+        image = (150 * (label != 0) + rng.integers(0, 60, label.shape)).astype(np.uint8)
+        if number:
+            image = np.dstack([image] * 3)
+        Image.fromarray(image).save(tmp_path / "images" / f"{number}.png")
+        Image.fromarray(((label != 0) * 255).astype(np.uint8)).save(
+            tmp_path / "masks" / f"{number}.png"
+        )
+        Image.fromarray(label).save(tmp_path / "objects" / f"{number}.png")
+    (tmp_path / "disks.toml").write_text(CONFIG.format(target="mask"))
+    return tmp_path
+
+
+def test_trains_and_goes_on(folder):
+    result = run("train", folder / "disks.toml", "--json")
+    assert result.exit_code == 0, result.output
+    (report,) = json.loads(result.stdout)
+    assert report["steps"] == 30
+    assert report["validation"] > 0.8
+    assert report["test"]["mean"]["dice"] > 0.8
+    assert list(report["test"]["cases"]) == ["5"]
+    out = folder / "disks"
+    assert {"checkpoint.pt", "log.csv", "model.safetensors", "report.json"} <= {
+        path.name for path in out.iterdir()
+    }
+    model = nn.load_model(out / "model.safetensors")
+    assert model.metadata == {"normalise": "zscore", "window": 24, "target": "mask"}
+    # What the model's file says is enough to predict as in training.
+    scan = ms.io.read(folder / "images" / "5.png")
+    truth = ms.io.read(folder / "masks" / "5.png").array != 0
+    dice = ms.dice(nn.predict(model, scan).array, truth)
+    assert round(dice, 6) == report["test"]["mean"]["dice"]
+
+    again = run("train", folder / "disks.toml")  # there is nothing left to do
+    assert again.exit_code == 0, again.output
+    assert "4 cases to learn from, 1 to validate, 1 to test" in again.stderr
+    assert "30 steps, validation" in again.stdout
+    line = error(run("train", folder / "disks.toml", "--seed", 1, "--json"), 1)
+    assert "is of a run with seed=0, this one has 1" in line
+
+
+def test_objects_that_touch(folder):
+    text = CONFIG.format(target="instances").replace('"masks"', '"objects"')
+    text = text.replace("steps = 30", "steps = 120").replace("every = 15", "every = 120")
+    (folder / "disks.toml").write_text(text + "\n[loss]\ncross_entropy = 1\njaccard = 0.5\n")
+    result = run("train", folder / "disks.toml", "--json")
+    assert result.exit_code == 0, result.output
+    (report,) = json.loads(result.stdout)
+    assert report["classes"] == 3
+    assert report["test"]["mean"]["ap50"] == 1
+
+
+def test_folds_and_volumes(tmp_path, rng):
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for number in range(4):
+        label = np.zeros((6, 12, 12), np.uint8)
+        label[1:4, 2:8, 3:9] = 1
+        image = label * 3 + rng.normal(0, 1, label.shape).astype(np.float32)
+        for name, array in (("images", image), ("labels", label)):
+            volume = ms.io.Volume(array, (2.0, 1.0, 1.0))
+            ms.io.write(tmp_path / name / f"p{number // 2}_{number}.nii.gz", volume)
+    (tmp_path / "c.toml").write_text(
+        '[data]\nimages = "images"\nlabels = "labels"\nspacing = [1, 1, 1]\nfolds = 2\n'
+        'patient = "p(.)_"\n[network]\nwidths = [2, 4]\npadding = "same"\n'
+        '[training]\nsteps = 2\npatch = 8\npretrain_steps = 2\nfreeze = ["encoder.0.*"]\n'
+        '[rates]\n"head.*" = 2\n'
+    )
+    result = run("train", tmp_path / "c.toml", "--fold", "all", "--json", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    reports = json.loads(result.stdout)
+    held = [report["cases"]["validation"] for report in reports]
+    assert sorted(held) == [["p0_0", "p0_1"], ["p1_2", "p1_3"]]
+    model = nn.load_model(tmp_path / "out" / "fold_1" / "model.safetensors")
+    assert (model.ndim, model.metadata["spacing"]) == (3, [1, 1, 1])
+    start = tmp_path / "out" / "fold_0" / "model.safetensors"
+    text = (tmp_path / "c.toml").read_text().replace("[rates]", f'start = "{start}"\n[rates]')
+    (tmp_path / "d.toml").write_text(text)
+    result = run("train", tmp_path / "d.toml", "--steps", 1)
+    assert result.exit_code == 0, result.output
+    assert "1 steps" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            ("[training]", "[trainig]"),
+            "[trainig] is not a table; perhaps 'training'? Allowed: data",
+        ),
+        (("steps", "stepz"), "training.stepz is not a key; perhaps 'steps'? Allowed: steps"),
+        (("steps = 30", "steps = 0"), "training.steps must be a whole number from 1, got 0"),
+        (("steps = 30\n", ""), "one of training.steps and training.epochs must be given"),
+        (("rate = 0.01", "rate = -1"), "training.rate must be a number above 0, got -1"),
+        (("rate = 0.01", "rate = nan"), "training.rate must be a number above 0, got nan"),
+        (('target = "mask"', 'target = "box"'), 'must be one of "classes", "mask", "instances"'),
+        (('images = "images"\n', ""), "data.images is missing: a folder"),
+        (('test = ["5*"]', 'test = ["9*"]'), "data.test: no case is called '9*'"),
+        (('test = ["5*"]', 'patient = "("'), "data.patient must be a regular expression"),
+        (('test = ["5*"]', "normalise = [3, 1]"), 'data.normalise must be "zscore", "none" or'),
+        (("patch = 24", "patch = [1, 2.5]"), "training.patch must be a whole number from 1, or a"),
+        (('name = "unet"', 'name = "u-net"'), "network.name must be one of"),
+        (('norm = "batch"', 'nrom = "batch"'), "network.nrom is not a key; unet takes in_channels"),
+        (("[network]", '[rates]\n"head" = "x"\n[network]'), 'rates."head" must be a number from 0'),
+        (("[network]", "[loss]\ndice = 0\n[network]"), "loss.dice must be a weight"),
+        (("[network]", "network"), "not TOML"),
+    ],
+)
+def test_mistakes(folder, change, words):
+    path = folder / "disks.toml"
+    path.write_text(path.read_text().replace(*change))
+    assert words in error(run("train", path, "--json"), 1)
+    assert not (folder / "disks").exists()
+
+
+def test_more_mistakes(folder):
+    path = folder / "disks.toml"
+    assert "No such file" in error(run("train", folder / "no.toml", "--json"), 1)
+    assert "--fold must be from 0 to 1, or all" in error(run("train", path, "--fold", 2), 1)
+    assert "--device must be cpu" in error(run("train", path, "--device", "tpu!", "--json"), 1)
+    path.write_text(path.read_text().replace("folds = 2\n", ""))
+    assert "data.folds is missing" in error(run("train", path, "--fold", 0), 1)
+
+
+def test_text_is_read_back():
+    tables = {
+        "data": {"images": 'a "b" \\ c\n', "labels": "é", "normalise": [-1.0, 2.5]},
+        "rates": {"encoder.*": 0.25, "plain": 1},
+        "training": {"steps": 5, "rate": 1e-7, "clip": None},
+        "predict": {"mirror": True},
+    }
+    text = config.text(tables, {"data.labels": "why"}, "head\n\nmore")
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    del tables["training"]["clip"]
+    assert tomllib.loads(text) == tables
+    assert text.startswith("# head\n#\n# more\n")
+    assert 'labels = "é"  # why' in text
+
+
+def test_recipes(folder):
+    """Each says what to type, and is found by its name."""
+    assert set(config.recipes()) >= {"mr_hippocampus", "nuclei_dsb2018"}
+    for name, path in config.recipes().items():
+        config.read(path)
+        assert f"medseg-fast train {name} --data" in path.read_text()
+    line = error(run("train", "mr_hippocampos"), 1)
+    assert "mr_hippocampos: no such file; recipes are" in line
+    words = ["--data", folder, "-o", folder / "out", "--steps", 1]
+    line = error(run("train", "nuclei_dsb2018", *words, "--json"), 1)
+    assert str(folder / "labels") in line
+    (folder / "moved").mkdir()
+    (folder / "disks.toml").rename(folder / "moved" / "disks.toml")
+    result = run("train", folder / "moved" / "disks.toml", *words)
+    assert result.exit_code == 0, result.output
+    assert (folder / "out" / "model.safetensors").exists()
+
+
+def test_targets(rng):
+    truth = np.zeros((20, 30), np.uint16)
+    truth[2:12, 2:12], truth[2:12, 12:22], truth[15:17, 3:9] = 700, 3, 9
+    assert (dataset.target(truth, "classes") == truth).all()
+    assert (dataset.target(truth, "mask") == (truth != 0)).all()
+    rims = dataset.target(truth, "instances")
+    assert ((rims != 0) == (truth != 0)).all()
+    assert rims[7, 7] == rims[7, 17] == 1
+    assert (rims[7, 10:14] == 2).all()  # where they touch
+    likely = np.eye(3, dtype=np.float32)[rims]
+    found = objects(likely)
+    assert ms.metrics.instance_average_precision(found, truth).at(0.95) == 1
+    assert objects(np.eye(3)[np.zeros((4, 4), int)]).max() == 0
+
+
+def test_normalised_as_predict_does(rng):
+    image = rng.integers(0, 200, (9, 8, 2)).astype(np.uint8)
+    pixels = dataset.intensities(image, "zscore")
+    np.testing.assert_allclose(pixels.mean((1, 2)), 0, atol=1e-6)
+    np.testing.assert_allclose(pixels.std((1, 2)), 1, rtol=1e-6)
+    np.testing.assert_allclose(
+        dataset.intensities(image, [50, 150])[0], (image[..., 0].clip(50, 150) - 50.0) / 100
+    )
+    seen = []
+
+    def network(x):
+        seen.append(x.numpy())
+        return x
+
+    network.ndim, network.in_channels = 2, 2
+    nn.predict(network, image, normalise="zscore", window=32)
+    np.testing.assert_allclose(seen[0][0, :, :9, :8], pixels, atol=1e-6)
