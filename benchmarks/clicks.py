@@ -154,7 +154,7 @@ def contour(m: Marks) -> Array:
     return within_reach(
         m,
         lambda image, start: (
-            ms.chan_vese_level_set(image, start, mu=0.1, spacing=m.spacing, max_iterations=300).mask
+            ms.chan_vese_level_set(image, start, mu=0.02, spacing=m.spacing, max_iterations=300).mask
         ),
     )
 
