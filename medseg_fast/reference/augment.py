@@ -90,8 +90,8 @@ def gamma(image: Array, exponent: float) -> Array:
     low, high = np.nanmin(image), np.nanmax(image)
     if not (0 < high - low < np.inf):
         return image
-    powered: Array = ((image - low) / (high - low)) ** exponent
-    return powered * (high - low) + low
+    result: Array = ((image - low) / (high - low)) ** exponent * (high - low) + low
+    return result
 
 
 def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]:
