@@ -23,11 +23,12 @@ __global__ void __launch_bounds__(tile_size)
   const Pixel pixel(rows, columns);
   const int x0 = pixel.column - int(threadIdx.x) % tile_columns;
   const int y0 = pixel.row - int(threadIdx.x) / tile_columns;
+  const int64 plane = int64(pixel.plane) * rows * columns;
   for (int k = threadIdx.x; k < wide_rows * wide_columns; k += tile_size) {
     // Beyond the border the edge pixel: Sobel's mode "reflect" with a radius of 1.
     const int y = min(max(y0 - 2 + k / wide_columns, 0), rows - 1);
     const int x = min(max(x0 - 2 + k % wide_columns, 0), columns - 1);
-    const int64 at = int64(y) * columns + x;
+    const int64 at = plane + int64(y) * columns + x;
     T s = smoothed[at];
     if (share != nullptr) s /= share[at] + epsilon;
     value[k] = s + 0 * s;  // infinity counts as NaN
@@ -94,7 +95,7 @@ __global__ void __launch_bounds__(tile_size)
   for (int k = threadIdx.x; k < wide_rows * wide_columns; k += tile_size) {
     const int y = min(max(y0 - 2 + k / wide_columns, 0), rows - 1);
     const int x = min(max(x0 - 2 + k % wide_columns, 0), columns - 1);
-    value[k] = image[int64(y) * columns + x];
+    value[k] = image[(int64(pixel.plane) * rows + y) * columns + x];
   }
   __syncthreads();
   const auto differences = [&](int at, int& down, int& right) {

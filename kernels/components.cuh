@@ -44,10 +44,11 @@ __global__ void __launch_bounds__(tile_size)
   parent[pixel.index] = inside ? I(pixel.index + int64(down) * columns + right) : I(-1);
 }
 
-// Unites equal pixels across the borders of tiles and between planes.
+// Unites equal pixels across the borders of tiles and between planes; `first` is 9 where planes
+// are apart, else 0.
 template <class K, class I>
 __global__ void __launch_bounds__(tile_size, 5)  // without the 5, 32 registers and spills
-    merge_borders(const K* keys, I* parent, int rows, int columns, int reach) {
+    merge_borders(const K* keys, I* parent, int rows, int columns, int reach, int first) {
   const Pixel pixel(rows, columns);
   if (!pixel.exists || load_relaxed(parent + pixel.index) < 0) return;
   const K mine = keys[pixel.index];
@@ -58,7 +59,7 @@ __global__ void __launch_bounds__(tile_size, 5)  // without the 5, 32 registers 
   };
   // The 13 neighbours that come before a voxel in raster order. Unrolled they spill registers.
 #pragma unroll 1
-  for (int number = 0; number < 13; ++number) {
+  for (int number = first; number < 13; ++number) {
     const int z = number / 9 - 1, y = number / 3 % 3 - 1, x = number % 3 - 1;
     const int along = (z != 0) + (y != 0) + (x != 0);
     if (along > reach || (z != 0 && pixel.plane == 0)) continue;

@@ -9,13 +9,13 @@
 template <class I>
 __global__ void __launch_bounds__(tile_size)
     mark_no_minima(const unsigned* values, const I* parent, int planes, int rows, int columns,
-                   int reach, uint8* marks) {
+                   int reach, int first, uint8* marks) {
   const Pixel pixel(rows, columns);
   if (!pixel.exists) return;
   const unsigned mine = values[pixel.index];
   bool lower = false;
 #pragma unroll 1
-  for (int number = 0; number < 27; ++number) {
+  for (int number = first; number < 27 - first; ++number) {
     const Place place(number);
     if (place.is_neighbour(pixel, planes, rows, columns, reach))
       lower |= values[pixel.index + place.step(rows, columns)] < mine;

@@ -33,7 +33,14 @@ def specialisations() -> list[Specialisation]:
     found = []
     for dtype, outputs in (("float16", 64), ("float32", 32)):
         pointer = POINTERS[dtype]
-        constants = {"TAPS_Y": 3, "TAPS_X": 3, "STRIDE": 1, "DILATION": 1, "SIDE": 2, "MEAN": False}
+        constants: dict[str, Any] = {
+            "TAPS_Y": 3,
+            "TAPS_X": 3,
+            "STRIDE": 1,
+            "DILATION": 1,
+            "SIDE": 2,
+            "MEAN": False,
+        }
         constants |= {"ACTIVATION": "relu", "PIXELS": 64, "OUTPUTS": outputs, "CHANNELS": 32}
         found.append(
             Specialisation(

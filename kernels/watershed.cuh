@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(256)
 // Relaxes the keys of the tiles that are awake.
 __global__ void __launch_bounds__(tile_size)
     spread_keys(const unsigned* values, const uint8* state, uint64* keys, int planes, int rows,
-                int columns, int reach, uint8* awake, uint8* next, int* stirred) {
+                int columns, int reach, int first, uint8* awake, uint8* next, int* stirred) {
   SHARED(uint64, tile, [tile_size]);
   const Waves waves{awake, next, stirred};
   if (!waves.has_this_tile()) return;
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(tile_size)
   uint64 mine = before, beyond = unreached;  // the least key of neighbours in other tiles
   unsigned near = 0;                         // neighbours in this tile, a bit each
 #pragma unroll 1
-  for (int number = 0; number < 27; ++number) {
+  for (int number = first; number < 27 - first; ++number) {
     const Place place(number);
     if (!free || !place.is_neighbour(pixel, planes, rows, columns, reach)) continue;
     if (place.is_in_tile())
@@ -104,7 +104,7 @@ template <class I> struct Order {
 template <class I, class L>
 __global__ void __launch_bounds__(tile_size, 4)  // without the 4, 32 registers and spills
     spread_labels(const uint64* keys, I* links, L* labels, int planes, int rows, int columns,
-                  int reach, uint8* awake, uint8* next, int* stirred) {
+                  int reach, int first, uint8* awake, uint8* next, int* stirred) {
   const Waves waves{awake, next, stirred};
   if (!waves.has_this_tile()) return;
   const Pixel pixel(rows, columns);
@@ -112,27 +112,27 @@ __global__ void __launch_bounds__(tile_size, 4)  // without the 4, 32 registers 
   const Order<I> order{keys, links};
   bool waits = pixel.exists && keys[me] != unreached && load_relaxed(links + me) < 0;
   uint64 least = unreached;
-  unsigned first = 0;  // the neighbours with the least key, a bit each
+  unsigned nearest = 0;  // the neighbours with the least key, a bit each
 #pragma unroll 1
-  for (int number = 0; number < 27; ++number) {
+  for (int number = first; number < 27 - first; ++number) {
     const Place place(number);
     if (!waits || !place.is_neighbour(pixel, planes, rows, columns, reach)) continue;
     const uint64 key = keys[me + place.step(rows, columns)];
-    if (key < least) first = 0;
+    if (key < least) nearest = 0;
     least = min(least, key);
-    if (key == least) first |= 1u << number;
+    if (key == least) nearest |= 1u << number;
   }
   bool settled = false, progress;
   do {
     progress = waits;
-    for (unsigned left = waits ? first : 0; left != 0; left &= left - 1) {
+    for (unsigned left = waits ? nearest : 0; left != 0; left &= left - 1) {
       const int64 step = Place(__ffs(int(left)) - 1).step(rows, columns);
       progress = progress && load_relaxed(links + me + step) >= 0;
     }
     if (progress) {
       __threadfence();  // what led to those links is seen from here on
-      I best = I(me + Place(__ffs(int(first)) - 1).step(rows, columns));
-      for (unsigned left = first & (first - 1); left != 0; left &= left - 1) {
+      I best = I(me + Place(__ffs(int(nearest)) - 1).step(rows, columns));
+      for (unsigned left = nearest & (nearest - 1); left != 0; left &= left - 1) {
         const I other = I(me + Place(__ffs(int(left)) - 1).step(rows, columns));
         if (order.before(other, best)) best = other;
       }

@@ -35,7 +35,7 @@ struct Waves {
   }
 };
 
-// One of the 27 places around a pixel, number 13 the pixel itself.
+// One of the 27 places around a pixel, number 13 the pixel itself; from 9 to 17 in its own plane.
 struct Place {
   int z, y, x;
 

@@ -5,6 +5,7 @@ from medseg_fast._config import show_config
 from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
 from medseg_fast.active_contour import active_contour
+from medseg_fast.batch import batch
 from medseg_fast.boundaries import find_boundaries, mark_boundaries
 from medseg_fast.boundary_score import BoundaryScore, boundary_f1
 from medseg_fast.canny import CannyPlan, canny
@@ -157,6 +158,7 @@ __all__ = [
     "alpha_expansion",
     "apply_hysteresis_threshold",
     "average_surface_distance",
+    "batch",
     "binary_closing",
     "binary_dilation",
     "binary_erosion",

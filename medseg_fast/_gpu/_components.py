@@ -15,6 +15,7 @@ from medseg_fast._gpu._device import (
     run,
     tiles,
 )
+from medseg_fast._gpu._waves import Planes
 from medseg_fast.kernels.source import INDICES, Source
 
 _KEYS = tuple(map(np.dtype, (np.uint8, np.uint16, np.uint32, np.uint64)))
@@ -36,10 +37,15 @@ class Components:
     """Sets of connected pixels with equal keys, each known by its first pixel.
 
     `keys` are contiguous and unsigned; those equal to `zero` are in no set (None: all are in one).
+    With `apart` the first axis counts images: sets do not reach from one to the next.
     """
 
-    def __init__(self, device: Device, op: str, keys: Any, zero: Any, reach: int) -> None:
-        planes, rows, columns, across = _as_planes(op, keys.shape)
+    def __init__(
+        self, device: Device, op: str, keys: Any, zero: Any, reach: int, apart: int = 0
+    ) -> None:
+        self.planes = Planes(op, keys.shape, apart)
+        planes, rows, columns = self.planes.extents
+        across = self.planes.axes
         self.device, self.size = device, np.int64(keys.size)
         self._index = index_type(keys.size)
         self.parent = device.xp.empty(keys.size, self._index)
@@ -50,7 +56,7 @@ class Components:
         within = device.kernel(SOURCE, "merge_tiles", keys.dtype, self._index)
         run(within, grid, (BLOCK,), keys, background, has_zero, self.parent, *extent)
         borders = device.kernel(SOURCE, "merge_borders", keys.dtype, self._index)
-        run(borders, grid, (BLOCK,), keys, self.parent, *extent)
+        run(borders, grid, (BLOCK,), keys, self.parent, *extent, self.planes.first)
 
     def labels(self, dtype: Any) -> tuple[Any, Any]:
         """Flat labels 1, 2, ... of int32 or int64, in raster order of the sets' first pixels.
@@ -67,6 +73,16 @@ class Components:
         grid = few_blocks(int(self.size))
         self._run("write_labels", grid, self.parent, self.size, labels, choice=(dtype,))
         return labels, sums[-1]
+
+    def labels_apart(self, dtype: Any) -> tuple[Any, Any]:
+        """Labels that start from 1 in each image, and their numbers, one for each image."""
+        xp, images = self.device.xp, self.planes.extents[0]
+        labels, _ = self.labels(dtype)
+        by_image = labels.reshape(images, -1)
+        last = by_image.max(1)  # 0 in an image without sets
+        before = xp.where(xp.tri(images, images, -1, dtype=np.bool_), last, 0).max(1)
+        by_image -= xp.where(by_image > 0, before[:, None], 0).astype(labels.dtype)
+        return labels, xp.where(last > 0, last - before, 0).astype(np.int64)
 
     def holding(self, places: Any, mask: Any) -> None:
         """Set `mask`, uint8, where a set holds one of the flat indices `places`."""
@@ -87,12 +103,3 @@ class Components:
 
     def _run(self, name: str, grid: tuple[int, ...], *args: Any, choice: Any = ()) -> None:
         run(self.device.kernel(SOURCE, name, self._index, *choice), grid, (BLOCK,), *args)
-
-
-def _as_planes(op: str, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """The image as planes, rows and columns, and how many axes neighbours can differ along."""
-    long = [extent for extent in shape if extent != 1]
-    if len(long) > 3:
-        raise NotImplementedError(f"{op}: no GPU kernel for more than 3 axes, got shape {shape}")
-    planes, rows, columns = [1] * (3 - len(long)) + long
-    return planes, rows, columns, max(len(long), 1)

@@ -12,13 +12,20 @@ ROUNDS = 8  # launches before the host asks whether any tile is awake
 
 
 class Planes:
-    """An image of one to three axes longer than 1, as planes of rows and columns."""
+    """An image of one to three axes longer than 1, as planes of rows and columns.
 
-    def __init__(self, op: str, shape: tuple[int, ...]) -> None:
-        long = [extent for extent in shape if extent != 1]
-        if len(long) > 3:
-            raise NotImplementedError(f"{op}: no GPU kernel for more than 3 axes, got {shape}")
-        self.extents = (*[1] * (3 - len(long)), *long)
+    With `apart` the first axis counts planes that are images of their own.
+    """
+
+    def __init__(self, op: str, shape: tuple[int, ...], apart: int = 0) -> None:
+        long = [extent for extent in shape[apart:] if extent != 1]
+        if len(long) > 3 - apart:
+            raise NotImplementedError(
+                f"{op}: no GPU kernel for more than {3 - apart} axes, got shape {shape}"
+            )
+        self.extents = (*shape[:apart], *[1] * (3 - apart - len(long)), *long)
+        # The first neighbour that counts, of the 27 places of waves.cuh: 9 of the plane before.
+        self.first = np.int32(9 if apart else 0)
         self.axes = max(len(long), 1)
         self.grid = tiles(*self.extents)
 

@@ -32,10 +32,11 @@ def canny(
     convention: str | None = None,
     l2_gradient: bool = False,
     out: Any = None,
+    apart: int = 0,
 ) -> Any:
     op = "canny"
     array = _filters.image(device, op, image)
-    by = _canny.convention_of(op, convention, array.ndim)
+    by = _canny.convention_of(op, convention, array.ndim - apart)
     if by == "itk" or use_quantiles:
         what = "quantiles" if use_quantiles else 'convention="itk"'
         raise NotImplementedError(f"{op}: no GPU kernel for {what}")
@@ -56,11 +57,11 @@ def canny(
         limit = _canny.largest(array.dtype)
         levels = _canny.thresholds(op, low_threshold, high_threshold, 1, False, limit)
         _by_skimage(device, op, array, sigma, levels, inside, mode, cval, spacing, weak, strong)
-    if array.size == 0 or (by == "skimage" and min(array.shape) < 3):
+    if array.size == 0 or (by == "skimage" and min(array.shape[apart:]) < 3):
         edges[...] = False
         return edges
     written = _arrays.scratch(device, edges)
-    sets = Components(device, op, weak, 0, 2)
+    sets = Components(device, op, weak, 0, 2, apart)
     sets.holding_any(strong, written.view(np.uint8))
     return _arrays.finish(edges, written)
 
@@ -84,14 +85,14 @@ def _by_skimage(
     border, fill = _canny.one_mode(op, mode), _stencil.cval(op, cval)
     taps = _canny.smoothing(op, sigma, sizes)
     low, high = (_at_least(v, real) for v in _canny.compared(real, *levels))
-    if min(array.shape) < 3:
+    if min(array.shape[-2:]) < 3:
         return
 
     def smoothed(source: Any, scaling: tuple[float, float]) -> Any:
         """Sums in float64, rounded after each axis, as in SciPy."""
         for axis in (0, 1):
-            target = xp.empty(source.shape, real)
-            along(device, source, axis, taps[axis], border, fill, scaling, np.float64, target)
+            target, place = xp.empty(source.shape, real), source.ndim - 2 + axis
+            along(device, source, place, taps[axis], border, fill, scaling, np.float64, target)
             source, scaling = target, (1.0, -math.inf)
         return source
 
@@ -106,11 +107,12 @@ def _by_skimage(
     epsilon = real.type(np.finfo(real).eps)
     least = low if low > 0 or np.isnan(low) else real.type(np.finfo(real).smallest_subnormal)
     masked = xp.empty(0, np.uint8) if inside is None else inside
-    extent = [np.int32(n) for n in array.shape]
+    extent = [np.int32(n) for n in array.shape[-2:]]
     steps = [real.type(1 / size) for size in sizes]
     args = [smooth, share, epsilon, masked, *extent, *steps, least, high, weak, strong]
     launch = device.kernel(SOURCE, "canny_maxima", real)
-    run(launch, tiles(1, *array.shape), (BLOCK,), *args)
+    planes = array.size // max(math.prod(array.shape[-2:]), 1)
+    run(launch, tiles(planes, *array.shape[-2:]), (BLOCK,), *args)
 
 
 def _at_least(value: float, dtype: np.dtype[Any]) -> Any:
@@ -129,7 +131,8 @@ def _by_opencv(
             threshold = threshold * threshold if threshold > 0 else threshold
         return np.int32(min(max(math.floor(max(min(threshold, 2e9), -1.0)), -1), 2_000_000_000))
 
-    extent = [np.int32(n) for n in array.shape]
+    extent = [np.int32(n) for n in array.shape[-2:]]
     args = [array, *extent, np.int32(squares), limit(low), limit(high), weak, strong]
     launch = device.kernel(SOURCE, "canny_opencv_maxima")
-    run(launch, tiles(1, *array.shape), (BLOCK,), *args)
+    planes = array.size // max(math.prod(array.shape[-2:]), 1)
+    run(launch, tiles(planes, *array.shape[-2:]), (BLOCK,), *args)

@@ -22,19 +22,24 @@ def label(
     *,
     dtype: Any = None,
     out: Any = None,
+    apart: int = 0,
 ) -> Any:
     image = _arrays.image(device, "label", label_image, "label_image")
-    reach = _checks.connectivity("label", connectivity, image.ndim)
+    reach = _checks.connectivity("label", connectivity, image.ndim - apart)
     keys, zero = _keys(device, image, _background("label", background, image.dtype))
     default = dtype is None and out is None
     wide = np.int64 if image.size >= 2**31 else np.int32
     labels, count = device.xp.zeros(0, np.int32), 0
+    counts = device.xp.zeros(len(image), np.int64) if apart else 0
     if image.size:
-        sets = Components(device, "label", keys, zero, reach)
-        labels, count = sets.labels(_default_dtype(image) if default else wide)
+        sets = Components(device, "label", keys, zero, reach, apart)
+        number = sets.labels_apart if apart else sets.labels
+        labels, counts = number(_default_dtype(image) if default else wide)
     labels = labels.reshape(image.shape)
-    if not default or return_num:
-        count = int(count)  # waits for the device
+    if apart and not default:
+        count = int(counts.max()) if image.size else 0
+    elif not apart and (not default or return_num):
+        counts = count = int(counts)  # waits for the device
     wanted = _default_dtype(image) if default else _label_dtype("label", dtype, out, image, count)
     if out is None:
         labels = labels.astype(wanted, copy=False)
@@ -42,7 +47,7 @@ def label(
         target = _arrays.output(device, "label", out, image.shape, wanted)
         target[...] = labels
         labels = target
-    return (labels, count) if return_num else labels
+    return (labels, counts) if return_num else labels
 
 
 def fill_holes(

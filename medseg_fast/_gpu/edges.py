@@ -28,16 +28,18 @@ def _gradient(
     dtype: Any = None,
     out: Any = None,
     ndim: int | None = None,
+    apart: int = 0,
 ) -> Any:
-    array = _filters.image(device, op, image, ndim=ndim)
+    array = _filters.image(device, op, image, ndim=None if ndim is None else ndim + apart)
     if array.ndim > 3:
         raise NotImplementedError(
             f"{op}: no GPU kernel for more than 3 axes, got shape {array.shape}"
         )
-    axes = _stencil.axes(op, axis, array.ndim)
-    modes = _stencil.modes(op, mode, array.ndim)
+    rank = array.ndim - apart
+    axes = _stencil.axes(op, axis, rank)
+    modes = _stencil.modes(op, mode, rank)
     fill = _stencil.cval(op, cval)
-    sizes = _checks.spacing(op, spacing, array.ndim)
+    sizes = _checks.spacing(op, spacing, rank)
     inside = _filters.mask(device, op, mask, array)
     result = _filters.output(device, op, array, dtype, out)
     written = _filters.scratch(device, array, result)
@@ -48,16 +50,16 @@ def _gradient(
     real = result.dtype.type
     edge, smooth = ([*w, 0, 0][:3] for w in _KERNELS[op.removesuffix("_h").removesuffix("_v")])
     per_mm = [1 / size if axis in axes else 0.0 for axis, size in enumerate(sizes)]
-    lacking = 3 - array.ndim
-    extents = [np.int32(n) for n in (*[1] * lacking, *array.shape)]
+    lacking = 3 - rank
+    extents = [np.int32(n) for n in (*[1] * (3 - array.ndim), *array.shape)]
     borders = [np.int32(m) for m in (*[0] * lacking, *modes)]
     nowhere = device.xp.empty(0, np.uint8)  # a null pointer
     radius = 2 if edge[2] else 1
     args = [source, nowhere if inside is None else inside, written, *extents]
-    args += [np.int32(array.ndim), np.int32(radius)]
+    args += [np.int32(rank), np.int32(radius)]
     args += [*map(real, (*_filters.scaling(array.dtype), fill)), *borders]
     args += [*map(real, (*smooth, *edge[1:], *[0.0] * lacking, *per_mm))]
-    args += [np.int32(len(axes) > 1), real(1 / array.ndim)]
+    args += [np.int32(len(axes) > 1), real(1 / rank)]
     launch = device.kernel(SOURCE, "gradient", source.dtype, result.dtype)
     run(launch, tiles(*map(int, extents)), (BLOCK,), *args)
     return _arrays.finish(result, written)
@@ -65,16 +67,24 @@ def _gradient(
 
 def _magnitude(op: str) -> Callable[..., Any]:
     def launch(
-        device: Device, image: Any, mask: Any = None, *, axis: Any = None, **options: Any
+        device: Device,
+        image: Any,
+        mask: Any = None,
+        *,
+        axis: Any = None,
+        apart: int = 0,
+        **options: Any,
     ) -> Any:
-        return _gradient(device, op, image, mask, axis, **options)
+        return _gradient(device, op, image, mask, axis, apart=apart, **options)
 
     return launch
 
 
 def _directed(op: str, axis: int) -> Callable[..., Any]:
-    def launch(device: Device, image: Any, mask: Any = None, **options: Any) -> Any:
-        return _gradient(device, op, image, mask, axis, ndim=2, **options)
+    def launch(
+        device: Device, image: Any, mask: Any = None, *, apart: int = 0, **options: Any
+    ) -> Any:
+        return _gradient(device, op, image, mask, axis, ndim=2, apart=apart, **options)
 
     return launch
 

@@ -30,11 +30,16 @@ def gaussian(
     spacing: Any = None,
     dtype: Any = None,
     out: Any = None,
+    apart: int = 0,
 ) -> Any:
     op = "gaussian"
     array = _filters.image(device, op, image)
+    if apart:
+        if channel_axis is not None:
+            raise NotImplementedError(f"{op}: no GPU kernel for batches with a channel_axis")
+        channel_axis = 0
     sigmas = _spatial(op, array, sigma, spacing, channel_axis)
-    modes = _stencil.modes(op, mode, array.ndim)
+    modes = [0] * apart + _stencil.modes(op, mode, array.ndim - apart)
     fill = _stencil.cval(op, cval)
     result = _filters.output(device, op, array, dtype, out)
     radii = _reach(op, sigmas, truncate)

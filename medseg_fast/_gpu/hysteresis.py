@@ -15,13 +15,20 @@ from medseg_fast.hysteresis import _limits
 
 
 def apply_hysteresis_threshold(
-    device: Device, image: Any, low: Any, high: Any, *, connectivity: int = 1, out: Any = None
+    device: Device,
+    image: Any,
+    low: Any,
+    high: Any,
+    *,
+    connectivity: int = 1,
+    out: Any = None,
+    apart: int = 0,
 ) -> Any:
     op = "apply_hysteresis_threshold"
     pixels = _arrays.image(device, op, image)
     if pixels.ndim == 0:
         raise ValueError(f"{op}: image must have at least one dimension")
-    reach = _checks.integer(op, "connectivity", connectivity, 1, pixels.ndim)
+    reach = _checks.integer(op, "connectivity", connectivity, 1, pixels.ndim - apart)
     low, high = _arrays.number(low), _arrays.number(high)
     if np.ndim(low) or np.ndim(high):
         raise NotImplementedError(f"{op}: no GPU kernel for thresholds that are arrays")
@@ -34,7 +41,7 @@ def apply_hysteresis_threshold(
     candidates, chosen = (device.xp.empty(pixels.shape, np.uint8) for _ in range(2))
     in_range(device, pixels, np.array([weak, most], pixels.dtype), candidates)
     in_range(device, pixels, np.array([strong, most], pixels.dtype), chosen)
-    sets = Components(device, op, candidates, 0, reach)
+    sets = Components(device, op, candidates, 0, reach, apart)
     written = _arrays.scratch(device, mask)
     sets.holding_any(chosen, written.view(np.uint8))
     return _arrays.finish(mask, written)

@@ -15,7 +15,9 @@ from medseg_fast.kernels.source import PIXELS, Source
 SOURCE = Source("threshold.cuh", in_range=(PIXELS,))
 
 
-def threshold(device: Device, image: Any, t: Any, upper: Any = None, *, out: Any = None) -> Any:
+def threshold(
+    device: Device, image: Any, t: Any, upper: Any = None, *, out: Any = None, apart: int = 0
+) -> Any:
     array = _arrays.image(device, "threshold", image)
     mask = _arrays.output(device, "threshold", out, array.shape, np.bool_)
     low, high = _arrays.number(t), math.inf if upper is None else _arrays.number(upper)

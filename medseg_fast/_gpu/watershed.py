@@ -36,30 +36,33 @@ def watershed(
     watershed_line: bool = False,
     *,
     out: Any = None,
+    apart: int = 0,
 ) -> Any:
     op = "watershed"
     array = _arrays.image(device, op, image)
     if array.ndim == 0:
         raise ValueError(f"{op}: image must have at least one dimension, got shape ()")
-    footprint, centre = _footprint(op, _arrays.fetch(connectivity), offset, array.ndim)
+    footprint, centre = _footprint(op, _arrays.fetch(connectivity), offset, array.ndim - apart)
     inside = _inside(device, op, mask, array)
     if _compactness(op, compactness) > 0:
         raise NotImplementedError(f"{op}: no GPU kernel for the compact watershed")
     if watershed_line:
         raise NotImplementedError(f"{op}: no GPU kernel for watershed_line=True")
-    reach = reach_of(op, np.argwhere(footprint) - centre, array.ndim)
+    reach = reach_of(op, np.argwhere(footprint) - centre, array.ndim - apart)
     if markers is None and np.ndim(connectivity):
         raise ValueError(f"{op}: markers must be given where connectivity is a footprint")
-    seeds = _seeds(device, op, markers, array, inside, reach)
+    seeds = _seeds(device, op, markers, array, inside, reach, apart)
     labels = _arrays.output(device, op, out, array.shape, seeds.dtype)
     if array.size:
-        labels[...] = _flood(device, op, array, seeds, inside, reach)
+        labels[...] = _flood(device, op, array, seeds, inside, reach, apart)
     return labels
 
 
-def _flood(device: Device, op: str, array: Any, seeds: Any, inside: Any, reach: int) -> Any:
+def _flood(
+    device: Device, op: str, array: Any, seeds: Any, inside: Any, reach: int, apart: int
+) -> Any:
     """Labels in the seeds' dtype."""
-    xp, planes, size = device.xp, Planes(op, array.shape), np.int64(array.size)
+    xp, planes, size = device.xp, Planes(op, array.shape, apart), np.int64(array.size)
     values, nan = levels(device, array)
     free = xp.ones(array.shape, np.bool_) if nan is None else ~nan
     if inside is not None:
@@ -74,7 +77,7 @@ def _flood(device: Device, op: str, array: Any, seeds: Any, inside: Any, reach: 
     keys, links = xp.empty(array.shape, np.uint64), xp.empty(array.shape, index)
     begin = device.kernel(SOURCE, "begin_flood", index)
     run(begin, few_blocks(array.size), (BLOCK,), values, state, size, keys, links)
-    extents = [*map(np.int32, planes.extents), np.int32(min(reach, planes.axes))]
+    extents = [*map(np.int32, planes.extents), np.int32(min(reach, planes.axes)), planes.first]
     spread(device, device.kernel(SOURCE, "spread_keys"), planes.grid, values, state, keys, *extents)
     launch = device.kernel(SOURCE, "spread_labels", index, bits)
     spread(device, launch, planes.grid, keys, links, labels, *extents)
@@ -92,18 +95,25 @@ def _inside(device: Device, op: str, mask: Any, image: Any) -> Any:
     return inside != 0
 
 
-def _seeds(device: Device, op: str, markers: Any, image: Any, inside: Any, reach: int) -> Any:
+def _seeds(
+    device: Device, op: str, markers: Any, image: Any, inside: Any, reach: int, apart: int
+) -> Any:
     """Markers as labels of the image's shape."""
     xp = device.xp
     if markers is None:
-        found = minima(device, op, image, reach)
+        found = minima(device, op, image, reach, apart)
         if inside is not None:
             found &= inside
         if image.size == 0:
             return xp.zeros(image.shape, np.int32)
-        labels, _ = Components(device, op, found.view(np.uint8), 0, reach).labels(np.int32)
+        sets = Components(device, op, found.view(np.uint8), 0, reach, apart)
+        labels, _ = sets.labels_apart(np.int32) if apart else sets.labels(np.int32)
         return labels.reshape(image.shape)
     if np.ndim(markers) == 0 and not isinstance(markers, device.array):
+        if apart:
+            masks = [None] * len(image) if inside is None else inside
+            each = zip(image, masks, strict=True)
+            return xp.stack([_seeds(device, op, markers, i, m, reach, 0) for i, m in each])
         count = _checks.integer(op, "markers", markers, 1)
         seeds = xp.zeros(image.shape, np.int64)
         covered = seeds.size if inside is None else int(inside.sum())
