@@ -207,6 +207,8 @@ def of_detections(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
     align = None if vision is None else lambda torch, *a: vision.roi_align(*a)
     moved = 4.0 * (features.size + len(regions) * channels * 49)
     data = f"{len(regions)} boxes, {channels} channels"
+    back = (rng.random((len(regions), channels, 7, 7), np.float32), regions, features.shape)
+    yield Case(F.roi_align_backward, data, (*back, 1.0, 2, True), {}, rivals(), moved, 1e-3)
     yield Case(F.roi_align, data, args, {}, by_torch(align, in_triton("roi_align")), moved, 1e-4)
 
 
@@ -226,6 +228,10 @@ def of_features(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
         yield of_layer(rng, channels, side, dtype, tolerance)
     features = rng.random((1, channels, side, side), np.float32)
     pooled = F.max_pool_with_indices(features, 2)
+    pyramid = (features, (1, 2, 3, 6))
+    data = f"{channels} channels of {side} x {side}, 4 grids"
+    moved = 4.0 * features.size * 6
+    yield Case(F.pyramid_pool, data, pyramid, {}, by_torch(pyramid_by_functions), moved, 1e-4)
     unpool = by_torch(lambda torch, *a: torch.nn.functional.max_unpool2d(*a))
     data = f"{channels} channels of {side} x {side}"
     yield Case(F.max_unpool, data, (*pooled, 2), {}, unpool, 4.0 * features.size)
@@ -256,6 +262,12 @@ def of_layer(rng: np.random.Generator, channels: int, side: int, dtype: Any, tol
     data = f"{np.dtype(dtype)}, {channels} channels of {side} x {side}"
     rivals = by_torch(by_functions, triton)
     return Case(layer, data, (x, weight, bias), {}, rivals, moved, tol)
+
+
+def pyramid_by_functions(torch: Any, x: Any, bins: Any) -> Any:
+    f = torch.nn.functional
+    options = {"size": x.shape[-2:], "mode": "bilinear"}
+    return torch.cat([x, *(f.interpolate(f.adaptive_avg_pool2d(x, b), **options) for b in bins)], 1)
 
 
 def compare(got: Any, expected: Any, tolerance: float) -> None:

@@ -5,7 +5,7 @@
 // fall is computed as torchvision and the CPU's kernel do, in the same type and order; the sums are
 // taken in another order than the CPU's, which goes axis by axis.
 #pragma once
-#include "device.cuh"
+#include "tile.cuh"
 
 // Samples of one bin along one axis.
 template <class T> struct Samples {
@@ -114,4 +114,98 @@ __global__ void __launch_bounds__(256, 2)  // without the 2, 40 registers and sp
     if (dims == 3) sum *= z.share;
   }
   result[at] = sum;
+}
+
+// Share of a pixel in the mean of a bin's samples along one axis.
+template <class T>
+__device__ __forceinline__ T share_of(int pixel, const Samples<T>& samples, int extent) {
+  const T end = samples.start + samples.bin;
+  if (T(pixel) < min(samples.start, end) - 1 || T(pixel) > max(samples.start, end) + 1) return 0;
+  T sum = 0;
+  for (int i = samples.first; i < samples.last; ++i) {
+    int low, high;
+    T above;
+    if (!between(samples.position(i), extent, low, high, above)) continue;
+    if (low == pixel) sum += 1 - above;
+    if (high == pixel) sum += above;
+  }
+  return sum * samples.share;
+}
+
+// Whether a box may have samples near positions `first` to `last` along an axis.
+template <class T>
+__device__ __forceinline__ bool reaches(T low, T high, T scale, int aligned, int first, int last) {
+  const T from = low * scale - (aligned ? T(0.5) : T(0));
+  T size = high * scale - low * scale;
+  if (!aligned) size = max(size, T(1));
+  return max(from, from + size) >= T(first - 2) && min(from, from + size) <= T(last + 2);
+}
+
+constexpr int backward_channels = 4;  // of a thread
+
+// The gradient of the input: each pixel gathers from the boxes that reach it, in their order, so
+// that sums are the same on every run; torchvision's atomics are not. A block looks through 256 boxes
+// at a time for those that reach its tile.
+template <class T, int dims>
+__global__ void __launch_bounds__(tile_size, sizeof(T) > 4 ? 1 : 2)
+    roi_align_backward(const T* gradient, const T* boxes, int count, T* result, int images,
+                       int channels, int groups, int depth, int height, int width, unsigned bins_z,
+                       unsigned bins_y, unsigned bins_x, T scale, int samples, int aligned) {
+  SHARED(uint8, wanted, [tile_size]);
+  const Pixel pixel(height, width);  // `plane` counts image, group of channels and plane
+  const int me = threadIdx.x, plane = pixel.plane % depth;
+  const int first = pixel.plane / depth % groups * backward_channels;
+  const int image = pixel.plane / depth / groups;
+  const int row = pixel.row - me / tile_columns, column = pixel.column - me % tile_columns;
+  const int64 bins = int64(bins_z) * bins_y * bins_x;
+  T sums[backward_channels] = {};
+  for (int base = 0; base < count; base += tile_size) {
+    bool near = base + me < count;
+    if (near) {
+      const T* const box = boxes + int64(base + me) * (1 + 2 * dims);
+      near = box[0] >= 0 && box[0] < T(images) && int(box[0]) == image;
+      for (int k = 1; k <= 2 * dims; ++k) near &= box[k] - box[k] == 0;
+      near = near && reaches(box[1], box[1 + dims], scale, aligned, column, column + tile_columns) &&
+             reaches(box[2], box[2 + dims], scale, aligned, row, row + tile_rows);
+      if (dims == 3) near = near && reaches(box[3], box[3 + dims], scale, aligned, plane, plane);
+    }
+    wanted[me] = near;
+    if (__syncthreads_count(near) == 0) continue;
+    for (int j = 0; j < min(tile_size, count - base); ++j) {
+      if (!wanted[j] || !pixel.exists) continue;
+      const T* const corner = boxes + int64(base + j) * (1 + 2 * dims) + 1;
+      for (unsigned z = 0; z < bins_z; ++z) {
+        T by_z = 1;
+        if (dims == 3)
+          by_z = share_of(plane, Samples<T>(corner[2], corner[dims + 2], scale, z, bins_z, depth,
+                                            samples, aligned), depth);
+        if (by_z == 0) continue;
+        for (unsigned y = 0; y < bins_y; ++y) {
+          const T by_y = by_z * share_of(pixel.row, Samples<T>(corner[1], corner[dims + 1], scale, y,
+                                                               bins_y, height, samples, aligned),
+                                         height);
+          if (by_y == 0) continue;
+          for (unsigned x = 0; x < bins_x; ++x) {
+            const T by_x = by_y * share_of(pixel.column,
+                                           Samples<T>(corner[0], corner[dims], scale, x, bins_x,
+                                                      width, samples, aligned),
+                                           width);
+            if (by_x == 0) continue;
+            const T* const of = gradient + (int64(base + j) * channels + first) * bins +
+                                (z * bins_y + y) * bins_x + x;
+#pragma unroll
+            for (int c = 0; c < backward_channels; ++c)
+              if (first + c < channels) sums[c] += of[c * bins] * by_x;
+          }
+        }
+      }
+    }
+    __syncthreads();
+  }
+  if (!pixel.exists) return;
+  const int64 places = int64(depth) * height * width;
+  const int64 at = (int64(plane) * height + pixel.row) * width + pixel.column;
+#pragma unroll
+  for (int c = 0; c < backward_channels; ++c)
+    if (first + c < channels) result[(int64(image) * channels + first + c) * places + at] = sums[c];
 }

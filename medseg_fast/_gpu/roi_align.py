@@ -1,4 +1,4 @@
-"""Launches of `roi_align`."""
+"""Launches of `roi_align` and `roi_align_backward`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import numpy as np
 
 from medseg_fast import _checks
 from medseg_fast._gpu._boxes import computed, floats
-from medseg_fast._gpu._device import BLOCK, Device, blocks, run
+from medseg_fast._gpu._device import BLOCK, Device, blocks, ceil_div, run, tiles
 from medseg_fast.kernels.source import FLOATS, Source
 from medseg_fast.nn.functional._boxes import is_list
 from medseg_fast.nn.functional.roi_align import _scale, sizes_of
 
-SOURCE = Source("roi_align.cuh", roi_align=(FLOATS, (2, 3)))
+_RANKS = (2, 3)
+SOURCE = Source("roi_align.cuh", roi_align=(FLOATS, _RANKS), roi_align_backward=(FLOATS, _RANKS))
+_CHANNELS = 4  # of a thread, as in the kernel
 
 
 def roi_align(
@@ -46,6 +48,48 @@ def roi_align(
     args += [real(_scale(op, spatial_scale)), np.int32(min(samples, 2**30)), np.int32(aligned)]
     launch = device.kernel(SOURCE, "roi_align", array.dtype, dims)
     run(launch, blocks(result.size), (BLOCK,), *args)
+    return result.astype(given.dtype, copy=False)
+
+
+def roi_align_backward(
+    device: Device,
+    gradient: Any,
+    boxes: Any,
+    input_size: Any,
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = -1,
+    aligned: bool = False,
+) -> Any:
+    op = "roi_align_backward"
+    given = floats(device, op, "gradient", gradient)
+    if given.ndim not in (4, 5):
+        raise ValueError(
+            f"{op}: gradient must have shape (N, C, H, W) or (N, C, D, H, W), got {given.shape}"
+        )
+    shape = tuple(_checks.integer(op, "input_size", size, 0) for size in input_size)
+    array, dims = computed(given), given.ndim - 2
+    sizes = array.shape[2:]
+    regions = _regions(device, op, boxes, dims, shape[0] if shape else 0, array.dtype)
+    if len(shape) != array.ndim or array.shape[:2] != (len(regions), shape[1]):
+        raise ValueError(
+            f"{op}: gradient must have a box for each of {len(regions)} boxes and the channels and "
+            f"axes of input_size {shape}, got shape {array.shape}"
+        )
+    if len(regions) and 0 in shape[2:]:
+        raise ValueError(f"{op}: input_size must have pixels, got {shape}")
+    samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
+    real, flat = array.dtype.type, (1,) * (3 - dims)
+    result = device.xp.empty(shape, array.dtype)
+    images, channels = shape[:2]
+    groups = ceil_div(channels, _CHANNELS)
+    depth, height, width = (*flat, *shape[2:])
+    count = np.int32(0 if 0 in sizes else len(regions))
+    args = [array, regions, count, result]
+    args += [*map(np.int32, (images, channels, groups, depth, height, width))]
+    args += [np.uint32(n) for n in (*flat, *sizes)]
+    args += [real(_scale(op, spatial_scale)), np.int32(min(samples, 2**30)), np.int32(aligned)]
+    launch = device.kernel(SOURCE, "roi_align_backward", array.dtype, dims)
+    run(launch, tiles(images * groups * depth, height, width), (BLOCK,), *args)
     return result.astype(given.dtype, copy=False)
 
 

@@ -50,9 +50,11 @@ def calls() -> list[tuple[Any, ...]]:
         ("nms", boxes, boxes[:, 0], 0.3),
         ("paste_masks", rng.random((2, 1, 5, 5)), boxes[:2], (20, 33)),
         ("roi_align", rng.random((1, 2, 9, 9)), np.array([[0, 1, 1, 7, 7.0]]), 3),
+        ("roi_align_backward", np.ones((1, 2, 3, 3)), np.array([[0, 1, 1, 7, 7.0]]), (1, 2, 9, 9)),
         ("resample_argmax", rng.random((3, 5, 6)), (9, 11)),
         ("conv_pool", features, kernel, None, {"padding": 1, "pool": "max"}),
         ("conv_pool", features, kernel, None, {"pool": "avg", "return_full": True}),
+        ("pyramid_pool", features, (1, 3), [kernel[:, :, 0, 0]] * 2),
         ("max_unpool", pooled, indices, 2, 1),
     ]
 

@@ -48,6 +48,44 @@ def test_roi_align_lists_twin_and_limits(rng):
         on_shim("roi_align", features[:, :, :0], np.zeros((1, 5)), 4)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=str)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_roi_align_backward(rng, dtype, dims):
+    shape = (2, 5, 4, 9, 37)[:2] + (4, 9, 37)[3 - dims :]
+    low = rng.uniform(-4, 9, (9, dims))
+    corners = np.concatenate([low, low + rng.uniform(0, 25, (9, dims))], 1)
+    boxes = np.concatenate([rng.integers(0, 2, (9, 1)), corners], 1).astype(dtype)
+    boxes[3, 1:] = 2  # without any size
+    boxes[4, 1 + dims :] = 500
+    tolerance = {2: 2e-2, 4: 2e-5, 8: 1e-12}[np.dtype(dtype).itemsize]
+    for samples, aligned in [(-1, False), (2, True), (3, False)]:
+        sizes = (2, 3, 4)[:dims]
+        gradient = rng.normal(size=(9, 5, *sizes)).astype(dtype)
+        args = gradient, boxes, shape, 0.75, samples, aligned
+        got = on_shim("roi_align_backward", *args, schedules=2)
+        expected = F.roi_align_backward(*args)
+        assert got.dtype == expected.dtype
+        assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_roi_align_backward_of_many_boxes_and_of_none(rng):
+    """More boxes than a block looks through at a time; the transpose of the forward pass."""
+    low = rng.uniform(0, 20, (300, 2))
+    boxes = np.concatenate([np.zeros((300, 1)), low, low + rng.uniform(0, 9, (300, 2))], 1)
+    features, gradient = rng.normal(size=(1, 1, 24, 33)), rng.normal(size=(300, 1, 2, 2))
+    back = on_shim("roi_align_backward", gradient, boxes, features.shape, 1.0, 2, schedules=1)
+    forth = on_shim("roi_align", features, boxes, 2, 1.0, 2, schedules=1)
+    assert np.vdot(back, features) == pytest.approx(np.vdot(gradient, forth), rel=1e-10)
+    boxes[::2, 2] = np.nan
+    boxes[1::2, 0] = 7
+    assert not on_shim("roi_align_backward", gradient, boxes, features.shape).any()
+    nothing = on_shim("roi_align_backward", gradient[:0], boxes[:0], features.shape)
+    assert nothing.shape == features.shape
+    assert not nothing.any()
+    with pytest.raises(ValueError, match="gradient must have a box for each of 300"):
+        on_shim("roi_align_backward", gradient[1:], boxes, features.shape)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16], ids=str)
 def test_resample_argmax(rng, dtype):
     for shape, sizes in [
@@ -86,6 +124,34 @@ def test_resample_argmax_of_nan_infinity_and_out(rng):
     many[270] = 1
     assert on_shim("resample_argmax", many, (2, 2)).dtype == np.uint16
     assert (on_shim("resample_argmax", many, (2, 2)) == 270).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=str)
+def test_pyramid_pool(rng, dtype):
+    tolerance = {2: 4e-3, 4: 1e-5, 8: 1e-12}[np.dtype(dtype).itemsize]
+    for shape, bins in [
+        ((2, 3, 13, 37), (1, 2, 3, 6)),
+        ((4, 6, 5), (1, 5, 7)),
+        ((1, 1, 1, 1), (1, 2)),
+        ((1, 2, 40, 33), (4,)),
+        ((0, 3, 4, 4), (1, 2)),
+    ]:
+        x = rng.normal(size=shape).astype(dtype)
+        weights = [rng.normal(size=(n, shape[-3])).astype(dtype) for n, _ in enumerate(bins, 1)]
+        biases = [rng.normal(size=len(w)).astype(dtype) for w in weights]
+        for args, options in [
+            ((bins,), {}),
+            ((bins, weights), {"activation": "relu"}),
+            ((bins, weights, biases), {"align_corners": True}),
+        ]:
+            got = on_shim("pyramid_pool", x, *args, schedules=2, **options)
+            expected = F.pyramid_pool(x, *args, **options)
+            assert got.dtype == expected.dtype
+            assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+    with pytest.raises(ValueError, match="pyramid_pool: weights must have shape"):
+        on_shim("pyramid_pool", x + 0, (1,), [np.ones((2, 9))])
+    with pytest.raises(TypeError, match="pyramid_pool: x must be float16"):
+        on_shim("pyramid_pool", np.ones((1, 2, 2), int))
 
 
 def test_max_unpool(rng, monkeypatch):

@@ -98,7 +98,7 @@ def _stretch(size: int, n: int, align_corners: bool) -> NDArray[np.float64]:
     return matrix
 
 
-@operation(result=_result, gradient=_gradient)
+@operation(result=_result, gradient=_gradient, gpu="pyramid")
 def pyramid_pool(
     x: ArrayLike,
     bins: Sequence[int] = (1, 2, 3, 6),

@@ -202,7 +202,7 @@ def _backward_gradient(
     return {"gradient": roi_align(gradients[0], output_size=bins, **rest)}
 
 
-@operation(result=_gradient_of_input, gradient=_backward_gradient)
+@operation(result=_gradient_of_input, gradient=_backward_gradient, gpu="roi_align")
 def roi_align_backward(
     gradient: ArrayLike,
     boxes: ArrayLike | Sequence[ArrayLike],
@@ -237,7 +237,8 @@ def roi_align_backward(
     Notes
     -----
     Boxes are added up in their order, whatever the number of threads: two runs give the same bytes.
-    Linear in `gradient`, and differentiable by `roi_align` again. Memory beyond the result: one
+    On a GPU too: each pixel gathers from the boxes that reach it. Linear in `gradient`, and
+    differentiable by `roi_align` again. Memory beyond the result: one
     image of 32 channels (float32) per thread.
 
     References
