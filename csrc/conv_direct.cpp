@@ -28,12 +28,16 @@ class Direct final : public Convolution {
         weights_(aligned_floats(packed_floats())),
         bias_(static_cast<std::size_t>(panels_ * panel)) {
     const std::int64_t channels = spec.in_channels;
-    pack_panels(
-        spec.out_channels, taps_ * channels, panel,
-        [&](std::int64_t o, std::int64_t k) {
-          return weight[(o * channels + k % channels) * taps_ + k / channels];
-        },
-        weights_.get());
+    parallel_tasks(panels_, [&](std::int64_t p) {
+      float* to = weights_.get() + p * taps_ * channels * panel;
+      const std::int64_t count = std::min(panel, spec.out_channels - p * panel);
+      for (std::int64_t tap = 0; tap < taps_; ++tap)
+        for (std::int64_t c = 0; c < channels; ++c, to += panel) {
+          const float* const from = weight + (p * panel * channels + c) * taps_ + tap;
+          for (std::int64_t o = 0; o < panel; ++o)
+            to[o] = o < count ? from[o * channels * taps_] : 0.0f;
+        }
+    });
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
     if (PlanarConvolution::worthwhile(spec)) planar_.emplace(spec, weight, bias);
   }

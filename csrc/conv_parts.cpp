@@ -7,6 +7,10 @@
 #include <bit>
 #include <cmath>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "conv_lanes.hpp"
 #include "parallel.hpp"
 
@@ -289,6 +293,21 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
   if (out.pooled)
     write_box(scratch, pooled.size[2], pooled.size[1] * pooled.size[2], *out.pooled, n, c0, pooled);
   if (out.indices) write_indices(spec, out, full, places, n, c0, pooled);
+}
+
+// Asks for large pages where memory fills them: some hundred thousand first touches of small ones
+// took most of the time to load a plan, and rows of V are a page apart.
+AlignedFloats aligned_floats(std::int64_t count) {
+  const auto bytes = static_cast<std::size_t>(count) * sizeof(float);
+  auto* const floats = static_cast<float*>(::operator new[](bytes, std::align_val_t{64}));
+#if defined(__linux__)
+  constexpr std::uintptr_t page = 1u << 21;
+  const auto begin = reinterpret_cast<std::uintptr_t>(floats);
+  const std::uintptr_t first = (begin + page - 1) / page * page,
+                       end = (begin + bytes) / page * page;
+  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#endif
+  return AlignedFloats(floats);
 }
 
 namespace {

@@ -40,10 +40,7 @@ struct AlignedDelete {
   void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
 };
 using AlignedFloats = std::unique_ptr<float[], AlignedDelete>;
-inline AlignedFloats aligned_floats(std::int64_t count) {
-  return AlignedFloats(static_cast<float*>(
-      ::operator new[](static_cast<std::size_t>(count) * sizeof(float), std::align_val_t{64})));
-}
+AlignedFloats aligned_floats(std::int64_t count);
 
 // Room that a thread keeps for its tasks, aligned for vectors, grown when it must.
 float* task_scratch(std::int64_t floats);

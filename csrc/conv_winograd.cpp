@@ -41,6 +41,7 @@ class Winograd final : public Convolution {
         places_(transform_.places()),
         panels_((spec.out_channels + panel - 1) / panel),
         depth_(spec.kernel[0]),
+        lean_(taps() * spec.out_channels >= least_lean),
         weights_(aligned_floats(packed_floats())),
         bias_(static_cast<std::size_t>(panels_ * panel)) {
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
@@ -70,6 +71,9 @@ class Winograd final : public Convolution {
 
  private:
   static constexpr std::int64_t pack_chunk = 16;
+  // Filters from so many on are kept as they are, and transformed when they are used: transformed
+  // they would take 1.8 to 4 times the memory, which takes as long to read.
+  static constexpr std::int64_t least_lean = 200000;
   static constexpr std::int64_t cached_taps = 256;  // whose weights the first level holds
 
   // How the output is cut into blocks, and these into stages.
@@ -81,7 +85,7 @@ class Winograd final : public Convolution {
 
     Plan(const Winograd& layer, const Features& in) : full(layer.spec_.full_size(in.size)) {
       const ConvolutionSpec& spec = layer.spec_;
-      pitch = round_up(spec.in_channels, lanes);
+      pitch = round_up(spec.in_channels, 16) + 16;
       // 24 or 32 rows of a product: enough that its weights, streamed from the last-level cache,
       // are not what it waits for, and so few that V fits the second level.
       const bool deep = layer.depth_ > 1;
@@ -155,42 +159,30 @@ class Winograd final : public Convolution {
   };
 
   std::int64_t taps() const { return depth_ * spec_.in_channels; }
-  std::int64_t packed_floats() const { return panels_ * places_ * taps() * panel; }
+  std::int64_t filter_floats() const { return transform_.r * transform_.r * panel; }
+  std::int64_t packed_floats() const {
+    return panels_ * taps() * (lean_ ? filter_floats() : places_ * panel);
+  }
 
   // For each panel of output channels and each place: dot_panel's weights, planes of the kernel
-  // outside, input channels inside. A chunk of those from `first` on.
+  // outside, input channels inside; or, lean, for each panel the filters in that order. A chunk of
+  // those from `first` on.
   void pack(const float* weight, std::int64_t p, std::int64_t first) {
-    const std::int64_t in = spec_.in_channels, k_count = taps();
+    const std::int64_t in = spec_.in_channels, k_count = taps(), area = filter_floats() / panel;
     const std::int64_t count = std::min(pack_chunk, k_count - first);
-    const int n = transform_.n(), r = transform_.r;
-    alignas(64) float packed[64][pack_chunk][panel];
-    // A row of the transform's matrix times vectors of r, a panel each.
-    const auto times = [&](int row, const double (*from)[panel], std::int64_t step, double* to) {
-      std::fill_n(to, panel, 0.0);
-      for (int k = 0; k < r; ++k)
-        for (std::int64_t j = 0; j < panel; ++j)
-          to[j] += transform_.weights[row][k] * from[k * step][j];
-    };
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t k = first + i;
-      double g[25][panel] = {}, half[8][5][panel], u[panel];
-      for (std::int64_t j = 0; j < std::min(panel, spec_.out_channels - p * panel); ++j) {
-        const float* const from =
-            weight + (((p * panel + j) * in + k % in) * depth_ + k / in) * r * r;
-        for (int t = 0; t < r * r; ++t) g[t][j] = from[t];
+    alignas(64) float filters[pack_chunk * 25 * panel] = {};
+    for (std::int64_t j = 0; j < std::min(panel, spec_.out_channels - p * panel); ++j)
+      for (std::int64_t i = 0; i < count; ++i) {
+        const std::int64_t c = (first + i) % in, z = (first + i) / in;
+        const float* const from = weight + (((p * panel + j) * in + c) * depth_ + z) * area;
+        for (std::int64_t t = 0; t < area; ++t) filters[(i * area + t) * panel + j] = from[t];
       }
-      for (int y = 0; y < n; ++y)
-        for (int x = 0; x < r; ++x) times(y, &g[x], r, half[y][x]);
-      for (int y = 0; y < n; ++y)
-        for (int x = 0; x < n; ++x) {
-          times(x, half[y], 1, u);
-          for (std::int64_t j = 0; j < panel; ++j)
-            packed[y * n + x][i][j] = static_cast<float>(u[j]);
-        }
-    }
-    for (int place = 0; place < places_; ++place)
-      std::copy_n(packed[place][0], count * panel,
-                  weights_.get() + ((p * places_ + place) * k_count + first) * panel);
+    if (lean_)
+      std::copy_n(filters, count * area * panel,
+                  weights_.get() + (p * k_count + first) * area * panel);
+    else
+      transform_.filters(filters, count, weights_.get() + (p * places_ * k_count + first) * panel,
+                         k_count * panel);
   }
 
   void run_stage(const Features& in, const Plan& plan, const Finish& finish, std::int64_t first,
@@ -214,11 +206,14 @@ class Winograd final : public Convolution {
       // Half a place's panels at least: fewer would load its V for too little.
       const std::int64_t shares = plan.shared && group > 7 ? 2 : 1;
       poll();
-      each(places_ * shares, plan.shared, [&](std::int64_t i) {
-        const std::int64_t place = i / shares, share = i % shares;
-        multiply(s, address, pieces, place, p, group * share / shares,
-                 group * (share + 1) / shares);
-      });
+      if (lean_)
+        multiply_lean(s, address, p, group);
+      else
+        each(places_ * shares, plan.shared, [&](std::int64_t i) {
+          const std::int64_t place = i / shares, share = i % shares;
+          multiply(s, address, pieces, place, p, group * share / shares,
+                   group * (share + 1) / shares);
+        });
       each(count * group, plan.shared, [&](std::int64_t i) {
         float* const sums = task_scratch(3 * plan.block_floats());
         const std::int64_t b = i / group, block = first + b;
@@ -281,6 +276,45 @@ class Winograd final : public Convolution {
     }
   }
 
+  // All places of M, of `group` panels from p on, panel by panel: its M stays in the second-level
+  // cache while its filters are transformed, some input channels at a time. V comes from further
+  // away, but is asked for in time.
+  void multiply_lean(const Stage& s, const std::vector<const float*>& address, std::int64_t p,
+                     std::int64_t group) const {
+    const Plan& plan = s.plan;
+    constexpr std::int64_t chunk = 32, line = 16, pair = 2;
+    const std::int64_t by_plane = spec_.dilation[0] * plan.tiles[1] * plan.tiles[2] * plan.pitch;
+    each((group + pair - 1) / pair, plan.shared, [&](std::int64_t task) {
+      const std::int64_t first = task * pair, panels = std::min(pair, group - first);
+      float* const filters = task_scratch(pair * places_ * chunk * panel);
+      for (std::int64_t z = 0; z < depth_; ++z)
+        for (std::int64_t c = 0; c < spec_.in_channels; c += chunk) {
+          poll();
+          const std::int64_t count = std::min(chunk, spec_.in_channels - c);
+          const std::int64_t k = z * spec_.in_channels + c, by_place = count * panel;
+          for (std::int64_t g = 0; g < panels; ++g)
+            transform_.filters(weights_.get() + ((p + first + g) * taps() + k) * filter_floats(),
+                               count, filters + g * places_ * by_place, by_place);
+          for (std::int64_t place = 0; place < places_; ++place) {
+            const Run run{place * s.v_stride + z * by_plane + c, count};
+            for (std::int64_t r = 0; r < s.rows; r += dot_rows) {
+              const bool more = r + dot_rows < s.rows;
+              const std::int64_t ahead = more ? dot_rows : -r;
+              const std::int64_t next = run.offset + (more ? 0 : s.v_stride);
+              for (int i = 0; i < dot_rows; ++i)
+                for (std::int64_t j = 0; j < count; j += line)
+                  __builtin_prefetch(address[static_cast<std::size_t>(r + ahead + i)] + next + j);
+              for (std::int64_t g = 0; g < panels; ++g)
+                dot_panel(&address[static_cast<std::size_t>(r)], &run, 1,
+                          filters + (g * places_ + place) * by_place,
+                          s.products + ((first + g) * places_ + place) * s.m_stride + r * panel,
+                          panel, k > 0);
+            }
+          }
+        }
+    });
+  }
+
   // A panel of channels from c on, of block `b` of the stage.
   void transform_input(const Stage& s, std::int64_t b, std::int64_t c) const {
     const Plan& plan = s.plan;
@@ -321,6 +355,7 @@ class Winograd final : public Convolution {
   ConvolutionSpec spec_;
   const WinogradTransform& transform_;
   std::int64_t places_, panels_, depth_;
+  bool lean_;
   AlignedFloats weights_;
   std::vector<float> bias_;
 };

@@ -1,7 +1,6 @@
 // The transforms of Winograd's F(m x m, r x r), for conv_winograd.cpp.
 #pragma once
 
-#include <array>
 #include <cstdint>
 
 namespace msf {
@@ -16,7 +15,8 @@ struct WinogradTransform {
   // A row of tiles of sums, a panel for each, places by_place apart, back into rows of pixels.
   void (*output)(const float* from, std::int64_t by_place, std::int64_t tiles, float* to,
                  std::int64_t width);
-  std::array<std::array<double, 5>, 8> weights;  // of a filter's taps at each place along an axis
+  // `count` filters of r x r taps, a panel of each tap for the output channels, transformed.
+  void (*filters)(const float* from, std::int64_t count, float* to, std::int64_t by_place);
 
   int n() const { return m + r - 1; }
   int places() const { return n() * n(); }

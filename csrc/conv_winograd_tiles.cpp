@@ -7,7 +7,6 @@
 // once.
 #include "conv_winograd.hpp"
 
-#include <cmath>
 #include <stdexcept>
 
 #include "conv_lanes.hpp"
@@ -17,7 +16,7 @@ namespace msf {
 namespace {
 
 template <int n>
-void transform_pixels(const Lanes (&d)[n], Lanes (&t)[n]) {
+[[gnu::always_inline]] inline void transform_pixels(const Lanes (&d)[n], Lanes (&t)[n]) {
   const auto opposite = [&](int i, Lanes even, Lanes odd) {
     t[i] = even + odd;
     t[i + 1] = even - odd;
@@ -41,7 +40,7 @@ void transform_pixels(const Lanes (&d)[n], Lanes (&t)[n]) {
 }
 
 template <int m, int n>
-void transform_sums(const Lanes (&t)[n], Lanes (&o)[m]) {
+[[gnu::always_inline]] inline void transform_sums(const Lanes (&t)[n], Lanes (&o)[m]) {
   constexpr int pairs = (n - 2) / 2;
   Lanes even[pairs], odd[pairs];
   for (int p = 0; p < pairs; ++p) {
@@ -107,25 +106,62 @@ void output(const float* from, std::int64_t by_place, std::int64_t tiles, float*
   }
 }
 
-template <int m, int r>
-WinogradTransform made() {
-  constexpr int n = m + r - 1;
-  WinogradTransform t{m, r, &input<m, n>, &output<m, n>, {}};
-  constexpr double points[] = {0, 1, -1, 2, -2, 0.5, -0.5};
-  for (int i = 0; i < n - 1; ++i) {
-    double share = 1;
-    for (int j = 0; j < n - 1; ++j)
-      if (i != j) share *= points[i] - points[j];
-    for (int k = 0; k < r; ++k) t.weights[i][k] = std::pow(points[i], k) / share;
+constexpr double points[] = {0, 1, -1, 2, -2, 0.5, -0.5};
+
+// Product of a point's distances from the n - 2 others.
+constexpr double denominator(int n, int point) {
+  double product = 1;
+  for (int i = 0; i < n - 1; ++i)
+    if (i != point) product *= points[point] - points[i];
+  return product;
+}
+
+// Values of the polynomial with these coefficients at the points, over their denominators.
+template <int r, int n>
+[[gnu::always_inline]] inline void transform_taps(const Lanes (&g)[r], Lanes (&t)[n]) {
+  t[0] = static_cast<float>(1 / denominator(n, 0)) * g[0];
+  t[n - 1] = g[r - 1];
+#pragma GCC unroll 3
+  for (int i = 1; i < n - 1; i += 2) {
+    Lanes sums[2];
+    double power = 1 / denominator(n, i);
+#pragma GCC unroll 5
+    for (int k = 0; k < r; ++k, power *= points[i])
+      sums[k % 2] =
+          k < 2 ? static_cast<float>(power) * g[k] : sums[k % 2] + static_cast<float>(power) * g[k];
+    t[i] = sums[0] + sums[1];
+    t[i + 1] = sums[0] - sums[1];
   }
-  t.weights[n - 1][r - 1] = 1;
-  return t;
+}
+
+template <int r, int n>
+void filters(const float* from, std::int64_t count, float* to, std::int64_t by_place) {
+  for (std::int64_t i = 0; i < 2 * count; ++i) {  // halves of panels
+    const float* const taps = from + i / 2 * r * r * panel + i % 2 * lanes;
+    Lanes rows[n][r], g[r], t[n];
+    for (int x = 0; x < r; ++x) {
+      load_strided(taps + x * panel, r * panel, g);
+      transform_taps(g, t);
+      for (int y = 0; y < n; ++y) rows[y][x] = t[y];
+    }
+    for (int y = 0; y < n; ++y) {
+      transform_taps(rows[y], t);
+      store_strided(t, to + y * n * by_place + i * lanes, by_place);
+    }
+  }
+}
+
+template <int m, int r>
+constexpr WinogradTransform made() {
+  constexpr int n = m + r - 1;
+  return {m, r, &input<m, n>, &output<m, n>, &filters<r, n>};
 }
 
 }  // namespace
 
 const WinogradTransform& winograd_transform(int m, int r) {
-  static const WinogradTransform all[] = {made<2, 3>(), made<4, 3>(), made<2, 5>(), made<4, 5>()};
+  static constexpr WinogradTransform all[] = {made<2, 3>(), made<4, 3>(), made<2, 5>(),
+                                              made<4, 5>()};
   for (const WinogradTransform& each : all)
     if (each.m == m && each.r == r) return each;
   throw std::logic_error("convolution: no such Winograd transform");

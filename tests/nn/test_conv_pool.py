@@ -84,6 +84,8 @@ def test_equals_slow_twin(rng, axes, size, stride, dilation, kind):
         ((17, 35), (21, 38), 0, 5),
         ((20, 34), (7, 13), 9, 5),  # blocks of many planes, and one more
         ((130, 18), (6, 9), 3, 5),
+        ((500, 401), (5, 7), 0, 3),  # filters transformed when they are used
+        ((70, 580), (6, 5), 5, 5),
     ],
 )
 def test_algorithms_agree_with_sums_in_float64(rng, isa, algorithm, channels, size, depth, taps):
