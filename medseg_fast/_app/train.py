@@ -121,6 +121,7 @@ def _train(
             progress=job.progress,
             **common,
         )
+    before = time.perf_counter() - started
     result = nn.fit(
         network,
         build.make_batches(config, train),
@@ -137,6 +138,7 @@ def _train(
         **{name: training[name] for name in _FIT},
         **common,
     )
+    trained = time.perf_counter()
     report: dict[str, Any] = {
         "config": str(config.path),
         "folder": str(folder),
@@ -152,7 +154,7 @@ def _train(
         data = config["data"]
         facts = {"normalise": data["normalise"], "window": patch or list(train[0].label.shape)}
         if data["spacing"]:
-            facts["spacing"] = data["spacing"]
+            facts |= {"spacing": data["spacing"], "unit": data["unit"]}
         network.metadata = {**facts, "target": data["target"]}
         nn.save_model(network, folder / "model.safetensors")
         if parts.test:
@@ -160,7 +162,9 @@ def _train(
                 config, network, build.read_cases(config, parts.test, channels)
             )
     report["model"] = str(folder / "model.safetensors")
-    report["seconds"] = round(time.perf_counter() - started, 1)
+    # Of all sessions, where the training was interrupted.
+    seconds = before + result.history[-1]["seconds"] + time.perf_counter() - trained
+    report["seconds"] = round(seconds, 1)
     if first:
         with files.replacing(folder / "report.json") as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n")

@@ -173,6 +173,7 @@ def plan_training(
         },
         "training": training,
         "loss": loss,
+        "augment": {"standard": True},
     }
     config.checked(_OP, _without_none(tables))
     return TrainingPlan(tables, notes, _head(root, facts, memory, cores, minutes, network))

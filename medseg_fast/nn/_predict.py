@@ -131,6 +131,8 @@ def predict(
     network = _Runner(model, np.ndim(volume.array if isinstance(volume, Volume) else volume))
     array, own_spacing = _pixels(volume, network)
     saved: Mapping[str, Any] = getattr(model, "metadata", None) or {}
+    if saved.get("unit") == "pixel":  # the model works at a part of the pixels, whatever their size
+        own_spacing = (1.0,) * (array.ndim - 1)
     network.mirror = _mirror_sets(mirror, network.ndim)
     target = spacing if spacing is not None else saved.get("spacing")
     wanted = _window(window if window is not None else saved.get("window"), network.ndim)

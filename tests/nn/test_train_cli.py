@@ -130,7 +130,7 @@ def test_folds_and_volumes(tmp_path, rng):
     held = [report["cases"]["validation"] for report in reports]
     assert sorted(held) == [["p0_0", "p0_1"], ["p1_2", "p1_3"]]
     model = nn.load_model(tmp_path / "out" / "fold_1" / "model.safetensors")
-    assert (model.ndim, model.metadata["spacing"]) == (3, [1, 1, 1])
+    assert (model.ndim, model.metadata["spacing"], model.metadata["unit"]) == (3, [1, 1, 1], "mm")
     start = tmp_path / "out" / "fold_0" / "model.safetensors"
     text = (tmp_path / "c.toml").read_text().replace("[rates]", f'start = "{start}"\n[rates]')
     (tmp_path / "d.toml").write_text(text)
@@ -178,6 +178,24 @@ def test_more_mistakes(folder):
     assert "--device must be cpu" in error(run("train", path, "--device", "tpu!", "--json"), 1)
     path.write_text(path.read_text().replace("folds = 2\n", ""))
     assert "data.folds is missing" in error(run("train", path, "--fold", 0), 1)
+
+
+def test_pixels_for_millimetres_and_augmentation(folder):
+    """Pictures without geometry at half their size; one case of three to learn from."""
+    path = folder / "disks.toml"
+    text = path.read_text().replace(
+        "[network]", 'spacing = [2, 2]\nunit = "pixel"\nkeep = 0.3\n[network]'
+    )
+    path.write_text(text.replace("patch = 24", "patch = 16") + "\n[augment]\nstandard = true\n")
+    result = run("train", path, "--json")
+    assert result.exit_code == 0, result.output
+    (report,) = json.loads(result.stdout)
+    assert len(report["cases"]["train"]) == 1
+    model = nn.load_model(folder / "disks" / "model.safetensors")
+    assert nn.predict(model, ms.io.read(folder / "images" / "5.png")).array.shape == (32, 40)
+    path.write_text(text + "\n[augment]\nrotatoin = 3\n")
+    assert "augment: " in error(run("train", path, "--json", "-o", folder / "other"), 1)
+    assert "rotatoin" in error(run("train", path, "--json", "-o", folder / "other"), 1)
 
 
 def test_text_is_read_back():

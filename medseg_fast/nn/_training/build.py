@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import medseg_fast as ms
+from medseg_fast import augment
 from medseg_fast.nn._training import config as configs
 from medseg_fast.nn._training import dataset
 from medseg_fast.nn._training.config import Config
@@ -29,13 +30,19 @@ def read_split(config: Config, fold: int | None = None) -> Split:
         def folds(whose: Sequence[str]) -> tuple[list[int], list[int]]:
             return nn.folds(whose, count)[fold]
 
-    return dataset.split(
+    parts = dataset.split(
         every,
         test=data["test"],
         validation=data["validation"],
         patient=data["patient"],
         folds=folds,
     )
+    if data["keep"] < 1:  # the first of an order drawn with the seed
+        seed = config["training"]["seed"]
+        order = np.random.default_rng(seed).permutation(len(parts.train))
+        kept = sorted(order[: max(1, round(data["keep"] * len(order)))])
+        parts = parts._replace(train=[parts.train[i] for i in kept])
+    return parts
 
 
 def channels_of(parts: Split) -> int:
@@ -53,6 +60,7 @@ def read_cases(config: Config, some: Sequence[dataset.Files], channels: int) -> 
             kind=data["target"],
             how=data["normalise"],
             spacing=data["spacing"],
+            unit=data["unit"],
         )
         for each in some
     ]
@@ -109,13 +117,14 @@ def _augmenter(config: Config) -> Any:
     given = dict(config["augment"])
     if not given:
         return None
-    augment = import_module("medseg_fast.augment")
+    make: Any = augment.standard if given.pop("standard", False) else augment.Augmenter
+    data = config["data"]
+    spacing = data["spacing"] if data["unit"] == "mm" else None
     try:
-        return augment.Augmenter(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-        )
+        made = make(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
     except (TypeError, ValueError) as error:
         raise ValueError(f"{config.path.name}: augment: {error}") from None
+    return partial(made, spacing=spacing)
 
 
 def make_loss(config: Config) -> Any:
@@ -160,26 +169,39 @@ def _flat(image: Any) -> str:
 
 
 def figures(config: Config, network: Any, cases: Sequence[Case]) -> dict[str, Any]:
-    """Figures on cases that were not learnt from, each and their means."""
+    """Figures on cases that were not learnt from: of each, their means, and IoU over all pixels.
+
+    ``dice`` and ``jaccard`` are means over the classes but 0 that are there; ``iou`` counts the
+    pixels of all cases together, and is the mean over all classes that are there, 0 among them.
+    """
     from medseg_fast.nn._training.validation import class_dice
 
+    kind = config["data"]["target"]
     rows = {}
+    total = np.zeros((3, network.classes), np.int64)  # both, found, truth
     for case in cases:
         found = label(config, network, case)
-        if config["data"]["target"] == "instances":
+        truth = case.truth if kind == "classes" else (case.truth != 0).astype(np.int64)
+        classes = found if kind == "classes" else (found != 0).astype(np.int64)
+        dice = class_dice(classes, truth)
+        figure = float(np.mean([*dice.values()])) if dice else 1.0
+        shared = [d / (2 - d) for d in dice.values()]
+        row = {"dice": figure, "jaccard": float(np.mean(shared)) if shared else 1.0}
+        if len(dice) > 1:
+            row |= {f"dice_{value}": each for value, each in dice.items()}
+        if kind == "instances":
             precision = ms.metrics.instance_average_precision(found, case.truth)
-            row = {"dice": ms.dice(found != 0, case.truth != 0)}
             row |= {"ap50": precision.at(0.5), "ap50_95": precision.mean}
-        else:
-            truth = dataset.target(case.truth, config["data"]["target"])
-            dice = class_dice(found, truth)
-            row = {"dice": float(np.mean([*dice.values()])) if dice else 1.0}
-            if len(dice) > 1:
-                row |= {f"dice_{value}": figure for value, figure in dice.items()}
         rows[case.name] = {name: round(value, 6) for name, value in row.items()}
+        count = network.classes
+        for place, values in enumerate((classes[classes == truth], classes, truth)):
+            total[place] += np.bincount(values.ravel(), minlength=count)[:count]
     names = dict.fromkeys(name for row in rows.values() for name in row)
     means = {
         name: round(float(np.mean([row[name] for row in rows.values() if name in row])), 6)
         for name in names
     }
-    return {"mean": means, "cases": rows}
+    union = total[1] + total[2] - total[0]
+    there = total[2] > 0
+    iou = float(np.mean(total[0][there] / union[there])) if there.any() else 1.0
+    return {"mean": {**means, "iou": round(iou, 6)}, "cases": rows}

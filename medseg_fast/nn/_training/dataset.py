@@ -135,21 +135,28 @@ def intensities(array: Array, how: Any) -> Array:
 
 
 def read_case(
-    files: Files, *, channels: int | None, kind: str, how: Any, spacing: Sequence[float] | None
+    files: Files,
+    *,
+    channels: int | None,
+    kind: str,
+    how: Any,
+    spacing: Sequence[float] | None,
+    unit: str = "mm",
 ) -> Case:
     """Read, check, normalise, resample."""
     image, truth = read_image(files.images, channels), read_label(files.label)
+    own = image.spacing if unit == "mm" else (1.0,) * truth.ndim
     if image.array.shape[:-1] != truth.shape:
         raise ValueError(
             f"{files.label}: shape {truth.shape}, but {files.images[0]}: {image.array.shape[:-1]}"
         )
     pixels, label = intensities(image.array, how), target(truth, kind)
     if spacing is not None:
-        if not image.has_geometry or len(spacing) != label.ndim:
-            raise ValueError(f"{files.images[0]}: has no spacing in mm on {len(spacing)} axes")
+        if (unit == "mm" and not image.has_geometry) or len(spacing) != label.ndim:
+            raise ValueError(f"{files.images[0]}: has no spacing on {len(spacing)} axes")
         size = tuple(
             max(1, round(n * have / want))
-            for n, have, want in zip(label.shape, image.spacing, spacing, strict=True)
+            for n, have, want in zip(label.shape, own, spacing, strict=True)
         )
         pixels, label = resampled(pixels, label, size)
     return Case(files.name, image, truth, pixels, np.ascontiguousarray(label))

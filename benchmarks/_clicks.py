@@ -1,0 +1,180 @@
+"""Segmenting with three clicks: two corners of a box around the target, and a pixel inside it.
+
+The clicks are read off the expert's mask: the box is its bounding box, one pixel wider on each side
+where the image goes on, the pixel the one deepest inside. Every method gets the same ones, knows
+nothing else of the mask, and has one setting for all images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import medseg_fast as ms
+
+Array = NDArray[Any]
+
+
+class Scene(NamedTuple):
+    """What a method sees: an image cut to twice the box, the box in it, and the pixel inside."""
+
+    image: Array
+    box: tuple[slice, ...]
+    inside: tuple[int, ...]
+    spacing: tuple[float, ...]
+
+    @property
+    def outside(self) -> Array:
+        """Pixels beyond the box."""
+        mask = np.ones(self.image.shape, bool)
+        mask[self.box] = False
+        return mask
+
+    @property
+    def core(self) -> Array:
+        """An ellipsoid around the pixel inside, a quarter of the box along each axis."""
+        return self._ellipsoid(self.inside, 0.25)
+
+    @property
+    def ball(self) -> Array:
+        """The ellipsoid that fills nine tenths of the box."""
+        return self._ellipsoid([(s.start + s.stop - 1) / 2 for s in self.box], 0.9)
+
+    def _ellipsoid(self, centre: Any, part: float) -> Array:
+        total = np.zeros(self.image.shape)
+        for axis, (index, c) in enumerate(zip(np.indices(total.shape), centre, strict=True)):
+            half = max(1.0, part * (self.box[axis].stop - self.box[axis].start) / 2)
+            total += ((index - c) / half) ** 2
+        return total <= 1
+
+
+def scene(image: Array, truth: Array, spacing: tuple[float, ...]) -> tuple[Scene, Any]:
+    """The clicks for a mask, and which part of the image the method sees."""
+    places = np.argwhere(truth)
+    low, high = places.min(0), places.max(0) + 1
+    low, high = np.maximum(low - 1, 0), np.minimum(high + 1, truth.shape)
+    room = np.maximum((high - low) // 2, 2)
+    first, last = np.maximum(low - room, 0), np.minimum(high + room, truth.shape)
+    part = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+    box = tuple(slice(a, b) for a, b in zip(low - first, high - first, strict=True))
+    padded = np.pad(truth[part] != 0, 1)
+    depth = ms.distance_transform_edt(padded, sampling=spacing)
+    depth = depth[(slice(1, -1),) * truth.ndim]
+    inside = tuple(int(i) for i in np.unravel_index(int(depth.argmax()), depth.shape))
+    cut = np.ascontiguousarray(image[part], np.float32)
+    return Scene(cut, box, inside, spacing), part
+
+
+def _markers(s: Scene) -> Array:
+    return np.where(s.outside, 2, np.where(s.core, 1, 0)).astype(np.int32)
+
+
+def _boxed(s: Scene, mask: Array) -> Array:
+    """Within the box, the part that holds the pixel inside, without holes."""
+    mask = (mask != 0) & ~s.outside
+    parts = ms.label(mask, connectivity=1)
+    if parts[s.inside]:
+        mask = parts == parts[s.inside]
+    holes = ms.label(~mask, connectivity=1)
+    edge = np.unique(
+        np.concatenate([np.moveaxis(holes, a, 0)[[0, -1]].ravel() for a in range(mask.ndim)])
+    )
+    return mask | ~np.isin(holes, edge)
+
+
+def _smooth(s: Scene) -> Array:
+    sigma = [min(s.spacing) / mm for mm in s.spacing]
+    return np.asarray(ms.gaussian(s.image, sigma))
+
+
+def _scaled(s: Scene) -> Array:
+    low, high = np.percentile(s.image, (1, 99))
+    return ((s.image.clip(low, high) - low) / max(high - low, 1e-6)).astype(np.float32)
+
+
+def otsu(s: Scene) -> Array:
+    """Otsu's threshold of the box; the side on which the pixel inside lies."""
+    image = _smooth(s)
+    bright = image > ms.threshold_otsu(np.ascontiguousarray(image[s.box]))
+    return bright if bright[s.inside] else ~bright
+
+
+def region_growing(s: Scene) -> Array:
+    """Intensities between those of the core and of the surroundings, connected to the pixel."""
+    image = _smooth(s)
+    core = np.median(image[s.core & ~s.outside])
+    around = np.median(image[s.outside])
+    half = abs(core - around) / 2
+    low, high = float(core - half), float(core + half)
+    if not low <= float(image[s.inside]) <= high:
+        return s.core
+    return ms.connected_threshold(image, s.inside, low, high)
+
+
+def confidence(s: Scene) -> Array:
+    return ms.confidence_connected(_smooth(s), s.inside, 2.5, 4, 1)
+
+
+def watershed(s: Scene) -> Array:
+    """Of the gradient, from the core and from beyond the box."""
+    gradient = ms.gaussian_gradient_magnitude(s.image, [min(s.spacing) / mm for mm in s.spacing])
+    return ms.watershed(gradient, _markers(s)) == 1
+
+
+def random_walker(s: Scene) -> Array:
+    return ms.random_walker(_scaled(s), _markers(s), beta=130, tol=1e-5, spacing=s.spacing) == 1
+
+
+def graph_cut(s: Scene) -> Array:
+    return ms.graph_cut(_scaled(s), s.core & ~s.outside, s.outside, spacing=s.spacing)
+
+
+def grab_cut(s: Scene) -> Array:
+    box = [(int(p.start), int(p.stop)) for p in s.box]
+    return ms.grab_cut(_scaled(s), box, foreground_seeds=s.core & ~s.outside, spacing=s.spacing)
+
+
+def geodesic(s: Scene) -> Array:
+    return (
+        ms.geodesic_segmentation(_scaled(s), _markers(s), spacing=s.spacing, intensity_weight=20.0)
+        == 1
+    )
+
+
+def level_set(s: Scene) -> Array:
+    """Chan-Vese from the ellipsoid that fills the box."""
+    image = 255 * _scaled(s).astype(np.float64)
+    return ms.morphological_chan_vese(image, 40, s.ball.astype(np.int8), smoothing=2)
+
+
+def ellipsoid(s: Scene) -> Array:
+    """What the box alone says; no method."""
+    return s.ball
+
+
+METHODS: dict[str, Callable[[Scene], Array]] = {
+    "threshold_otsu": otsu,
+    "connected_threshold": region_growing,
+    "confidence_connected": confidence,
+    "watershed": watershed,
+    "random_walker": random_walker,
+    "graph_cut": graph_cut,
+    "grab_cut": grab_cut,
+    "geodesic_segmentation": geodesic,
+    "morphological_chan_vese": level_set,
+    "(ellipsoid in the box)": ellipsoid,
+}
+
+
+def scores(image: Array, truth: Array, spacing: tuple[float, ...]) -> dict[str, float]:
+    """Dice of every method."""
+    seen, part = scene(image, truth, spacing)
+    found = {}
+    for name, method in METHODS.items():
+        whole = np.zeros(truth.shape, bool)
+        whole[part] = _boxed(seen, method(seen))
+        found[name] = ms.dice(whole, truth != 0)
+    return found
