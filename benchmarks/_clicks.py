@@ -129,7 +129,7 @@ def random_walker(s: Scene) -> Array:
 
 
 def graph_cut(s: Scene) -> Array:
-    return ms.graph_cut(_scaled(s), s.core & ~s.outside, s.outside, spacing=s.spacing)
+    return ms.graph_cut(_scaled(s), s.core & ~s.outside, s.outside, lambda_=2.0, spacing=s.spacing)
 
 
 def grab_cut(s: Scene) -> Array:

@@ -61,7 +61,8 @@ def read_pairs(images: Files, masks: Files | None = None) -> list[Pair]:
     Names are compared without the suffix of the format and a last word such as ``_image`` or
     ``_mask``; a mask may also have any words after the image's name (``Image_01L_1stHO.png``).
     Where all images end in four digits and no mask is called so (``case_0000.nii.gz``,
-    ``case_0001.nii.gz``, ``case.nii.gz``), these are channels of a case. Files of other formats, and hidden ones, are not looked at.
+    ``case_0001.nii.gz``, ``case.nii.gz``), these are channels of a case. Files of other formats,
+    and hidden ones, are not looked at.
 
     Examples
     --------
