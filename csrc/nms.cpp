@@ -157,7 +157,10 @@ std::int64_t run_soft(const Array& boxes_, const Array& scores_, const SoftNms& 
   const BoxBlocks<T, dims> blocks(boxes, members);
   std::vector<T> scores(blocks.blocks * blocks.size, gone), best(blocks.blocks, gone);
   std::vector<std::int64_t> best_place(blocks.blocks, 0);
-  for (std::int64_t p = 0; p < blocks.count; ++p) scores[p] = scores_.as<T>()[blocks.index[p]];
+  for (std::int64_t p = 0; p < blocks.count; ++p) {
+    const T score = scores_.as<T>()[blocks.index[p]];
+    scores[p] = score == score ? score : gone;  // NaN would hide the rest of its block
+  }
   const auto find_best = [&](std::int64_t block) {  // ties: the least index
     std::int64_t at = block * blocks.size;
     for (std::int64_t p = at; p < (block + 1) * blocks.size; ++p)

@@ -105,6 +105,7 @@ def test_nan_boxes_stay_and_nan_scores_lead():
     boxes = np.array([[0, 0, 4, 4], [0, 0, 4, 4], [0, 0, np.nan, 4]], np.float32)
     assert_array_equal(F.nms(boxes, [0.5, np.nan, 0.7], 0.5), [1, 2])
     assert_array_equal(F.soft_nms(boxes, [0.5, np.nan, 0.7])[0], [2, 0])
+    assert_array_equal(F.soft_nms(boxes, [np.nan, 0.5, 0.7])[0], [2, 1])
 
 
 def test_boxes_far_from_the_origin(rng):
