@@ -72,8 +72,8 @@ class Winograd final : public Convolution {
  private:
   static constexpr std::int64_t pack_chunk = 16;
   // Filters from so many on are kept as they are, and transformed when they are used: transformed
-  // they would take 1.8 to 4 times the memory, which takes as long to read.
-  static constexpr std::int64_t least_lean = 200000;
+  // they would take up to four times the memory, and as long to read as that saves.
+  static constexpr std::int64_t least_lean = 130000;
   static constexpr std::int64_t cached_taps = 256;  // whose weights the first level holds
 
   // How the output is cut into blocks, and these into stages.

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medseg_fast.nn._optimize import _file
 from medseg_fast.nn._optimize._fallback import Runner, keep_with_torch
 from medseg_fast.nn._optimize._fuse import fuse
 from medseg_fast.nn._optimize._graph import Graph
@@ -69,7 +70,10 @@ def optimize(
     by `load_plan` where there is no torch.
 
     float32 results are within 1e-4 of torch's, relative to the largest: the order of sums differs,
-    and convolutions of 3 x 3 go by Winograd's algorithm.
+    and convolutions of 3 x 3 and 5 x 5 go by Winograd's algorithm.
+
+    The plan's packed weights take one to four times the memory of the module's (filters of many
+    channels one); the weights themselves, which `Plan.save` writes, wait in a temporary file.
 
     References
     ----------
@@ -114,7 +118,11 @@ def optimize(
         "fallbacks": graph.reasons,
         "steps": [_described(step) for step in lowered.steps],
     }
-    return Plan(parts, _runner(graph, lowered, left))
+    runner = _runner(graph, lowered, left)
+    if runner is not None:
+        return Plan(parts, runner)
+    parts, mapping = _file.set_aside(parts)
+    return Plan(parts, mapping=mapping)
 
 
 def _runner(graph: Graph, lowered: Lowered, left: bool) -> Runner | None:

@@ -1,11 +1,18 @@
-"""Plans in files of safetensors' format: steps as JSON in the metadata, weights as tensors."""
+"""Plans in files of safetensors' format: steps as JSON in the metadata, weights as tensors.
+
+A plan's weights are mapped from its file: packing reads them once, and then their pages are given
+back. A plan that comes from a model has a temporary file of its own, so that it neither keeps a
+second copy of the weights in memory nor holds on to the model's, which may change.
+"""
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +34,45 @@ _CALLS = (
 
 
 def write(path: Path, parts: dict[str, Any]) -> None:
-    """All parts of a plan; arrays among its steps' arguments become tensors."""
+    """All parts of a plan; an existing file is replaced once the new one is complete."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            _write(file, parts)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def set_aside(parts: dict[str, Any]) -> tuple[dict[str, Any], mmap.mmap | None]:
+    """The same parts with their weights in a temporary file, and its mapping, if there can be one.
+
+    Otherwise the weights are copied.
+    """
+    try:
+        with tempfile.TemporaryFile() as file:
+            _write(file, parts)
+            file.flush()
+            found, mapping = _read(file, "the temporary file")
+            return {**found, "threads": parts["threads"]}, mapping
+    except OSError:
+        steps = [
+            {**step, "arguments": [np.array(a) if isinstance(a, np.ndarray) else a for a in args]}
+            for step in parts["steps"]
+            for args in (step["arguments"],)
+        ]
+        return {**parts, "steps": steps}, None
+
+
+def forget(mapping: mmap.mmap | None) -> None:
+    """Gives the pages of a file back, which will be read again if they are used again."""
+    if mapping is not None and hasattr(mapping, "madvise"):
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def _write(file: Any, parts: dict[str, Any]) -> None:
+    """Arrays among the steps' arguments become tensors."""
     tensors: list[NDArray[Any]] = []
 
     places: dict[int, int] = {}  # of an array that several steps share
@@ -52,44 +97,44 @@ def write(path: Path, parts: dict[str, Any]) -> None:
         }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little"))
-            file.write(text)
-            for tensor in tensors:
-                file.write(tensor.data)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    file.write(len(text).to_bytes(8, "little"))
+    file.write(text)
+    for tensor in tensors:
+        file.write(tensor.data)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The parts of a plan."""
-    size = path.stat().st_size
+def read(path: Path) -> tuple[dict[str, Any], mmap.mmap | None]:
+    """The parts of a plan, and the mapping that its weights are in."""
+    with path.open("rb") as file:
+        return _read(file, str(path))
+
+
+def _read(file: BinaryIO, name: str) -> tuple[dict[str, Any], mmap.mmap | None]:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > size - 8:
-                raise ValueError("too short")
-            header = json.loads(file.read(length))
+        length = int.from_bytes(file.read(8), "little")
+        if length > size - 8:
+            raise ValueError("too short")
+        header = json.loads(file.read(length))
         parts: dict[str, Any] = json.loads(header["__metadata__"][_KEY])
         version = parts["version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"load_plan: path must name a saved plan, {path} is none") from error
+        raise ValueError(f"load_plan: path must name a saved plan, {name} is none") from error
     if version != _VERSION:
         raise ValueError(f"load_plan: path must name a plan of version {_VERSION}, got {version}")
-    data = (
-        np.memmap(path, np.uint8, "r", 8 + length) if size > 8 + length else np.empty(0, np.uint8)
-    )
+    mapping = None
+    data = np.empty(0, np.uint8)
+    if size > 8 + length:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        data = np.frombuffer(mapping, np.uint8, offset=8 + length)
 
     def arrays(value: Any) -> Any:
         if isinstance(value, dict) and "tensor" in value:
             entry = header[str(value["tensor"])]
             begin, end = entry["data_offsets"]
             if end > data.size or entry["dtype"] != "F32":
-                raise ValueError(f"load_plan: {path} is damaged")
+                raise ValueError(f"load_plan: {name} is damaged")
             return np.ascontiguousarray(data[begin:end].view("<f4").reshape(entry["shape"]))
         if isinstance(value, list):
             return [arrays(each) for each in value]
@@ -97,6 +142,6 @@ def read(path: Path) -> dict[str, Any]:
 
     for step in parts["steps"]:
         if step["call"] not in _CALLS:
-            raise ValueError(f"load_plan: {path} is damaged: no step {step['call']!r}")
+            raise ValueError(f"load_plan: {name} is damaged: no step {step['call']!r}")
         step["arguments"] = [arrays(each) for each in step["arguments"]]
-    return parts
+    return parts, mapping

@@ -65,7 +65,7 @@ class Plan:
     do not depend on the number of threads. Ctrl-C stops a call.
     """
 
-    def __init__(self, parts: dict[str, Any], runner: Any = None) -> None:
+    def __init__(self, parts: dict[str, Any], runner: Any = None, mapping: Any = None) -> None:
         self._parts = parts
         self._runner = runner  # what runs torch's layers, see `_fallback`
         self.precision: str = parts["precision"]
@@ -77,16 +77,18 @@ class Plan:
         self.fallbacks: dict[str, str] = dict(parts["fallbacks"])
         self._core = core.plan()
         self._segments: list[Any] = []  # (begin, end) of steps, or a step of torch's
-        self._build()
+        self._build(mapping)
         self.weight_memory = int(self._core.packed_bytes())
         self._arena: Array | None = None
         self._lock = threading.Lock()
 
-    def _build(self) -> None:
+    def _build(self, mapping: Any) -> None:
+        """Packs all weights; pages of the file that they are mapped from are kept no longer."""
         begin = 0
         for step in self._parts["steps"]:
             if step["call"] != "torch":
                 getattr(self._core, step["call"])(*step["arguments"])
+                _file.forget(mapping)
                 continue
             end = int(self._core.count())
             self._segments += [(begin, end), step]
@@ -222,7 +224,8 @@ def load_plan(path: str | Path, *, threads: int | None = None) -> Plan:
     -----
     Nothing in the file is executed: it holds numbers, and names of steps that are known.
     """
-    return Plan({**_file.read(Path(path)), "threads": checked_threads("load_plan", threads)})
+    parts, mapping = _file.read(Path(path))
+    return Plan({**parts, "threads": checked_threads("load_plan", threads)}, mapping=mapping)
 
 
 def checked_threads(op: str, threads: Any) -> int | None:
