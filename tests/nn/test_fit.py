@@ -154,6 +154,9 @@ def test_a_finished_run_is_not_done_again(cases, tmp_path):
     assert one == other
     with pytest.raises(ValueError, match=r"checkpoint.pt is of a run with rate=0.001, this one"):
         nn.fit(network(), cases, rate=0.1, **options)
+    for changed in ({"batch": 3}, {"freeze": ["head.*"]}, {"loss": torch.nn.CrossEntropyLoss()}):
+        with pytest.raises(ValueError, match="is of a run with"):
+            nn.fit(network(), cases, **changed, **options)
     anew = nn.fit(network(2), cases, rate=0.1, resume=False, **options)
     assert anew.steps == 4
     (tmp_path / checkpoint.NAME).write_bytes(b"no checkpoint")

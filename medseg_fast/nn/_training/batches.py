@@ -106,6 +106,12 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self._cases) // self.batch)
 
+    def __repr__(self) -> str:
+        return (
+            f"Batches({len(self._cases)} cases, batch={self.batch}, patch={self.patch}, "
+            f"foreground={self.foreground}, augment={self.augment}, seed={self.seed})"
+        )
+
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Images (batch, channels, ...) float32 and labels (batch, ...) int64 of a step."""
         return self.part(step, 0, 1)

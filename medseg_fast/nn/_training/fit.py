@@ -238,7 +238,12 @@ def fit(
         precision=precision,
         seed=seed,
         rate=rate,
-        optimiser=optimiser if isinstance(optimiser, str) else optimiser.__name__,
+        weight_decay=weight_decay,
+        optimiser=_name(optimiser),
+        freeze=list(freeze),
+        rates=dict(rates or {}),
+        data=_name(data),
+        loss=_name(objective or loss or "default"),
     )
     with schedules.frozen(network, freeze) as still:
         loop = Loop(
@@ -263,6 +268,13 @@ def fit(
         loop.stopped or "steps",
         None if folder is None else os.fspath(folder),
     )
+
+
+def _name(value: Any) -> str:
+    """What tells settings of one run from those of another, without addresses in memory."""
+    if isinstance(value, (str, Batches, nn.Module)):
+        return str(value)
+    return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
 def _total(data: Any, steps: int | None, epochs: int | None) -> int:

@@ -37,7 +37,12 @@ class Settings:
     precision: str
     seed: int
     rate: float
+    weight_decay: float
     optimiser: str
+    freeze: list[str]
+    rates: dict[str, float]
+    data: str
+    loss: str
 
 
 class Loop:
