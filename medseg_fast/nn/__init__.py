@@ -1,8 +1,8 @@
 """Networks for segmentation, and the kernels they are made of.
 
-`functional` and `load_plan` need NumPy alone. The networks need PyTorch
-(``pip install "medseg_fast[nn]"``), which is imported when the first of them is asked for. Their
-files begin with an underscore: a module ``unet`` would hide the function.
+`functional`, `load_plan`, `pseudo_labels` and `box_labels` need NumPy alone. The networks need
+PyTorch (``pip install "medseg_fast[nn]"``), which is imported when the first of them is asked for.
+Their files begin with an underscore: a module ``unet`` would hide the function.
 """
 
 from importlib import import_module
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from medseg_fast.nn._unet import unet
     from medseg_fast.nn._unet_plus_plus import unet_plus_plus
     from medseg_fast.nn._vnet import vnet
+    from medseg_fast.nn._weak import box_labels, pseudo_labels
     from medseg_fast.nn._weights import LoadReport, load_model, load_weights, save_model
     from medseg_fast.nn.losses import (
         BoundaryLoss,
@@ -60,6 +61,7 @@ __all__ = [
     "StructuredLoss",
     "TrainingPlan",
     "TverskyLoss",
+    "box_labels",
     "fcn8s",
     "fcn16s",
     "fcn32s",
@@ -78,6 +80,7 @@ __all__ = [
     "plan_training",
     "predict",
     "pretrain",
+    "pseudo_labels",
     "pspnet",
     "save_model",
     "segnet",
@@ -128,6 +131,7 @@ _MODULES = {
     "TrainingPlan": "_planner",
     "fit": "_training.fit",
     "folds": "_training.batches",
+    "box_labels": "_weak",
     "instances": "_instances",
     "layer_rates": "_training.transfer",
     "load_model": "_weights",
@@ -137,6 +141,7 @@ _MODULES = {
     "plan_training": "_planner",
     "predict": "_predict",
     "pretrain": "_training.transfer",
+    "pseudo_labels": "_weak",
     "save_model": "_weights",
     "to_fully_convolutional": "_lenet",
     "transfer": "_training.transfer",
