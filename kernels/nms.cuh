@@ -15,9 +15,9 @@ template <class T, int dims> __device__ __forceinline__ T volume_of(const T* box
   return volume;
 }
 
-// Whether the first box, the better one, suppresses the other.
+// Intersection over union.
 template <class T, int dims>
-__device__ __forceinline__ bool suppresses(const T* box, const T* other, double threshold) {
+__device__ __forceinline__ T overlap(const T* box, const T* other) {
   T common = 1;
   for (int axis = 0; axis < dims; ++axis) {
     const T low = other[axis], from = box[axis], high = other[dims + axis], to = box[dims + axis];
@@ -25,7 +25,13 @@ __device__ __forceinline__ bool suppresses(const T* box, const T* other, double 
     common *= side > 0 ? side : T(0);
   }
   const T all = volume_of<T, dims>(box) + volume_of<T, dims>(other) - common;
-  return double(common / all) > threshold;
+  return common / all;
+}
+
+// Whether the first box, the better one, suppresses the other.
+template <class T, int dims>
+__device__ __forceinline__ bool suppresses(const T* box, const T* other, double threshold) {
+  return double(overlap<T, dims>(box, other)) > threshold;
 }
 
 // Bit j of found[i][w]: box i suppresses box 64 w + j, which comes after it. `groups` may be null;
@@ -86,5 +92,62 @@ __global__ void __launch_bounds__(256)
       dropped[later] |= gone;
     }
     __syncthreads();
+  }
+}
+
+constexpr int soft_threads = 512;
+
+// Soft-NMS by one block: the best box left is picked (of equals the first), then the scores of those
+// it overlaps are lowered: by 1 - IoU from the threshold on, or if `sigma` is not 0, all of them by
+// exp(-IoU^2 / sigma). Until no score is above `least`. `scores` of boxes that are gone, and of those
+// with NaN, are -infinity.
+template <class T, int dims>
+__global__ void __launch_bounds__(soft_threads)
+    soften(const T* boxes, T* scores, int n, T threshold, T sigma, double least, T gone, int64* keep,
+           T* lowered, int* count) {
+  SHARED(T, value, [soft_threads]);
+  SHARED(int, place, [soft_threads]);
+  const int me = threadIdx.x;
+  for (int picked = 0;; ++picked) {
+    T best = gone;
+    int at = n;
+    for (int i = me; i < n; i += soft_threads)
+      if (scores[i] > best) {
+        best = scores[i];
+        at = i;
+      }
+    value[me] = best;
+    place[me] = at;
+    for (int half = soft_threads / 2; half > 0; half /= 2) {
+      __syncthreads();
+      if (me >= half) continue;
+      const T other = value[me + half];
+      if (other > value[me] || (other == value[me] && place[me + half] < place[me])) {
+        value[me] = other;
+        place[me] = place[me + half];
+      }
+    }
+    __syncthreads();
+    best = value[0];
+    at = place[0];
+    __syncthreads();
+    if (at == n || !(double(best) > least)) {
+      if (me == 0) *count = picked;
+      return;
+    }
+    if (me == 0) {
+      keep[picked] = at;
+      lowered[picked] = best;
+    }
+    T box[2 * dims];
+    for (int k = 0; k < 2 * dims; ++k) box[k] = boxes[int64(at) * 2 * dims + k];
+    for (int i = me; i < n; i += soft_threads) {
+      const T score = scores[i];
+      if (i == at) scores[i] = gone;
+      if (i == at || score == gone) continue;
+      const T shared = overlap<T, dims>(box, boxes + int64(i) * 2 * dims);
+      if (!(shared > 0) || (sigma == 0 && shared < threshold)) continue;
+      scores[i] = score * (sigma == 0 ? 1 - shared : T(exp(-(shared * shared) / sigma)));
+    }
   }
 }

@@ -1,4 +1,4 @@
-"""Launches of `nms` and `batched_nms`."""
+"""Launches of `nms`, `batched_nms` and `soft_nms`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from medseg_fast._gpu._boxes import computed, floats
 from medseg_fast._gpu._device import Device, ceil_div, run
 from medseg_fast.kernels.source import FLOATS, Source
 
-SOURCE = Source("nms.cuh", find_overlaps=(FLOATS, (2, 3)), keep_best=())
-_GROUP = 64
+_RANKS = (2, 3)
+SOURCE = Source("nms.cuh", find_overlaps=(FLOATS, _RANKS), keep_best=(), soften=(FLOATS, _RANKS))
+_GROUP, _SOFT = 64, 512
 
 
 def nms(device: Device, boxes: Any, scores: Any, iou_threshold: float) -> Any:
@@ -38,8 +39,44 @@ def batched_nms(device: Device, boxes: Any, scores: Any, idxs: Any, iou_threshol
     return _suppress(device, op, array, classes.astype(np.int64), order, iou_threshold)
 
 
+def soft_nms(
+    device: Device,
+    boxes: Any,
+    scores: Any,
+    iou_threshold: float = 0.3,
+    sigma: float = 0.5,
+    score_threshold: float = 0.001,
+    method: str = "linear",
+) -> Any:
+    op, xp = "soft_nms", device.xp
+    array, ranks = _boxes_and_scores(device, op, boxes, scores)
+    if method not in ("linear", "gaussian"):
+        raise ValueError(f'{op}: method must be "linear" or "gaussian", got {method!r}')
+    width = float(_checks.number(op, "sigma", sigma))
+    if not width > 0:
+        raise ValueError(f"{op}: sigma must be positive, got {sigma!r}")
+    threshold = float(_checks.number(op, "iou_threshold", iou_threshold))
+    least = float(_checks.number(op, "score_threshold", score_threshold))
+    real, n = array.dtype.type, len(array)
+    left = xp.where(xp.isnan(ranks), real(-np.inf), ranks.astype(real)).astype(real)
+    keep, lowered = xp.empty(n, np.int64), xp.empty(n, array.dtype)
+    count = xp.zeros(1, np.int32)
+    limits = [real(threshold), real(0 if method == "linear" else width), np.float64(least)]
+    launch = device.kernel(SOURCE, "soften", array.dtype, array.shape[1] // 2)
+    args = [array, left, np.int32(n), *limits, real(-np.inf), keep, lowered, count]
+    run(launch, (1 if n else 0,), (_SOFT,), *args)
+    picked = int(count[0])
+    return keep[:picked].copy(), lowered[:picked].copy()
+
+
 def _best_first(device: Device, op: str, boxes: Any, scores: Any) -> tuple[Any, Any]:
     """The boxes in the dtype they are computed in, and their order."""
+    array, ranks = _boxes_and_scores(device, op, boxes, scores)
+    return array, device.xp.argsort(_keys(device, computed(ranks)), kind="stable")
+
+
+def _boxes_and_scores(device: Device, op: str, boxes: Any, scores: Any) -> tuple[Any, Any]:
+    """The boxes in the dtype they are computed in, and their scores."""
     array = floats(device, op, "boxes", boxes)
     ranks = floats(device, op, "scores", scores)
     if array.ndim != 2 or array.shape[1] not in (4, 6):
@@ -48,7 +85,7 @@ def _best_first(device: Device, op: str, boxes: Any, scores: Any) -> tuple[Any, 
         raise ValueError(f"{op}: scores must have shape ({len(array)},), got {ranks.shape}")
     if len(array) >= 2**24:
         raise ValueError(f"{op}: boxes must be fewer than 2**24, got {len(array)}")
-    return computed(array), device.xp.argsort(_keys(device, computed(ranks)), kind="stable")
+    return computed(array), ranks
 
 
 def _keys(device: Device, scores: Any) -> Any:

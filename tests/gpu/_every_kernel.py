@@ -48,6 +48,7 @@ def calls() -> list[tuple[Any, ...]]:
         ("watershed", grey // 32),
         ("maxflow_grid", grey[:, :35], grey[:, 5:], 60),
         ("nms", boxes, boxes[:, 0], 0.3),
+        ("soft_nms", boxes, boxes[:, 0]),
         ("paste_masks", rng.random((2, 1, 5, 5)), boxes[:2], (20, 33)),
         ("roi_align", rng.random((1, 2, 9, 9)), np.array([[0, 1, 1, 7, 7.0]]), 3),
         ("roi_align_backward", np.ones((1, 2, 3, 3)), np.array([[0, 1, 1, 7, 7.0]]), (1, 2, 9, 9)),

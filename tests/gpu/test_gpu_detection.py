@@ -41,6 +41,34 @@ def test_nms_of_nan_and_of_mixed_dtypes(rng):
         assert_array_equal(on_shim("nms", *given, 0.4, schedules=1), F.nms(*given, 0.4))
 
 
+@pytest.mark.parametrize("n", [0, 1, 65, 600])  # both sides of the block's 512 threads
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=str)
+def test_soft_nms(rng, n, dtype):
+    tolerance = {4: 1e-4, 8: 1e-11}[np.dtype(dtype).itemsize]
+    for dims in (2, 3):
+        boxes, scores = random_boxes(rng, n, dtype, dims), rng.random(n).round(2).astype(dtype)
+        for options in ({}, {"method": "gaussian", "sigma": 0.2}, {"iou_threshold": 0.0}):
+            options["score_threshold"] = 0.4
+            keep, lowered = on_shim("soft_nms", boxes, scores, schedules=2, **options)
+            expected, left = F.soft_nms(boxes, scores, **options)
+            assert (keep.dtype, lowered.dtype) == (expected.dtype, left.dtype)
+            np.testing.assert_allclose(lowered, left, rtol=tolerance)
+            if dtype == np.float64:
+                assert_array_equal(keep, expected)
+                if n < 100:
+                    assert_array_equal(keep, nn_nms.soft_nms(boxes, scores, **options)[0])
+
+
+def test_soft_nms_of_nan_and_wrong_numbers(rng):
+    boxes, scores = random_boxes(rng, 20, np.float32), rng.normal(size=20)
+    scores[:4] = [np.nan, np.inf, -np.inf, 0.0]
+    boxes[5] = np.nan
+    assert_array_equal(on_shim("soft_nms", boxes, scores)[0], F.soft_nms(boxes, scores)[0])
+    for options in ({"sigma": 0}, {"method": "a"}, {"iou_threshold": np.nan}):
+        with pytest.raises(ValueError, match="soft_nms: "):
+            on_shim("soft_nms", boxes, scores, **options)
+
+
 @pytest.mark.parametrize("n", [0, 70, 1100])
 def test_batched_nms(rng, n):
     boxes, scores = random_boxes(rng, n, np.float32), rng.random(n).astype(np.float32)
