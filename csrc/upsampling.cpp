@@ -4,8 +4,8 @@
 // matrix product: (outputs x 4) by (channels x voxels), whose four rows of an output channel go to
 // two rows of its image, alternating. A block of voxels is packed, panel by panel and channel by
 // channel, into the cache; for each output channel the 4 x panel products stay in registers over
-// the channels, and are interleaved into strips of the block's rows, which are then copied. The
-// weights are packed once: (some channels, outputs, depth taps, each of those channels, 4).
+// the channels, and are interleaved into strips of the block's rows, which are then copied. A few
+// outputs' weights are gathered for a block: side by side in memory they are channel by channel.
 // Channels are summed in order, whatever the number of threads.
 #include "kernels/upsampling.hpp"
 
@@ -69,17 +69,16 @@ class TransposedConvolution {
         columns_(input.shape[4]),
         outputs_(weight.shape[1]),
         taps_(weight.shape[2]),
-        large_(output.size() * static_cast<Index>(sizeof(T)) >= much_for_caches),
-        packed_(new T[outputs_ * taps_ * channels_ * 4]) {}
+        large_(output.size() * static_cast<Index>(sizeof(T)) >= much_for_caches) {}
 
   void run() const {
-    pack_weights();
     const Index voxels = depth_ * rows_ * columns_;
-    // Some image rows, so that pieces of the result are long, of what the second-level cache holds.
-    const Index block =
-        std::clamp<Index>(block_bytes / (std::max<Index>(channels_, 1) * panel * sizeof(T)), 1,
-                          std::max<Index>(8, 4 * columns_ / panel)) *
-        panel;
+    // Some image rows, so that pieces of the result are long, of what the second-level cache holds;
+    // but 256 voxels at least, for which weights are gathered.
+    const Index held = block_bytes / (std::max<Index>(channels_, 1) * panel * sizeof(T));
+    const Index block = std::clamp<Index>(held, (256 + panel - 1) / panel,
+                                          std::max<Index>(32, 4 * columns_ / panel)) *
+                        panel;
     const Index blocks = (voxels + block - 1) / block;
     // Enough tasks for all threads, each packing its block for at least 16 output channels.
     const Index wanted = (4 * num_threads() + batch_ * blocks - 1) / (batch_ * blocks);
@@ -89,15 +88,16 @@ class TransposedConvolution {
       const Index begin = task / shares % blocks * block, count = std::min(block, voxels - begin);
       const Index panels = (count + panel - 1) / panel;
       const std::unique_ptr<T[]> packed(new T[panels * panel * channels_]),
-          strips(new T[together * 4 * block]);
+          strips(new T[together * 4 * block]), weights(new T[together * 4 * channels_]);
       pack_voxels(n, begin, count, packed.get());
       const Index last = outputs_ * (share + 1) / shares;
       for (Index o = outputs_ * share / shares; o < last; o += together)
         for (Index tap = 0; tap < taps_; ++tap) {
           poll();
           const Index group = std::min(together, last - o);
+          pack_weights(o, group, tap, weights.get());
           for (Index i = 0; i < panels; ++i)
-            convolve(packed.get() + i * panel * channels_, o, group, tap,
+            convolve(packed.get() + i * panel * channels_, weights.get(), &bias_[o], group,
                      strips.get() + 2 * i * panel, 2 * block);
           for (Index g = 0; g < group; ++g)
             write(strips.get() + g * 4 * block, 2 * block, n * outputs_ + o + g, tap, begin, count);
@@ -107,21 +107,13 @@ class TransposedConvolution {
   }
 
  private:
-  // Weights of some input channels, from c on, to tap `tap` of output channel o.
-  T* weights_of(Index c, Index o, Index tap) const {
-    const Index count = std::min(cached_channels, channels_ - c);
-    return packed_.get() + (c * outputs_ * taps_ + (o * taps_ + tap) * count) * 4;
-  }
-
-  void pack_weights() const {
-    parallel_for(outputs_ * taps_, 16, [&](Index begin, Index end) {
-      for (Index c = 0; c < channels_; ++c) {  // 64 bytes of each at once
-        const T* const from = weight_ + c * outputs_ * taps_ * 4;
-        const Index i = c % cached_channels;
-        for (Index row = begin; row < end; ++row)
-          std::copy_n(from + row * 4, 4, weights_of(c - i, row / taps_, row % taps_) + i * 4);
-      }
-    });
+  // To tap `tap` of each output channel o ... o + group, of every input channel.
+  void pack_weights(Index o, Index group, Index tap, T* to) const {
+    for (Index c = 0; c < channels_; ++c) {
+      const T* const from = weight_ + ((c * outputs_ + o) * taps_ + tap) * 4;
+      for (Index g = 0; g < group; ++g)
+        std::copy_n(from + g * taps_ * 4, 4, to + (g * channels_ + c) * 4);
+    }
   }
 
   // Panel by panel, channel by channel; zeros beyond the voxels.
@@ -139,13 +131,14 @@ class TransposedConvolution {
       }
   }
 
-  // A panel of voxels to the two rows of output channels o ... o + group, `row` apart in strips.
-  void convolve(const T* voxels, Index o, Index group, Index tap, T* strips, Index row) const {
+  // A panel of voxels to the two rows of some output channels, `row` apart in strips.
+  void convolve(const T* voxels, const T* weights, const T* bias, Index group, T* strips,
+                Index row) const {
     alignas(64) T products[together][4][panel];
     for (Index c = 0; c == 0 || c < channels_; c += cached_channels)  // without: the bias
       for (Index g = 0; g < group; ++g)
         multiply(voxels + c * panel, std::min(cached_channels, channels_ - c),
-                 weights_of(c, o + g, tap), c == 0 ? &bias_[o + g] : nullptr, products[g]);
+                 weights + (g * channels_ + c) * 4, c == 0 ? bias + g : nullptr, products[g]);
     for (Index g = 0; g < group; ++g)
       for (Index dy = 0; dy < 2; ++dy) {
         T* __restrict to = strips + (2 * g + dy) * row;
@@ -200,7 +193,6 @@ class TransposedConvolution {
   T* output_;
   Index batch_, channels_, depth_, rows_, columns_, outputs_, taps_;
   bool large_;
-  std::unique_ptr<T[]> packed_;
 };
 
 }  // namespace

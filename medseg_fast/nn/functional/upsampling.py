@@ -83,8 +83,9 @@ def transposed_conv2x2(
     -----
     Sums over channels are in float32 (float64 for float64) and in order, rounded after each
     product and sum or once for both, as the CPU can. NaN spreads as in any sum. Time O(result
-    times C). Extra memory: the weights, and a panel of C by 12 to 48 voxels per thread; input that
-    is not C-contiguous is copied, float16 as float32. Differentiable in PyTorch.
+    times C). Extra memory: for each thread 256 kB, or C by some 256 voxels if those are more, and
+    the weights of 8 outputs; input that is not C-contiguous is copied, float16 as float32.
+    Differentiable in PyTorch.
 
     References
     ----------
