@@ -379,7 +379,12 @@ def _phases_of(
         part = _part(source, size=target[5], step=stride)
         return [(part, target, ((1, 1, 1), before, after))]
     wide = min(layer["weight"].shape[:2]) >= _LEAST_CHANNELS
-    if not wide or kernel[1:] not in ((3, 3), (5, 5)) or stride[1:] != (1, 1) or dilation[1:] == (1, 1):
+    if (
+        not wide
+        or kernel[1:] not in ((3, 3), (5, 5))
+        or stride[1:] != (1, 1)
+        or dilation[1:] == (1, 1)
+    ):
         return []
     if any(d > 1 and n < 4 * d for n, d in zip(target[5], (1, *dilation[1:]), strict=True)):
         return []  # parts of a tile or less
