@@ -39,12 +39,6 @@ Word equal_word(const T* x, const T* y, std::int64_t c, std::int64_t length, int
   return length - shift >= 64 ? whole(length - 64) >> (64 - n) : pack_part(equal, c, n);
 }
 
-// The same for a shift of one; the bit of y[-1] is 0.
-template <class T>
-Word equal_step(const T* x, const T* y, std::int64_t c, std::int64_t length) {
-  return c > 0 ? equal_word(x, y, c, length, 1) : equal_word(x + 1, y + 1, 0, length - 1, 1) << 1;
-}
-
 // Runs of equal pixels other than `background`; without one (null) only NaN is left out.
 template <class T>
 Runs label_runs(const T* image, const Grid& grid, const T* background) {
@@ -72,10 +66,20 @@ Runs label_runs(const T* image, const Grid& grid, const T* background) {
 // Pairs of touching runs of the same label. Straight: where either run starts
 // and the pixels are equal. Diagonally: where both rows change at the same
 // place and the pixels across it are equal.
-template <class T>
-struct LabelPairs {
+//
+// Compiled once: a call through `equal` compares 64 pixels.
+class LabelPairs {
+ public:
   static constexpr bool looks_at_all = true;  // comparing pixels costs more than bits
-  const T* image;
+
+  template <class T>
+  explicit LabelPairs(const T* image)
+      : image_(reinterpret_cast<const char*>(image)),
+        item_size_(sizeof(T)),
+        equal_([](const char* x, const char* y, std::int64_t c, std::int64_t length, int shift) {
+          return equal_word(reinterpret_cast<const T*>(x), reinterpret_cast<const T*>(y), c, length,
+                            shift);
+        }) {}
 
   template <bool diagonal, class F>
   void for_each(const Runs& runs, std::int64_t row_a, std::int64_t row_b, const Known& known,
@@ -83,7 +87,7 @@ struct LabelPairs {
     const std::int64_t length = runs.length();
     const Word *a = runs.inside(row_a), *b = runs.inside(row_b);
     const Word *starts_a = runs.starts(row_a), *starts_b = runs.starts(row_b);
-    const T *x = image + row_a * length, *y = image + row_b * length;
+    const char *x = row(runs, row_a), *y = row(runs, row_b);
     std::int64_t run_a = runs.first(row_a) - 1, run_b = runs.first(row_b) - 1;
     Word before_a = 0, before_b = 0, known_before = 0;
     for (std::int64_t w = 0; w < runs.words(); ++w) {
@@ -92,7 +96,7 @@ struct LabelPairs {
       if (known.touching)
         pairs &= known.touching[w];
       else if (pairs)
-        pairs &= equal_word(x, y, 64 * w, length, 0);
+        pairs &= equal_(x, y, 64 * w, length, 0);
       for (; pairs; pairs &= pairs - 1) {
         const Word up_to = pairs ^ (pairs - 1);
         f(run_a + std::popcount(sa & up_to), run_b + std::popcount(sb & up_to));
@@ -122,14 +126,28 @@ struct LabelPairs {
   }
 
   void straight(const Runs& runs, std::int64_t row_a, std::int64_t row_b, Word* touching) const {
-    const std::int64_t length = runs.length();
-    const T *x = image + row_a * length, *y = image + row_b * length;
+    const char *x = row(runs, row_a), *y = row(runs, row_b);
     const Word *a = runs.inside(row_a), *b = runs.inside(row_b);
     for (std::int64_t w = 0; w < runs.words(); ++w) {
       touching[w] = a[w] & b[w];
-      if (touching[w]) touching[w] &= equal_word(x, y, 64 * w, length, 0);
+      if (touching[w]) touching[w] &= equal_(x, y, 64 * w, runs.length(), 0);
     }
   }
+
+ private:
+  const char* row(const Runs& runs, std::int64_t row) const {
+    return image_ + row * runs.length() * item_size_;
+  }
+
+  // As `equal_` with a shift of one; the bit of y[-1] is 0.
+  Word equal_step(const char* x, const char* y, std::int64_t c, std::int64_t length) const {
+    if (c > 0) return equal_(x, y, c, length, 1);
+    return equal_(x + item_size_, y + item_size_, 0, length - 1, 1) << 1;
+  }
+
+  const char* image_;
+  std::int64_t item_size_;
+  Word (*equal_)(const char*, const char*, std::int64_t, std::int64_t, int);  // equal_word
 };
 
 template <class T>
@@ -164,7 +182,7 @@ std::shared_ptr<const Components> label_components(const Array& image, const Arr
     const T* const pixels = image.as<T>();
     return std::make_shared<const Components>(
         label_runs(pixels, grid, background ? background->as<T>() : nullptr), grid, connectivity,
-        wide, LabelPairs<T>{pixels});
+        wide, LabelPairs(pixels));
   });
 }
 
