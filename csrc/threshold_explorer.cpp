@@ -61,13 +61,15 @@ void exclude_nan(const T* image, std::int64_t n, std::uint8_t* status) {
   });
 }
 
+// T: as visit_unsigned gives it.
 template <class T, class Index>
 Levels flood(const Array& image, std::int64_t seed, int connectivity, bool brighter, Index* order) {
   using Key = OrderKey<T>;  // a cost: lower is better
   const VoxelNeighbours neighbours(image, connectivity);
   const std::int64_t n = image.size();
   const T* values = image.as<T>();
-  const Key flip = brighter ? static_cast<Key>(~Key{0}) : Key{0};
+  const Key sign = is_float<T> ? Key{0} : sign_bit<Key>(image.dtype);
+  const Key flip = brighter ? static_cast<Key>(~sign) : sign;
   const std::unique_ptr<std::uint8_t[]> status(new std::uint8_t[n]());
   neighbours.mark_border(status.get(), border);
   if constexpr (is_float<T>) exclude_nan(values, n, status.get());
@@ -106,7 +108,7 @@ Levels flood(const Array& image, std::int64_t seed, int connectivity, bool brigh
 
 Levels threshold_order(const Array& image, std::int64_t seed, int connectivity, bool brighter,
                        const MutableArray& order) {
-  return visit(image.dtype, [&]<class T>(Type<T>) {
+  return visit_unsigned(image.dtype, [&]<class T>(Type<T>) {
     if (order.dtype == DType::uint32)
       return flood<T>(image, seed, connectivity, brighter, order.as<std::uint32_t>());
     return flood<T>(image, seed, connectivity, brighter, order.as<std::int64_t>());
