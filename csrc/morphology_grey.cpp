@@ -45,7 +45,8 @@ void to_keys(const T* __restrict in, Index n, Key<sizeof(T)>* __restrict out, bo
                            : sizeof(T) == 4 ? static_cast<S>(0x7f800000)
                                             : static_cast<S>(0x7ff0000000000000);
     const S nan = nan_high ? magnitude : std::numeric_limits<S>::min();
-    const S* __restrict const raw = reinterpret_cast<const S*>(in);
+    using Raw [[gnu::may_alias]] = S;
+    const Raw* __restrict const raw = reinterpret_cast<const Raw*>(in);
     for (Index i = 0; i < n; ++i) {
       const S v = raw[i];
       const S key = static_cast<S>(v ^ ((v >> (bits - 1)) & magnitude));
