@@ -45,10 +45,25 @@ SHARED = """
 # compare, pack bits and move tiles about, which wider registers hardly speed up, or have vectors
 # of 32 bytes in every build.
 AT_MOST_AVX2 = """
-    canny_crossings chan_vese distance distance_passes edge_bits expand_labels histogram label
-    label_sizes local mask_clip moves multigrid multigrid_levels nearest_background nms overlap
-    random_walker shade signed_distance snake_smoothing sums surface_cells threshold warp
-    zero_crossings
+    canny_crossings chan_vese distance distance_passes edge_bits edge_flow_propagation
+    expand_labels histogram label label_sizes local local_mean local_median mask_clip moves
+    multigrid multigrid_levels nearest_background nms overlap paste_masks random_walker shade
+    signed_distance snake_smoothing sums surface_cells threshold warp zero_crossings
+""".split()
+
+# Of the sources compiled for each instruction set those that -O3 makes a tenth faster or more.
+AT_O3 = """
+    conv_amx conv_direct conv_parts conv_planar conv_winograd conv_winograd_tiles distance
+    distance_passes distance_tile histogram label local_median morphology morphology_bits morphology_grey nms
+    overlap paste_masks plan_layers plan_pointwise resample_argmax roi_align sums upsampling
+""".split()
+
+# Of SHARED those that run as fast with the least optimisation that inlines (QUICK).
+AT_O1 = """
+    chan_vese_snake convex_image convolution diameters edge_flow_boundaries edge_flow_regions
+    geodesic_snake histogram_peaks label_cells multiotsu parallel plan region_growing
+    seeded_region_growing separable_plan threshold_explorer watershed_compact
+    watershed_hierarchy watershed_setup
 """.split()
 
 # Compiled once as well, with little optimisation: they only call kernels.
@@ -59,6 +74,12 @@ CONTRACTED = """
     conv_amx conv_direct conv_parts conv_planar conv_winograd conv_winograd_tiles plan_layers
     plan_pointwise upsampling
 """.split()
+
+# How much the compiler does. Half of an installation is the optimiser's time. Beside wider builds
+# the baseline serves CPUs of before 2013 and need not be the fastest code: QUICK and VECTORS.
+QUICK = ["-O1", "-fstrict-aliasing", "-finline-functions", "-finline-small-functions"]
+QUICK += ["-findirect-inlining", "-fthread-jumps", "-foptimize-sibling-calls"]
+VECTORS = ["-ftree-vectorize", "-fvect-cost-model=dynamic"]  # as -O3 has them
 
 # No contraction and no fast-math: all builds must give the same bytes. -fno-trapping-math lets the
 # compiler turn comparisons into masks; it changes no value.
@@ -91,7 +112,7 @@ class BuildExt(build_ext):
         if wanted != ["baseline"]:
             builds["at_most_avx2"] = extension("avx2", AT_MOST_AVX2)
         builds["shared"] = extension("baseline", SHARED)
-        builds["bindings"] = extension("baseline", BINDINGS, "-O1")
+        builds["bindings"] = extension("baseline", BINDINGS)
         folders = {name: os.path.join(self.build_temp, name) for name in builds}
         with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))) as pool:
             isas = {isa_of(ext) for ext in builds.values()}
@@ -124,7 +145,8 @@ class BuildExt(build_ext):
         self.mkpath(folder)
         header = shutil.copy2(os.path.join("csrc", "precompiled.hpp"), folder)
         if needs_recompile(header + ".gch", header):
-            compiler = [*self.compiler.compiler_so_cxx, *extension(isa, []).extra_compile_args]
+            arguments = extension(isa, []).extra_compile_args
+            compiler = [*self.compiler.compiler_so_cxx, "-O3", *arguments]
             self.spawn([*compiler, "-x", "c++-header", header, "-o", header + ".gch"])
         return header
 
@@ -138,6 +160,7 @@ class BuildExt(build_ext):
                 macros=ext.define_macros,
                 include_dirs=ext.include_dirs,
                 extra_postargs=[
+                    *optimisation(Path(source).stem, isa_of(ext)),
                     *ext.extra_compile_args,
                     *(["-ffp-contract=fast"] if Path(source).stem in CONTRACTED else []),
                 ],
@@ -172,7 +195,18 @@ class Sdist(sdist):
         (Path(base_dir) / BUILD_INFO).write_text(f"COMMIT = {commit()!r}\n")
 
 
-def extension(isa: str, names: Iterable[str], *optimise: str) -> Extension:
+def optimisation(name: str, isa: str) -> list[str]:
+    """Flags that decide how much the compiler does for a source."""
+    if name in BINDINGS:
+        return ["-O1"]
+    if name in SHARED:
+        return QUICK if name in AT_O1 else ["-O3"]
+    if isa == "baseline" and len(ISA_FLAGS) > 1:
+        return [*QUICK, *VECTORS]
+    return ["-O3"] if name in AT_O3 else ["-O2", *VECTORS]
+
+
+def extension(isa: str, names: Iterable[str]) -> Extension:
     """The build of the sources with these names for one instruction set."""
     extra = os.environ.get("MEDSEG_FAST_CXXFLAGS", "").split()  # tests/sanitize.sh
     return Extension(
@@ -182,7 +216,7 @@ def extension(isa: str, names: Iterable[str], *optimise: str) -> Extension:
         depends=[*HEADERS, "setup.py"],
         language="c++",
         define_macros=[("MSF_ISA", isa)],
-        extra_compile_args=["-O3", *optimise, *FLAGS, *ISA_FLAGS[isa], *extra],
+        extra_compile_args=[*FLAGS, *ISA_FLAGS[isa], *extra],
         extra_link_args=["-pthread", *(extra or ["-Wl,-s"])],  # a sanitizer wants symbols
     )
 
@@ -200,11 +234,7 @@ def own_sources(isa: str) -> set[str]:
 
 # Developers: one is quicker.
 wanted = os.environ.get("MEDSEG_FAST_BUILD_ISA", ",".join(ISA_FLAGS)).split(",")
-# Beside wider ones the baseline serves CPUs of before 2013: it need not cost as much to compile.
-less = ["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic"] if len(ISA_FLAGS) > 1 else []
 setup(
-    ext_modules=[
-        extension(isa, own_sources(isa), *(less if isa == "baseline" else [])) for isa in wanted
-    ],
+    ext_modules=[extension(isa, own_sources(isa)) for isa in wanted],
     cmdclass={"build_ext": BuildExt, "build_py": BuildPy, "sdist": Sdist},
 )
