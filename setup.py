@@ -54,8 +54,9 @@ AT_MOST_AVX2 = """
 # Of the sources compiled for each instruction set those that -O3 makes a tenth faster or more.
 AT_O3 = """
     conv_amx conv_direct conv_parts conv_planar conv_winograd conv_winograd_tiles distance
-    distance_passes distance_tile histogram label local_median morphology morphology_bits morphology_grey nms
-    overlap paste_masks plan_layers plan_pointwise resample_argmax roi_align sums upsampling
+    distance_passes distance_tile histogram label local_median morphology morphology_bits
+    morphology_grey nms overlap paste_masks plan_layers plan_pointwise resample_argmax roi_align
+    sums upsampling
 """.split()
 
 # Of SHARED those that run as fast with the least optimisation that inlines (QUICK).

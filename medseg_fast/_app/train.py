@@ -124,7 +124,7 @@ def _train(
     before = time.perf_counter() - started
     result = nn.fit(
         network,
-        build.make_batches(config, train),
+        build.make_sampler(config, train),
         steps=training["steps"],
         epochs=training["epochs"],
         loss=build.make_loss(config),

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from medseg_fast.nn._predict import Cancelled, predict
     from medseg_fast.nn._pspnet import pspnet
     from medseg_fast.nn._segnet import segnet
-    from medseg_fast.nn._training.batches import Batches, folds
     from medseg_fast.nn._training.fit import FitResult, fit
+    from medseg_fast.nn._training.folds import folds
     from medseg_fast.nn._training.transfer import layer_rates, pretrain, transfer
     from medseg_fast.nn._unet import unet
     from medseg_fast.nn._unet_plus_plus import unet_plus_plus
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Batches",
     "BoundaryLoss",
     "Cancelled",
     "CombinedLoss",
@@ -122,7 +121,6 @@ _LOSSES = (
 _MODULES = {
     **_NETWORKS,
     **dict.fromkeys(_LOSSES, "losses"),
-    "Batches": "_training.batches",
     "Cancelled": "_predict",
     "FitResult": "_training.fit",
     "Instances": "_instances",
@@ -130,8 +128,8 @@ _MODULES = {
     "Plan": "_optimize._plan",
     "TrainingPlan": "_planner",
     "fit": "_training.fit",
-    "folds": "_training.batches",
     "box_labels": "_weak",
+    "folds": "_training.folds",
     "instances": "_instances",
     "layer_rates": "_training.transfer",
     "load_model": "_weights",

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="networks need the extra nn")
 # ruff: noqa: E402
 
 from medseg_fast import nn
+from medseg_fast.data import PatchSampler
 from medseg_fast.nn._training import checkpoint, schedule
 from medseg_fast.nn._training.fit import default_loss
 from medseg_fast.nn._training.validation import class_dice
@@ -319,47 +320,23 @@ def test_two_processes_average_gradients(tmp_path):
     assert [name for name in names if name != "curves.png"] == ["checkpoint.pt", "log.csv"]
 
 
-def test_batches_are_a_function_of_the_step(cases):
-    one, other = (nn.Batches(cases, batch=3, patch=8, seed=4) for _ in range(2))
-    other(7), other(2)
-    for step in (2, 5, 0):
-        for a, b in zip(one(step), other(step), strict=True):
-            assert torch.equal(a, b)
-    parts = [one.part(1, rank, 3) for rank in range(3)]
-    assert torch.equal(torch.cat([image for image, _ in parts]), one(1)[0])
-    assert not torch.equal(one(0)[0], nn.Batches(cases, batch=3, patch=8, seed=5)(0)[0])
+def test_a_sampler_and_epochs(cases):
+    """What gives batches by step: a PatchSampler, or any function, which may have a length."""
+    patches = PatchSampler([(image[None], label) for image, label in cases], 16, 2, foreground=0.5)
+    one, other = network(), network()
+    nn.fit(one, patches, steps=4)
+    nn.fit(other, cases, epochs=2, batch=2, patch=16)  # four cases: two steps an epoch
+    assert same(one, other)
 
+    class Data:
+        def __len__(self):
+            return 3
 
-def test_batches_see_every_case_and_rare_classes(rng):
-    cases = [(np.full((9, 7), k, np.float32), np.zeros((9, 7), np.uint8)) for k in range(5)]
-    batches = nn.Batches(cases, batch=5)
-    assert len(batches) == 1
-    for step in range(3):
-        assert sorted(batches(step)[0][:, 0, 0, 0].tolist()) == [0, 1, 2, 3, 4]
-    label = np.zeros((30, 40), np.int16)
-    label[3, 39] = 2
-    for patch in (1, (4, 5), 31):
-        always = nn.Batches([(label * 1.0, label)], batch=8, patch=patch, foreground=1)
-        images, labels = always(0)
-        assert (labels.amax((1, 2)) == 2).all()
-        assert torch.equal(images[:, 0].long(), labels)
+        def __call__(self, step):
+            assert step < 6
+            return patches(step)
 
-
-def test_augmentation_gets_a_seed_and_the_place(cases):
-    seen = []
-
-    def augment(image, label, *, seed, out_shape, center):
-        seen.append((seed, out_shape, center))
-        place = tuple(slice(int(c - 2.5), int(c - 2.5) + 6) for c in center)
-        return image[(slice(None), *place)], label[place]
-
-    images, labels = nn.Batches(cases, batch=2, patch=6, augment=augment)(0)
-    for one, other in zip((images, labels), nn.Batches(cases, batch=2, patch=6)(0), strict=True):
-        assert torch.equal(one, other)
-    assert images.shape == (2, 1, 6, 6)
-    assert labels.shape == (2, 6, 6)
-    assert seen[0][0] != seen[1][0]
-    assert seen[0][1] == (6, 6)
+    assert [row["step"] for row in nn.fit(network(), Data(), epochs=2).history] == [3, 6]
 
 
 def test_folds():
@@ -424,9 +401,9 @@ def test_more_mistakes(cases, rng):
         nn.fit([], cases, steps=1)
     with pytest.raises(ValueError, match=r"several shapes.*give patch"):
         nn.fit(network(), [*cases, disk(rng, 30)], steps=1)
-    with pytest.raises(ValueError, match="case 0: image of shape"):
+    with pytest.raises(ValueError, match="case 0 must have an image"):
         nn.fit(network(), [(np.zeros((5, 5)), np.zeros((5, 6), int))], steps=1)
-    with pytest.raises(TypeError, match="labels must be whole numbers, case 0 has float64"):
+    with pytest.raises(TypeError, match="labels must be integers, case 0 has float64"):
         nn.fit(network(), [(np.zeros((5, 5)), np.zeros((5, 5)))], steps=1)
     with pytest.raises(ValueError, match="image of case 0 must be finite"):
         nn.fit(network(), [(np.full((5, 5), np.nan), np.zeros((5, 5), int))], steps=1)

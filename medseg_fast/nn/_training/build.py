@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 import medseg_fast as ms
 from medseg_fast import augment
+from medseg_fast.data import Case as _Labelled
+from medseg_fast.data import PatchSampler
 from medseg_fast.nn._training import config as configs
 from medseg_fast.nn._training import dataset
 from medseg_fast.nn._training.config import Config
@@ -98,33 +99,38 @@ def make_network(config: Config, case: Case, channels: int, classes: int) -> Any
     return network
 
 
-def make_batches(config: Config, cases: Sequence[Case]) -> Any:
+def make_sampler(config: Config, cases: Sequence[Case]) -> PatchSampler:
     """Batches of a configuration."""
-    from medseg_fast import nn
-
-    training = config["training"]
-    return nn.Batches(
-        [(case.pixels, case.label) for case in cases],
-        batch=training["batch"],
-        patch=training["patch"],
+    training, data = config["training"], config["data"]
+    spacing = data["spacing"] if data["unit"] == "mm" else None
+    patch = training["patch"]
+    shapes = sorted({case.label.shape for case in cases})
+    if patch is None and len(shapes) > 1:
+        raise ValueError(
+            f"{config.path.name}: training.patch is missing: images have shapes {shapes[:3]}"
+        )
+    return PatchSampler(
+        [_Labelled(case.name, case.pixels, case.label, spacing) for case in cases],
+        patch or shapes[0],
+        training["batch"],
         foreground=training["foreground"],
-        augment=_augmenter(config),
+        augmenter=_augmenter(config),
         seed=training["seed"],
     )
 
 
-def _augmenter(config: Config) -> Any:
+def _augmenter(config: Config) -> augment.Augmenter | None:
     given = dict(config["augment"])
     if not given:
         return None
     make: Any = augment.standard if given.pop("standard", False) else augment.Augmenter
-    data = config["data"]
-    spacing = data["spacing"] if data["unit"] == "mm" else None
     try:
-        made = make(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+        made: augment.Augmenter = make(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{config.path.name}: augment: {error}") from None
-    return partial(made, spacing=spacing)
+    return made
 
 
 def make_loss(config: Config) -> Any:

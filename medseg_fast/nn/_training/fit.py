@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from medseg_fast import _checks
+from medseg_fast.data import PatchSampler
 from medseg_fast.nn._blocks import choice, positive
 from medseg_fast.nn._training import schedule as schedules
-from medseg_fast.nn._training.batches import Batches
 from medseg_fast.nn._training.distributed import world
 from medseg_fast.nn._training.loop import Loop, Settings
 from medseg_fast.nn._training.validation import Validator, validator
@@ -99,13 +100,15 @@ def fit(
     data : callable or sequence of (image, label)
         ``data(step)`` gives the batch of a step: images (N, channels, ...) float32 and labels
         (N, ...) int64, tensors or arrays. It must depend on the step alone, and not on PyTorch's
-        global random numbers: it runs in a thread beside the training. Cases, arrays (channels,
-        ...) or (...) and labels (...), become batches of random patches by `Batches`.
+        global random numbers: it runs in a thread beside the training. A
+        `medseg_fast.data.PatchSampler` is such a function. Cases, arrays (channels, ...) or (...)
+        and labels (...) of whole numbers, become one.
     steps, epochs : int
-        How long: one of them. An epoch is ``len(data)`` steps, for cases as many as see each case
-        once.
+        How long: one of them. An epoch of cases has as many patches as there are cases; one of a
+        function is ``len(data)`` steps, if it has a length.
     batch, patch : int, int or sequence of int, optional
-        For cases: patches of a batch, pixels of a patch. Default: 2, and whole images.
+        For cases: patches of a batch, pixels of a patch. Default: 2, and whole images, which must
+        have one shape then.
     loss : callable, optional
         ``loss(logits, labels)`` gives a scalar: one of `medseg_fast.nn`'s, or any other. Default:
         `CrossEntropyLoss` plus `DiceLoss` of the classes but 0 over the batch; of all outputs where
@@ -136,9 +139,9 @@ def fit(
         What the rate of parameters is multiplied by; by pattern of their names, the first that
         fits. `layer_rates` makes one that falls with depth.
     validation : sequence of (image, label), or callable, optional
-        Cases, of which the mean Dice is the figure (see `Batches` for what they are; predicted in
-        windows of `patch`); or ``validation(network)``, which returns a number, or a dict of them
-        whose first is the figure. More is better.
+        Cases, of which the mean Dice is the figure (predicted in windows of `patch`); or
+        ``validation(network)``, which returns a number, or a dict of them whose first is the
+        figure. More is better.
     every : int, optional
         Steps from one row of the history, and validation, to the next. Default: an epoch, or a
         50th of the steps.
@@ -215,11 +218,14 @@ def fit(
         raise ValueError(f"{_OP}: average must be between 0 and 1, got {average}")
     _checks.integer(_OP, "seed", seed, 0)
     _checks.integer(_OP, "warmup", warmup, 0)
+    epoch = len(data) if hasattr(data, "__len__") else None
     if not callable(data):
-        data = Batches(data, batch=batch, patch=patch, seed=seed)
-    total = _total(data, steps, epochs)
+        positive(_OP, batch=batch)
+        epoch = -(-len(data) // batch)
+        data = sampler(_OP, data, batch, patch, seed)
+    total = _total(epoch, steps, epochs)
     if every is None:
-        every = len(data) if hasattr(data, "__len__") else max(1, total // _ROWS)
+        every = max(1, total // _ROWS) if epoch is None else epoch
     positive(_OP, every=every, checkpoint_every=checkpoint_every or every, patience=patience or 1)
     if patience is not None and validation is None:
         raise ValueError(f"{_OP}: patience needs a validation")
@@ -270,21 +276,47 @@ def fit(
     )
 
 
+def sampler(
+    op: str,
+    cases: Sequence[tuple[Any, Any]],
+    batch: int,
+    patch: int | Sequence[int] | None,
+    seed: int,
+) -> PatchSampler:
+    """Batches of patches of cases, of whole images where no patch is given."""
+    pairs = []
+    for image, label in cases:
+        pixels, classes = np.asarray(image, np.float32), np.asarray(label)
+        pairs.append((pixels[None] if pixels.ndim == classes.ndim else pixels, classes))
+        _checks.finite(op, f"image of case {len(pairs) - 1}", pixels)
+    if patch is None:
+        shapes = sorted({label.shape for _, label in pairs})
+        if len(shapes) > 1:
+            raise ValueError(f"{op}: cases of several shapes, {shapes[:3]}: give patch")
+        patch = shapes[0] if shapes else 1
+    return PatchSampler(pairs, patch, batch, foreground=0.5, seed=seed)
+
+
 def _name(value: Any) -> str:
     """What tells settings of one run from those of another, without addresses in memory."""
-    if isinstance(value, (str, Batches, nn.Module)):
+    if isinstance(value, (str, nn.Module)):
         return str(value)
+    if isinstance(value, PatchSampler):
+        return (
+            f"{len(value.cases)} cases, batch={value.batch}, patch={value.patch}, "
+            f"foreground={value.foreground}, seed={value.seed}, {value.augmenter}"
+        )
     return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
-def _total(data: Any, steps: int | None, epochs: int | None) -> int:
+def _total(epoch: int | None, steps: int | None, epochs: int | None) -> int:
     if (steps is None) == (epochs is None):
         raise ValueError(f"{_OP}: one of steps and epochs must be given")
     if steps is not None:
         return _checks.integer(_OP, "steps", steps, 1)
-    if not hasattr(data, "__len__"):
+    if epoch is None:
         raise ValueError(f"{_OP}: epochs need data with a length: give steps")
-    return _checks.integer(_OP, "epochs", epochs, 1) * len(data)
+    return _checks.integer(_OP, "epochs", epochs, 1) * epoch
 
 
 def default_loss() -> nn.Module:

@@ -242,8 +242,6 @@ class Loop:
         size, rank = self.world.size, self.world.rank
 
         def make(step: int) -> tuple[Any, Any]:
-            if size > 1 and hasattr(self.data, "part"):
-                return _pair(self.data.part(step, rank, size))
             images, labels = _pair(self.data(step))
             if size == 1:
                 return images, labels

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from medseg_fast import nn as networks
+from medseg_fast.data import PatchSampler
 from medseg_fast.nn._blocks import Network, fraction, positive
-from medseg_fast.nn._training.batches import Batches
-from medseg_fast.nn._training.fit import FitResult, fit
+from medseg_fast.nn._training.fit import FitResult, fit, sampler
 
 
 def layer_rates(network: Network, decay: float = 0.8, *, size: int = 32) -> dict[str, float]:
@@ -119,30 +119,26 @@ def transfer(source: nn.Module, target: nn.Module) -> list[str]:
 class _Masked:
     """Batches of images with blocks hidden, and the images as they were."""
 
-    def __init__(self, batches: Batches, hidden: float, block: int) -> None:
-        self.batches, self.hidden, self.block = batches, hidden, block
+    def __init__(self, patches: PatchSampler, hidden: float, block: int) -> None:
+        self.patches, self.hidden, self.block = patches, hidden, block
 
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __call__(self, step: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        return self.part(step, 0, 1)
-
-    def part(self, step: int, rank: int, size: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        images, _ = self.batches.part(step, rank, size)
-        rng = np.random.default_rng((self.batches.seed, 2, step, rank))
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images (N, C, ...), and behind the channels they had a last one: what is hidden."""
+        images = torch.from_numpy(self.patches(step)[0])
+        rng = np.random.default_rng((self.patches.seed, 3, step))
         spatial = images.shape[2:]
         blocks = [-(-n // self.block) for n in spatial]
         drawn = torch.from_numpy(rng.random((len(images), 1, *blocks)) < self.hidden)
         for axis, n in enumerate(spatial, 2):
             drawn = drawn.repeat_interleave(self.block, axis).narrow(axis, 0, n)
-        return images.masked_fill(drawn, 0.0), (images, drawn)
+        return images.masked_fill(drawn, 0.0), torch.cat([images, drawn.float()], 1)
 
 
-def _reconstruction(network: nn.Module, images: Tensor, truth: Any) -> Tensor:
-    whole, hidden = truth
+def _reconstruction(network: nn.Module, images: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared error where pixels were hidden."""
+    whole, hidden = truth[:, :-1], truth[:, -1:]
     found = network(images).float()
-    weight = hidden.to(found).expand_as(found)
+    weight = hidden.expand_as(found)
     error: Tensor = ((found - whole).square() * weight).sum() / weight.sum().clamp(min=1)
     return error
 
@@ -169,7 +165,7 @@ def pretrain(
         (channels, ...) or (...), prepared as for training (mean 0, deviation about 1): what is
         hidden is 0. Labels are not needed, so all images there are may serve.
     batch, patch : optional
-        As in `Batches`.
+        As in `fit`.
     hidden : float, optional
         Part of the blocks that is hidden.
     block : int, optional
@@ -218,8 +214,8 @@ def pretrain(
     twin.to(next(network.parameters()).device)
     with torch.device("meta"):
         other = make(**{**architecture.arguments, "classes": channels + 1}).state_dict()
-    batches = Batches(cases, batch=batch, patch=patch, seed=seed)
-    masked = _Masked(batches, hidden, block)
+    positive(op, batch=batch)
+    masked = _Masked(sampler(op, cases, batch, patch, seed), hidden, block)
     result = fit(twin, masked, objective=_reconstruction, seed=seed, **options)
     own = network.state_dict()
     learnt = {
