@@ -2,7 +2,8 @@
 ``python benchmarks/quality.py [--only ROW ...] [--seeds N]`` rewrites quality.md.
 
 Networks are trained by the recipes of `medseg_fast/nn/recipes`, one command each, and measured on
-the cases that the recipe keeps apart; several seeds give a mean and Student's 95 % interval. Every
+the cases that the recipe keeps apart; several seeds give a mean and Student's 95 % interval. The
+classical methods get three clicks: two corners of a box and a pixel inside (_clicks.py). Every
 result goes into quality.json at once, and a run that was stopped goes on from its checkpoint, so
 this may be stopped and started at will; what is there is not done again (--again does).
 
