@@ -22,7 +22,7 @@ for name in nn.__all__:
             f'medseg_fast.nn: {name} needs PyTorch: pip install "medseg_fast[nn]"'
         ), error
     else:
-        without = "functional load_plan Plan plan_training TrainingPlan box_labels pseudo_labels"
+        without = "functional load_plan Plan plan_training TrainingPlan box_labels pseudo_labels folds"
         assert name in without.split(), name
 """
 
