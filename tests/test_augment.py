@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage
 
 import medseg_fast as ms
-from medseg_fast import augment
+from medseg_fast import _cpu, augment
 from medseg_fast._warp import monomials, resize, rotation, warp
 from medseg_fast.reference import augment as twin
 
@@ -219,6 +221,21 @@ def test_is_a_function_of_the_seed(shape, threads, isa):
             assert set(np.unique(labels)) <= {0, 1, 2}
     assert len({new.tobytes() for new, _ in results}) == 4
     assert_array_equal(image, kept)
+
+
+@pytest.mark.parametrize("shape", [(60, 70), (20, 30, 40)], ids=str)
+def test_all_builds_give_the_same_bytes(shape, monkeypatch):
+    image, label = blobs(shape)
+    augmenter = augment.Augmenter(**ALL, probability=1)
+    results = []
+    for isa in filter(_cpu.runnable, _cpu.builds()):
+        core = import_module(f"medseg_fast._core_{isa}")
+        for name, module in list(sys.modules.items()):
+            if name.startswith("medseg_fast") and hasattr(module, "core"):
+                monkeypatch.setattr(module, "core", core)
+        new, labels = augmenter(image, label, seed=1)
+        results.append((new.tobytes(), labels.tobytes()))
+    assert len(set(results)) == 1
 
 
 @pytest.mark.parametrize("shape", [(60, 70), (20, 30, 40)], ids=str)

@@ -361,6 +361,7 @@ bias=(-0.3, 0.3), blur=(0.5, 1.0), low_resolution=(1.0, 2.0))
         "bias": 0.3,
         "blur": (0.5, 1.0),
         "low_resolution": 2,
+        "fill": "nearest",  # air beyond air, whatever its normalised value
         "probability": {"rotation": 0.3, "scale": 0.3, "elastic": 0.2, "bias": 0.15}
         | {"gamma": 0.3, "noise": 0.15, "blur": 0.15, "low_resolution": 0.15},
     }
