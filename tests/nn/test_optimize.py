@@ -172,6 +172,30 @@ def test_save_and_load(name, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.plan"]
 
 
+def test_save_writes_the_weights_that_were_compiled(tmp_path):
+    torch.manual_seed(0)
+    model, x = torch.nn.Conv2d(3, 4, 3), torch.rand(1, 3, 9, 8)
+    plan = nn.optimize(model, x)
+    with torch.no_grad():
+        model.weight.zero_()
+    plan.save(tmp_path / "plan")
+    assert torch.equal(nn.load_plan(tmp_path / "plan")(x), plan(x))
+
+
+def test_weights_are_copied_where_no_temporary_file_can_be(monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise OSError("read-only")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
+    torch.manual_seed(0)
+    model, x = torch.nn.Conv2d(3, 4, 3), torch.rand(1, 3, 9, 8)
+    plan = nn.optimize(model, x)
+    with torch.no_grad():
+        model.weight.zero_()
+    plan.save(tmp_path / "plan")
+    assert torch.equal(nn.load_plan(tmp_path / "plan")(x), plan(x))
+
+
 _WITHOUT_TORCH = """
 import sys
 import numpy as np

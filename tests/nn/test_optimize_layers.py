@@ -266,6 +266,8 @@ def test_volumes(function):
         nn.Conv2d(16, 20, 3, padding=7, dilation=2),
         nn.Conv2d(16, 20, 3, padding=12, dilation=12),
         nn.Conv2d(16, 6, (5, 1), dilation=(1, 2)),
+        nn.Conv2d(16, 20, 5, dilation=2),
+        nn.Conv2d(16, 20, 5, padding=3, dilation=(3, 2)),
         nn.Conv2d(16, 20, 1, stride=2),
         nn.Conv2d(16, 20, 1, stride=(3, 1), padding=1),
         nn.Conv3d(16, 20, 3, padding=2, dilation=2),
