@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -122,6 +123,7 @@ def _train(
             **common,
         )
     before = time.perf_counter() - started
+    bar = job.progress and sys.stderr.isatty()
     result = nn.fit(
         network,
         build.make_sampler(config, train),
@@ -133,8 +135,9 @@ def _train(
         rates=config["rates"] or None,
         folder=folder,
         resume=not job.restart,
-        progress=job.progress,
-        callbacks=[lambda network, row: say(_line(row))],
+        progress=bar,
+        # A bar on a terminal says the same.
+        callbacks=[] if bar else [lambda network, row: say(_line(row))],
         **{name: training[name] for name in _FIT},
         **common,
     )

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch", reason="networks need the extra nn")
 from medseg_fast import nn
 from medseg_fast.data import PatchSampler
 from medseg_fast.nn._training import checkpoint, schedule
-from medseg_fast.nn._training.fit import default_loss
+from medseg_fast.nn._training.objective import default_loss
 from medseg_fast.nn._training.validation import class_dice
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from medseg_fast import _checks
 from medseg_fast.data import PatchSampler
@@ -18,15 +18,12 @@ from medseg_fast.nn._blocks import choice, positive
 from medseg_fast.nn._training import schedule as schedules
 from medseg_fast.nn._training.distributed import world
 from medseg_fast.nn._training.loop import Loop, Settings
+from medseg_fast.nn._training.objective import Loss, Objective, default_loss, of_logits
 from medseg_fast.nn._training.validation import Validator, validator
-from medseg_fast.nn.losses import CombinedLoss, CrossEntropyLoss, DeepSupervisionLoss, DiceLoss
 
 _OP = "fit"
 PRECISIONS = ("float32", "bfloat16")
 _ROWS = 50  # of the history, where nothing says what an epoch is
-
-Loss = Callable[[Any, Tensor], Tensor]
-Objective = Callable[[nn.Module, Any, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -255,7 +252,7 @@ def fit(
         loop = Loop(
             network,
             data,
-            objective or _of_logits(loss or default_loss()),
+            objective or of_logits(loss or default_loss()),
             schedules.optimiser(optimiser, network, rate, weight_decay, rates),
             settings,
             still=still,
@@ -317,32 +314,3 @@ def _total(epoch: int | None, steps: int | None, epochs: int | None) -> int:
     if epoch is None:
         raise ValueError(f"{_OP}: epochs need data with a length: give steps")
     return _checks.integer(_OP, "epochs", epochs, 1) * epoch
-
-
-def default_loss() -> nn.Module:
-    """Cross entropy and Dice: the one knows every pixel, the other how few a class may have."""
-    both = CombinedLoss([CrossEntropyLoss(), DiceLoss(background=False, batch=True)])
-    return DeepSupervisionLoss(both)
-
-
-def _of_logits(loss: Loss) -> Objective:
-    """A loss of logits and labels as an objective."""
-
-    def objective(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        logits = network(images)
-        first = logits[0] if isinstance(logits, (tuple, list)) else logits
-        return loss(logits, _centre(labels, tuple(first.shape[2:])))
-
-    return objective
-
-
-def _centre(labels: Tensor, size: tuple[int, ...]) -> Tensor:
-    """The part of the labels for which there are logits: convolutions may have no padding."""
-    for axis, length in enumerate(size, 1):
-        lost = labels.shape[axis] - length
-        if lost < 0 or lost % 2:
-            raise ValueError(
-                f"{_OP}: labels of {tuple(labels.shape[1:])} do not fit logits of {size}"
-            )
-        labels = labels.narrow(axis, lost // 2, length)
-    return labels
