@@ -34,11 +34,11 @@ else:
 SHARED = """
     active_contour boundaries chan_vese_snake components convex_image convolution crc64 descents
     diameters edge_flow_boundaries edge_flow_regions fast_marching first_order geodesic
-    geodesic_snake histogram_peaks hysteresis label_cells label_pairs level_set live_wire maxflow
-    minima minimum_cost multiotsu parallel plan reconstruction region region_growing region_pixels
-    region_table seeded_region_growing separable_plan snake_matrix sparse_field sparse_graph spline
-    texture threshold_explorer watershed watershed_compact watershed_flood watershed_hierarchy
-    watershed_immersion watershed_setup weighted_sums
+    geodesic_snake histogram_peaks hysteresis key_image label_cells label_pairs level_set
+    live_wire maxflow minima minimum_cost multiotsu parallel plan reconstruction region
+    region_growing region_pixels region_table seeded_region_growing separable_plan snake_matrix
+    sparse_field sparse_graph spline texture threshold_explorer watershed watershed_compact
+    watershed_flood watershed_hierarchy watershed_immersion watershed_setup weighted_sums
 """.split()
 
 # Compiled for the baseline and for AVX2, whose objects the AVX-512 build links, too: they count,

@@ -11,6 +11,8 @@
 //
 // Footprints that are not symmetric make the answer depend on the order of the search; then
 // scikit-image's order is followed, one candidate after the other in raster order.
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <vector>
 
