@@ -108,7 +108,7 @@ def _one_by_one(
     name: str,
     call: Callable[..., Any],
     images: Any,
-    kind: type,
+    kind: Any,
     args: Sequence[Any],
     kwargs: dict[str, Any],
 ) -> Any:
