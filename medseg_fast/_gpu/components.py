@@ -30,7 +30,7 @@ def label(
     default = dtype is None and out is None
     wide = np.int64 if image.size >= 2**31 else np.int32
     labels, count = device.xp.zeros(0, np.int32), 0
-    counts = device.xp.zeros(len(image), np.int64) if apart else 0
+    counts: Any = device.xp.zeros(len(image), np.int64) if apart else 0
     if image.size:
         sets = Components(device, "label", keys, zero, reach, apart)
         number = sets.labels_apart if apart else sets.labels

@@ -78,7 +78,7 @@ def roi_align_backward(
     if len(regions) and 0 in shape[2:]:
         raise ValueError(f"{op}: input_size must have pixels, got {shape}")
     samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
-    real, flat = array.dtype.type, (1,) * (3 - dims)
+    real, flat = array.dtype.type, [1] * (3 - int(dims))
     result = device.xp.empty(shape, array.dtype)
     images, channels = shape[:2]
     groups = ceil_div(channels, _CHANNELS)
