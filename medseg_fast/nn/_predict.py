@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from medseg_fast import _checks
 from medseg_fast.io.volume import Volume
 from medseg_fast.nn._blocks import choice, positive
+from medseg_fast.nn._intensities import scaling
 from medseg_fast.nn._windows import Axis, Image, Output, axis, slide
 
 Array = NDArray[Any]
@@ -77,10 +78,11 @@ def predict(
         Distance of pixels in mm at which the network works, one per axis that it sees. The volume
         is resampled to it, logits are resampled back, both linearly. Default: the one saved with
         the model; without any the pixels are taken as they are.
-    normalise : {"zscore", "none"} or (low, high), optional
+    normalise : {"zscore", "robust", "none"} or (low, high), optional
         How intensities are prepared: mean 0 and standard deviation 1 over the volume for each
-        channel; not at all; or clipped to an interval, which becomes 0 to 1. Default: the one
-        saved with the model, else "none".
+        channel; the same after clipping to the percentiles 0.5 and 99.5, where single pixels may be
+        wild; not at all; or clipped to an interval, which becomes 0 to 1. Default: the one saved
+        with the model, else "none".
     output : {"labels", "probabilities"}, optional
         The class of the largest logit; or softmax (of one class: sigmoid) over all, which takes
         4 bytes per pixel and class.
@@ -138,7 +140,7 @@ def predict(
     wanted = _window(window if window is not None else saved.get("window"), network.ndim)
     how = normalise if normalise is not None else saved.get("normalise")
 
-    prepared = _intensities(array, how if how is not None else "none", network)
+    prepared = scaling(_OP, array, how if how is not None else "none")
     spatial = array.shape[:-1]
     planes = len(spatial) - network.ndim  # 1: a volume for a 2D network
     grid = _grid(spatial[planes:], target, own_spacing, planes)
@@ -295,34 +297,6 @@ def _axes(
         lost = given - answer
         axes.append(axis(size, given, answer, lost // 2, overlap, blend))
     return axes
-
-
-def _intensities(
-    array: Array, how: Any, network: _Runner
-) -> tuple[float | None, float | None, Array, Array]:
-    """Limits, shift and scale per channel."""
-    channels = array.shape[-1]
-    shift, scale = np.zeros(channels), np.ones(channels)
-    if isinstance(how, str):
-        choice(_OP, "normalise", how, ("zscore", "none"))
-        if how == "zscore":
-            for c in range(channels):
-                values = array[..., c]
-                shift[c] = values.mean(dtype=np.float64)
-                spread = np.sqrt(max(0.0, _mean_square(values) - shift[c] ** 2))
-                scale[c] = spread if spread > 0 else 1.0
-        return None, None, shift, scale
-    low, high = (float(value) for value in how)
-    if not low < high:
-        raise ValueError(f"{_OP}: normalise must be (low, high) with low < high, got {how!r}")
-    shift[:], scale[:] = low, high - low
-    return low, high, shift, scale
-
-
-def _mean_square(values: Array) -> float:
-    """Plane by plane, so that no second volume is needed."""
-    sums = [float(np.square(plane, dtype=np.float64).sum()) for plane in values]
-    return sum(sums) / values.size
 
 
 def _resampled(array: Array, size: tuple[int, ...]) -> Array:

@@ -67,8 +67,8 @@ class Image:
     """
 
     array: Array
-    low: float | None  # clipped to these first
-    high: float | None
+    low: Array | None  # clipped to these first, per channel
+    high: Array | None
     shift: Array  # then (value - shift) / scale, per channel
     scale: Array
     dtype: torch.dtype
@@ -90,8 +90,8 @@ class Image:
             for number, part in enumerate(parts):
                 block = block[(slice(None),) * number + (part,)]
         block = block.astype(np.float64 if self.dtype == torch.float64 else np.float32)
-        if self.low is not None or self.high is not None:
-            np.clip(block, self.low, self.high, out=block)
+        if self.low is not None and self.high is not None:
+            np.clip(block, *(a.astype(block.dtype) for a in (self.low, self.high)), out=block)
         block -= self.shift.astype(block.dtype)
         block /= self.scale.astype(block.dtype)
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(block, -1, 0))).to(self.dtype)

@@ -221,9 +221,11 @@ def test_normalise(rng):
     model = Edges(2)
     image = rng.integers(0, 4000, (12, 14)).astype(np.int16)
     real = image.astype(np.float64)
+    trimmed = real.clip(*np.percentile(real, (0.5, 99.5)))
     for how, prepared in (
         ("none", real),
         ("zscore", (real - real.mean()) / real.std()),
+        ("robust", (trimmed - trimmed.mean()) / trimmed.std()),
         ((100, 900), (real.clip(100, 900) - 100) / 800),
     ):
         expected = model(torch.from_numpy(prepared)[None, None])[0].argmax(0)
@@ -294,7 +296,11 @@ def test_memory_is_one_slab(rng, monkeypatch):
         ({"window": 0}, ValueError, "predict: window must be"),
         ({"mirror": (2,)}, ValueError, "predict: mirror must be"),
         ({"batch": 0}, ValueError, "predict: batch must be at least 1"),
-        ({"normalise": "minmax"}, ValueError, "predict: normalise must be one of"),
+        (
+            {"normalise": "minmax"},
+            ValueError,
+            "predict: normalise must be .zscore., .robust., .none. or",
+        ),
         ({"normalise": (3, 3)}, ValueError, r"predict: normalise must be \(low, high\)"),
         ({"spacing": (1.0, 1.0)}, ValueError, "predict: volume must have a spacing"),
         ({"spacing": (1.0,)}, ValueError, "predict: spacing must be 2 positive numbers"),

@@ -155,7 +155,10 @@ def test_folds_and_volumes(tmp_path, rng):
         (('images = "images"\n', ""), "data.images is missing: a folder"),
         (('test = ["5*"]', 'test = ["9*"]'), "data.test: no case is called '9*'"),
         (('test = ["5*"]', 'patient = "("'), "data.patient must be a regular expression"),
-        (('test = ["5*"]', "normalise = [3, 1]"), 'data.normalise must be "zscore", "none" or'),
+        (
+            ('test = ["5*"]', "normalise = [3, 1]"),
+            'data.normalise must be "zscore", "robust", "none" or',
+        ),
         (("patch = 24", "patch = [1, 2.5]"), "training.patch must be a whole number from 1, or a"),
         (('name = "unet"', 'name = "u-net"'), "network.name must be one of"),
         (('norm = "batch"', 'nrom = "batch"'), "network.nrom is not a key; unet takes in_channels"),
@@ -254,6 +257,9 @@ def test_normalised_as_predict_does(rng):
     np.testing.assert_allclose(
         dataset.intensities(image, [50, 150])[0], (image[..., 0].clip(50, 150) - 50.0) / 100
     )
+    wild = image.copy()
+    wild[0, 0] = 255
+    np.testing.assert_allclose(dataset.intensities(wild, "robust").std((1, 2)), 1, rtol=1e-5)
     seen = []
 
     def network(x):

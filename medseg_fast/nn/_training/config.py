@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from medseg_fast.nn._intensities import WORDS
+
 LOSSES = {
     "cross_entropy": "CrossEntropyLoss",
     "dice": "DiceLoss",
@@ -78,7 +80,7 @@ def _flag() -> Key:
 
 def _normalised(value: Any) -> bool:
     if isinstance(value, str):
-        return value in ("zscore", "none")
+        return value in WORDS
     return _list(value, _real) and len(value) == 2 and value[0] < value[1]
 
 
@@ -104,7 +106,9 @@ TABLES: dict[str, dict[str, Key]] = {
         ),
         "labels": Key(None, "a folder", _text, required=True),
         "target": _choice("classes", TARGETS),
-        "normalise": Key("zscore", '"zscore", "none" or [low, high] with low < high', _normalised),
+        "normalise": Key(
+            "zscore", '"zscore", "robust", "none" or [low, high] with low < high', _normalised
+        ),
         "spacing": Key(
             None,
             "a list of numbers above 0 (mm), one per axis",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import medseg_fast as ms
 from medseg_fast import io
+from medseg_fast.nn._intensities import scaling
 
 Array = NDArray[Any]
 
@@ -120,18 +121,13 @@ def target(truth: Array, kind: str) -> Array:
 
 def intensities(array: Array, how: Any) -> Array:
     """Channels last in, channels first out, float32; as `predict` prepares them."""
-    pixels = np.moveaxis(array, -1, 0).astype(np.float32)
-    if how == "none":
-        return np.ascontiguousarray(pixels)
-    if how == "zscore":
-        axes = tuple(range(1, pixels.ndim))
-        mean = pixels.mean(axes, dtype=np.float64, keepdims=True)
-        spread = pixels.std(axes, dtype=np.float64, keepdims=True)
-        return np.ascontiguousarray(
-            (pixels - mean.astype(np.float32)) / np.where(spread > 0, spread, 1).astype(np.float32)
-        )
-    low, high = how
-    return np.ascontiguousarray((pixels.clip(low, high) - np.float32(low)) / np.float32(high - low))
+    found = scaling("train", array, how)
+    pixels = array.astype(np.float32)
+    if found.low is not None and found.high is not None:
+        np.clip(pixels, *(a.astype(np.float32) for a in (found.low, found.high)), out=pixels)
+    pixels -= found.shift.astype(np.float32)
+    pixels /= found.scale.astype(np.float32)
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
 
 
 def read_case(
