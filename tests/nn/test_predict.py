@@ -299,7 +299,7 @@ def test_memory_is_one_slab(rng, monkeypatch):
         (
             {"normalise": "minmax"},
             ValueError,
-            "predict: normalise must be .zscore., .robust., .none. or",
+            "predict: normalise must be .zscore., .robust., ",
         ),
         ({"normalise": (3, 3)}, ValueError, r"predict: normalise must be \(low, high\)"),
         ({"spacing": (1.0, 1.0)}, ValueError, "predict: volume must have a spacing"),
