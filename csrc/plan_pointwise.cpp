@@ -50,100 +50,107 @@ inline float hyperbolic_tangent(float x) {
   return size < 0.625f ? near : signed_far;
 }
 
-// f(value, channel) with the activation.
 template <class F>
-void with_activation(const PointwiseSpec& spec, F&& f) {
+void each(float* values, Index n, F&& f) {
+  for (Index i = 0; i < n; ++i) values[i] = f(values[i]);
+}
+
+void activate(const PointwiseSpec& spec, float* __restrict v, Index n) {
   const float a = spec.a, b = spec.b;
-  const float* const slopes = spec.slopes.data();
   switch (spec.activation) {
     case Pointwise::none:
-      return f([](float v, Index) { return v; });
+      return;
     case Pointwise::relu:
-      return f([](float v, Index) { return v < 0 ? 0.0f : v; });
+      return each(v, n, [](float x) { return x < 0 ? 0.0f : x; });
     case Pointwise::leaky_relu:
-      return f([a](float v, Index) { return v < 0 ? v * a : v; });
+      return each(v, n, [a](float x) { return x < 0 ? x * a : x; });
     case Pointwise::elu:
-      return f([a](float v, Index) { return v < 0 ? a * (exponential(v) - 1.0f) : v; });
+      return each(v, n, [a](float x) { return x < 0 ? a * (exponential(x) - 1.0f) : x; });
     case Pointwise::sigmoid:
-      return f([](float v, Index) { return sigmoid(v); });
+      return each(v, n, [](float x) { return sigmoid(x); });
     case Pointwise::clamp:
-      return f([a, b](float v, Index) { return v < a ? a : v > b ? b : v; });
+      return each(v, n, [a, b](float x) { return x < a ? a : x > b ? b : x; });
     case Pointwise::tanh:
-      return f([a, b](float v, Index) { return b * hyperbolic_tangent(a * v); });
-    case Pointwise::prelu:
-      return f([slopes](float v, Index c) { return v < 0 ? v * slopes[c] : v; });
+      return each(v, n, [a, b](float x) { return b * hyperbolic_tangent(a * x); });
+    case Pointwise::prelu: {
+      const float* const __restrict slopes = spec.slopes.data();
+      for (Index c = 0; c < n; ++c) v[c] = v[c] < 0 ? v[c] * slopes[c] : v[c];
+      return;
+    }
     case Pointwise::silu:
-      return f([](float v, Index) { return v * sigmoid(v); });
+      return each(v, n, [](float x) { return x * sigmoid(x); });
   }
 }
 
-// A row of values: pixels of channels, or all values of dense pixels as one pixel's channels.
-struct Row {
-  Index pixels, channels;
-};
-
-template <class T, class Act>
-void plain_row(const Row& row, const T* from, Index in_step, T* to, Index out_step, Act&& act) {
-  for (Index x = 0; x < row.pixels; ++x, from += in_step, to += out_step)
-    for (Index c = 0; c < row.channels; ++c) to[c] = static_cast<T>(act(from[c], c));
-}
-
-template <class T, class Act>
-void scaled_row(const Row& row, const float* __restrict scale, const float* __restrict shift,
-                const T* from, Index in_step, T* to, Index out_step, Act&& act) {
-  for (Index x = 0; x < row.pixels; ++x, from += in_step, to += out_step)
-    for (Index c = 0; c < row.channels; ++c)
-      to[c] = static_cast<T>(act(from[c] * scale[c] + shift[c], c));
-}
-
-template <class T, class Act>
-void second_row(const Row& row, const PointwiseSpec& spec, const float* scale, const float* shift,
-                const T* from, Index in_step, const T* other, Index other_step, Index other_channel,
-                T* to, Index out_step, Act&& act) {
-  const bool adds = spec.with == Second::add, scales = scale != nullptr;
-  for (Index x = 0; x < row.pixels; ++x, from += in_step, other += other_step, to += out_step) {
-    if (adds && !scales && other_channel == 1) {
-      for (Index c = 0; c < row.channels; ++c)
-        to[c] = static_cast<T>(act(static_cast<float>(from[c]) + other[c], c));
-      continue;
-    }
-    for (Index c = 0; c < row.channels; ++c) {
-      const float v = scales ? from[c] * scale[c] + shift[c] : static_cast<float>(from[c]);
-      const float w = other[c * other_channel];
-      to[c] = static_cast<T>(act(adds ? v + w : v * w, c));
-    }
+// v = first(c), with the second operand. v may be any of the operands: each is read at c before.
+template <class T, class First>
+void with_second(const PointwiseSpec& spec, const T* other, Index step, float* v, Index n,
+                 First&& first) {
+  if (spec.with == Second::none) {
+#pragma GCC ivdep
+    for (Index c = 0; c < n; ++c) v[c] = first(c);
+  } else if (spec.with == Second::add && step == 1) {  // a skip connection
+#pragma GCC ivdep
+    for (Index c = 0; c < n; ++c) v[c] = first(c) + static_cast<float>(other[c]);
+  } else if (spec.with == Second::add) {
+#pragma GCC ivdep
+    for (Index c = 0; c < n; ++c) v[c] = first(c) + static_cast<float>(other[c * step]);
+  } else {
+#pragma GCC ivdep
+    for (Index c = 0; c < n; ++c) v[c] = first(c) * static_cast<float>(other[c * step]);
   }
+}
+
+// Values times scale plus shift, where there are any, and the second operand.
+template <class T>
+void combine(const PointwiseSpec& spec, const T* from, const T* other, Index step, float* v,
+             Index n) {
+  const float *const scale = spec.scale.data(), *const shift = spec.shift.data();
+  if (spec.scale.empty())
+    with_second(spec, other, step, v, n, [=](Index c) { return static_cast<float>(from[c]); });
+  else
+    with_second(spec, other, step, v, n,
+                [=](Index c) { return static_cast<float>(from[c]) * scale[c] + shift[c]; });
 }
 
 }  // namespace
 
+// Value by value: loops of one kind of step each over pieces that stay in the first cache, instead
+// of one of all steps for each type, activation and operand.
 void pointwise(const PointwiseSpec& spec, const Features& in, const Features& second,
                const Features& out) {
+  constexpr Index most = 1024;
   const Index channels = in.channels, columns = in.size[2];
   const bool has_second = spec.with != Second::none;
-  const bool scales = !spec.scale.empty();
   const auto dense = [&](const Features& f) {
     return f.stride[2] == channels && f.channel_stride == 1;
   };
   // Parameters of each channel keep pixels apart.
-  const bool flat =
-      !scales && spec.slopes.empty() && dense(in) && dense(out) && (!has_second || dense(second));
-  const Row row = flat ? Row{1, columns * channels} : Row{columns, channels};
-  const float *const scale = scales ? spec.scale.data() : nullptr, *const shift = spec.shift.data();
+  const bool flat = spec.scale.empty() && spec.slopes.empty() && dense(in) && dense(out) &&
+                    (!has_second || dense(second));
+  const Index pixels = flat ? (columns * channels + most - 1) / most : columns;
+  const Index length = flat ? most : channels;
   visit_features(in.dtype, [&]<class T>(Type<T>) {
-    with_activation(spec, [&](auto act) {
-      for_each_row(in, 2 * channels, [&](Index n, Index z, Index y) {
-        const Size3 at{z, y, 0};
-        const T* const from = pixel<T>(in, n, at);
-        T* const to = pixel<T>(out, n, at);
-        if (has_second)
-          second_row(row, spec, scale, shift, from, in.stride[2], pixel<T>(second, n, at),
-                     second.stride[2], second.channel_stride, to, out.stride[2], act);
-        else if (scales)
-          scaled_row(row, scale, shift, from, in.stride[2], to, out.stride[2], act);
-        else
-          plain_row(row, from, in.stride[2], to, out.stride[2], act);
-      });
+    for_each_row(in, 2 * channels, [&](Index n, Index z, Index y) {
+      const Size3 at{z, y, 0};
+      const T* from = pixel<T>(in, n, at);
+      T* to = pixel<T>(out, n, at);
+      const T* other = has_second ? pixel<T>(second, n, at) : nullptr;
+      const Index other_step = has_second ? second.channel_stride : 0;
+      thread_local std::vector<float> scratch;
+      if constexpr (sizeof(T) < sizeof(float)) scratch.resize(static_cast<std::size_t>(length));
+      for (Index x = 0; x < pixels; ++x) {
+        const Index count = flat ? std::min(length, columns * channels - x * length) : length;
+        float* v = scratch.data();
+        if constexpr (std::is_same_v<T, float>) v = to;
+        combine(spec, from, other, other_step, v, count);
+        activate(spec, v, count);
+        if constexpr (sizeof(T) < sizeof(float))
+          for (Index c = 0; c < count; ++c) to[c] = static_cast<T>(v[c]);
+        from += flat ? length : in.stride[2];
+        to += flat ? length : out.stride[2];
+        if (has_second) other += flat ? length : second.stride[2];
+      }
     });
   });
 }
