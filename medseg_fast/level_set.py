@@ -245,7 +245,9 @@ def chan_vese_level_set(
         Where to start, of the image's shape: a mask (bool or integer, inside is not 0), for example
         `disk_level_set`, or a level set (float, inside is negative).
     mu : float, optional
-        Weight of the surface's area, not negative: the larger, the smoother.
+        Weight of the surface's area, not negative: the larger, the smoother. It weighs against
+        squared differences of the scaled values: where regions differ by a fifth of the range, as
+        tissue does on CT, by 0.04, so that 0.1 lets a small start vanish and 0.02 suits.
     nu : float, optional
         Weight of the volume inside; above 0 the surface shrinks.
     lambda1, lambda2 : float, optional
