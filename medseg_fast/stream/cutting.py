@@ -51,7 +51,8 @@ class GraphCutPlan(_Plan):
     The mask is that of `graph_cut` on each image with this model, but for capacities rounded to
     1 / 4096; it does not depend on the frames before. What capacities lost is taken back from the
     flow (Kohli and Torr 2007). About a third of the time of a cut from scratch where all pixels
-    change a little, as in ultrasound. Memory: the `GridGraph`, and 24 + 4 n bytes per pixel for n offsets.
+    change a little, as in ultrasound. Memory: the `GridGraph`, and 24 + 4 n bytes per pixel for n
+    offsets.
 
     References
     ----------
