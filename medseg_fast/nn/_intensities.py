@@ -21,6 +21,13 @@ class Scaling(NamedTuple):
     shift: Array
     scale: Array
 
+    def apply(self, pixels: Array) -> None:
+        """In place, to floats with channels last."""
+        if self.low is not None and self.high is not None:
+            np.clip(pixels, *(a.astype(pixels.dtype) for a in (self.low, self.high)), out=pixels)
+        pixels -= self.shift.astype(pixels.dtype)
+        pixels /= self.scale.astype(pixels.dtype)
+
 
 def scaling(op: str, array: Array, how: Any) -> Scaling:
     """Of an image with channels last, as `predict` says in its parameter `normalise`."""

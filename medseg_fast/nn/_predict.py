@@ -158,7 +158,7 @@ def predict(
         for number, work in enumerate(works):
             if grid != work.shape[:-1]:
                 work = _resampled(work, grid)
-            image = Image(np.moveaxis(work, roll, 0), *prepared, dtype=network.dtype)
+            image = Image(np.moveaxis(work, roll, 0), prepared, dtype=network.dtype)
 
             def make(classes: int, number: int = number) -> Array:
                 whole = result.array(classes)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medseg_fast.nn import _seam
+from medseg_fast.nn._intensities import Scaling
 
 Array = NDArray[Any]
 
@@ -67,10 +68,7 @@ class Image:
     """
 
     array: Array
-    low: Array | None  # clipped to these first, per channel
-    high: Array | None
-    shift: Array  # then (value - shift) / scale, per channel
-    scale: Array
+    scaling: Scaling
     dtype: torch.dtype
 
     def read(self, starts: Sequence[int], sizes: Sequence[int]) -> Tensor:
@@ -90,10 +88,7 @@ class Image:
             for number, part in enumerate(parts):
                 block = block[(slice(None),) * number + (part,)]
         block = block.astype(np.float64 if self.dtype == torch.float64 else np.float32)
-        if self.low is not None and self.high is not None:
-            np.clip(block, *(a.astype(block.dtype) for a in (self.low, self.high)), out=block)
-        block -= self.shift.astype(block.dtype)
-        block /= self.scale.astype(block.dtype)
+        self.scaling.apply(block)
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(block, -1, 0))).to(self.dtype)
 
 

@@ -121,12 +121,8 @@ def target(truth: Array, kind: str) -> Array:
 
 def intensities(array: Array, how: Any) -> Array:
     """Channels last in, channels first out, float32; as `predict` prepares them."""
-    found = scaling("train", array, how)
     pixels = array.astype(np.float32)
-    if found.low is not None and found.high is not None:
-        np.clip(pixels, *(a.astype(np.float32) for a in (found.low, found.high)), out=pixels)
-    pixels -= found.shift.astype(np.float32)
-    pixels /= found.scale.astype(np.float32)
+    scaling("train", array, how).apply(pixels)
     return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
 
 
