@@ -94,7 +94,7 @@ def entropy(p: Array) -> float:
 
 
 def emphases(counts: Array, sizes: Array) -> dict[str, float]:
-    """Sixteen features of counts by grey level (rows) and some size of things (columns).
+    """Fifteen features of counts by grey level (rows) and some size of things (columns).
 
     Their names hold "{thing}", "{low}", "{high}" and "{size}" for what a family calls these. NaN
     where there is nothing.
@@ -121,7 +121,6 @@ def emphases(counts: Array, sizes: Array) -> dict[str, float]:
         "grey_level_variance": p * (i - level) ** 2,
         "{size}_variance": p * (j - size) ** 2,
         "{size}_entropy": entropy(p),
-        "{size}_energy": p**2,
     }
     return {name: float(np.sum(terms)) if things else math.nan for name, terms in found.items()}
 

@@ -153,7 +153,12 @@ def ngldm_features(counts: ArrayLike) -> dict[str, float]:
     # A voxel depends on itself.
     features = emphases(matrix, np.arange(1, matrix.shape[1] + 1))
     found = named(features, "count", "low_dependence", "high_dependence", "dependence_count")
-    return {**found, "dependence_count_percentage": 1.0 if matrix.any() else float("nan")}
+    voxels = matrix.sum()
+    found["dependence_count_energy"] = (
+        float(((matrix / voxels) ** 2).sum()) if voxels else float("nan")
+    )
+    found["dependence_count_percentage"] = 1.0 if voxels else float("nan")
+    return found
 
 
 def _neighbourhoods(

@@ -100,9 +100,7 @@ def glrlm_features(counts: ArrayLike, *, merge: bool = True) -> dict[str, float]
     lengths = np.arange(1, every.shape[2] + 1)
     rows = []
     for part in [every.sum(0)] if merge else every:
-        row = emphases(part, lengths)
-        del row["{size}_energy"]
-        row = named(row, "run", "short_run", "long_run", "run_length")
+        row = named(emphases(part, lengths), "run", "short_run", "long_run", "run_length")
         row["run_entropy"] = row.pop("run_length_entropy")
         with np.errstate(invalid="ignore"):
             row["run_percentage"] = float(part.sum() / (part @ lengths).sum())
@@ -242,7 +240,6 @@ def gldzm_features(zones: Zones) -> dict[str, float]:
 
 def _zone_features(zones: Zones, low: str, high: str, size: str) -> dict[str, float]:
     features = emphases(np.asarray(zones.counts, np.float64), np.asarray(zones.sizes))
-    del features["{size}_energy"]
     share = zones.counts.sum() / zones.voxels if zones.voxels else float("nan")
     return {**named(features, "zone", low, high, size), "zone_percentage": float(share)}
 
