@@ -285,13 +285,23 @@ class GridGraph(FlowGraph):
         """
         op = f"{_NAME}.add_edges"
         direction = self._direction(op, offset)
-        forth, bound = _grid_arguments.capacities(op, "weights", weights, self.dtype, self.shape)
+        forth, back, *most = self._both_ways(op, weights, reverse)
+        self._put_edges(op, direction, forth, back, sum(most))
+
+    def _both_ways(
+        self, op: str, weights: ArrayLike, reverse: ArrayLike | None, *, signed: bool = False
+    ) -> tuple[NDArray[Any], NDArray[Any], float, float]:
+        """Capacities there and back, and the largest magnitude of either."""
+        dtype, shape = self.dtype, self.shape
+        forth, most = _grid_arguments.capacities(
+            op, "weights", weights, dtype, shape, signed=signed
+        )
         if reverse is None:
-            back, bound = forth, 2 * bound
-        else:
-            back, most = _grid_arguments.capacities(op, "reverse", reverse, self.dtype, self.shape)
-            bound += most
-        self._put_edges(op, direction, forth, back, bound)
+            return forth, forth, most, most
+        back, other = _grid_arguments.capacities(
+            op, "reverse", reverse, dtype, shape, signed=signed
+        )
+        return forth, back, most, other
 
     def change_edges(
         self,
@@ -333,22 +343,15 @@ class GridGraph(FlowGraph):
         """
         op = f"{_NAME}.change_edges"
         direction = self._direction(op, offset)
-        forth, most = _grid_arguments.capacities(
-            op, "weights", weights, self.dtype, self.shape, signed=True
-        )
-        back, bound = forth, most
-        if reverse is not None:
-            back, bound = _grid_arguments.capacities(
-                op, "reverse", reverse, self.dtype, self.shape, signed=True
-            )
+        forth, back, *most = self._both_ways(op, weights, reverse, signed=True)
         limit = _grid_arguments.limit(self.dtype)
-        edges = self._edge_bounds[direction // 2] + most + bound
+        edges = self._edge_bounds[direction // 2] + sum(most)
         if edges > limit:
-            edges = self._largest_edge(direction) + most + bound
-        terminal = self._terminal_bound + 2 * max(most, bound)
+            edges = self._largest_edge(direction) + sum(most)
+        terminal = self._terminal_bound + 2 * max(most)
         if terminal > limit:
             zero = np.zeros(self.shape, self.dtype)
-            terminal = self._largest_terminal(zero, zero, None) + 2 * max(most, bound)
+            terminal = self._largest_terminal(zero, zero, None) + 2 * max(most)
         if max(edges, terminal) > limit:
             raise ValueError(
                 f"{op}: capacities must remain numbers of {self.dtype}, "

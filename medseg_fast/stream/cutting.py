@@ -106,9 +106,8 @@ class GraphCutPlan(_Plan):
             raise ValueError(f"{op}: lambda_ must be lower, got {lambda_!r}")
         self._seed_cost = np.int32(seed_cost)
 
-        self._sigma: float | None = None
+        self._sigma: float | None = None  # until `learn`
         self._model: Histograms | None = None
-        self._learned = False
         self._graph = GridGraph(self.shape, self._connectivity, np.int32)
         self._mask = np.zeros(self.shape, bool)
         self._costs = np.zeros((2, *self.shape), np.float32)
@@ -160,12 +159,11 @@ class GraphCutPlan(_Plan):
                 if not mask.any():
                     raise ValueError(f"{self._op}: {name} must have at least one pixel")
             self._model = Histograms(given, *masks)
-        self._learned = True
 
     def __call__(self, image: ArrayLike) -> NDArray[np.bool_]:
         """The foreground of one image; the next call overwrites it."""
         array = self.checked(image)
-        if not self._learned:
+        if self._sigma is None:
             self.learn(array, self._foreground, self._background)
         given = CutImage(self._op, array, None, self._spacing)
         self._change_edges(given)
