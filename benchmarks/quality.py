@@ -68,6 +68,9 @@ ROWS = [
     _network(
         "nuclei", "nuclei_dsb2018", "U-Net and watershed", "Otsu: Dice 0.84", dice=0.92, ap50=0.80
     ),
+    _network(
+        "nuclei_mask_rcnn", "nuclei_dsb2018_mask_rcnn", "Mask R-CNN", "", dice=0.0, ap50=0.80
+    ),
     Row(
         "nuclei_tenth",
         "the same from a tenth of the images",
@@ -202,6 +205,12 @@ def _tenth(results: dict[str, Any]) -> float:
     return interval([r["figures"]["dice"] for r in whole])[0] - 0.04 if whole else math.nan
 
 
+def stored() -> dict[str, Any]:
+    """What has been measured."""
+    found: dict[str, Any] = json.loads(STORE.read_text()) if STORE.exists() else {"rows": {}}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", choices=[r.name for r in ROWS], metavar="ROW")
@@ -214,7 +223,7 @@ def main() -> None:
     data = Path(os.environ.get("MEDSEG_FAST_DATA", HERE.parents[1] / "shared" / "data"))
     if not data.is_dir():
         sys.exit(f"no real images at {data} (set MEDSEG_FAST_DATA)")
-    results: dict[str, Any] = json.loads(STORE.read_text()) if STORE.exists() else {"rows": {}}
+    results = stored()
     work = asked.work / f"steps{asked.steps}" if asked.steps else asked.work
     with ms.num_threads(asked.threads), torch_threads(asked.threads):
         for row in ROWS:
@@ -233,12 +242,14 @@ def main() -> None:
                 print("  " + ", ".join(f"{n} {v:.4f}" for n, v in figures.items()), flush=True)
                 if asked.steps:
                     continue
+                results = stored()  # another process may have added to it
+                there = results["rows"].setdefault(row.name, {})
                 there[str(seed)] = {"figures": figures, "seconds": seconds}
                 results["machine"] = describe()
                 STORE.write_text(json.dumps(results, indent=1) + "\n")
                 PAGE.write_text(render(results))
     if not asked.steps and STORE.exists():
-        PAGE.write_text(render(results))
+        PAGE.write_text(render(stored()))
 
 
 if __name__ == "__main__":

@@ -164,12 +164,11 @@ def _objects(job: Job, model: MaskRCNN, volume: io.Volume) -> _Found:
         "a window": job.window,
         "mirroring": job.mirror,
         "a spacing": job.spacing,
-        "z-scores": job.normalise == "zscore",
         "probabilities": job.probabilities,
     }
     if unknown := [name for name, given in asked.items() if given]:
         raise ValueError(f"{job.model}: finds objects, which knows no {' or '.join(unknown)}")
-    intensities: Any = job.normalise or model.metadata.get("normalise")
+    intensities: Any = job.normalise
     score = 0.5 if job.score is None else job.score
     found = nn.instances(model, volume, score=score, intensities=intensities)
     objects = [

@@ -155,7 +155,9 @@ def _train(
     }
     if first:
         data = config["data"]
-        facts = {"normalise": data["normalise"], "window": patch or list(train[0].label.shape)}
+        facts = {"normalise": data["normalise"]}
+        if config["network"]["name"] not in _WITHOUT_WINDOW:
+            facts["window"] = patch or list(train[0].label.shape)
         if data["spacing"]:
             facts |= {"spacing": data["spacing"], "unit": data["unit"]}
         network.metadata = {**facts, "target": data["target"]}
@@ -174,6 +176,8 @@ def _train(
     return report
 
 
+# What these learn from says nothing of how much they may be shown at a time.
+_WITHOUT_WINDOW = ("lenet5", "mask_rcnn")
 _FIT = (
     "optimiser rate weight_decay schedule warmup clip average precision every patience "
     "checkpoint_every freeze"

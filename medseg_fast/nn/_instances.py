@@ -11,6 +11,7 @@ from torch import nn
 
 from medseg_fast import _checks
 from medseg_fast.io.volume import Volume
+from medseg_fast.nn._intensities import scaling
 
 _OP = "instances"
 
@@ -43,25 +44,26 @@ def instances(
     *,
     score: float = 0.5,
     mask: float = 0.5,
-    intensities: tuple[float, float] | None = None,
+    intensities: tuple[float, float] | str | None = None,
 ) -> Instances:
     """Find the objects of an image by Mask R-CNN.
 
     Parameters
     ----------
     model : nn.Module
-        `mask_rcnn.maskrcnn_resnet50_fpn` or torchvision's: a list of tensors (C, H, W) in [0, 1]
-        -> a list of dicts with boxes, labels, scores and masks. It is put into evaluation mode for
-        the time.
+        `mask_rcnn.maskrcnn_resnet50_fpn` or torchvision's: a list of tensors (C, H, W) -> a list of
+        dicts with boxes, labels, scores and masks. It is put into evaluation mode for the time.
     image : array_like or Volume
         (H, W), or (H, W, C) with channels last. A grey image is given to all channels of the model.
     score : float, optional
         Objects with lower scores are left out.
     mask : float, optional
         An object is where its mask exceeds this.
-    intensities : (low, high), optional
-        What becomes 0 and 1; values beyond are clipped. Default: the range of the dtype for uint8
-        and uint16, the image's own range for other integers, 0 and 1 for floats.
+    intensities : (low, high), "zscore", "robust" or "none", optional
+        What becomes 0 and 1, where values beyond are clipped; or as `predict` scales, for a model
+        that was trained on such images. Default: what the model's ``metadata["normalise"]`` says,
+        else the range of the dtype for uint8 and uint16, the image's own range for other integers,
+        0 and 1 for floats.
 
     Returns
     -------
@@ -92,10 +94,11 @@ def instances(
         raise ValueError(
             f"{_OP}: image must have 1 or {channels} channels, got shape {given.shape}"
         )
-    low, high = _range(given) if intensities is None else intensities
-    if not low < high:
-        raise ValueError(f"{_OP}: intensities must be (low, high) with low < high")
-    scaled = ((pixels.astype(np.float64) - low) / (high - low)).clip(0, 1)
+    how = intensities
+    if how is None:
+        how = getattr(model, "metadata", {}).get("normalise")
+    scaled = pixels.astype(np.float64)
+    scaling(_OP, pixels, _range(given) if how is None else how, name="intensities").apply(scaled)
     x = torch.from_numpy(np.moveaxis(scaled, -1, 0).copy()).to(weight.device, weight.dtype)
     before = model.training
     model.eval()

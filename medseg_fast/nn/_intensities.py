@@ -29,19 +29,22 @@ class Scaling(NamedTuple):
         pixels /= self.scale.astype(pixels.dtype)
 
 
-def scaling(op: str, array: Array, how: Any) -> Scaling:
-    """Of an image with channels last, as `predict` says in its parameter `normalise`."""
+def scaling(op: str, array: Array, how: Any, name: str = "normalise") -> Scaling:
+    """Of an image with channels last, as `predict` says in its parameter `normalise`.
+
+    Errors call `how` by its `name`.
+    """
     channels = array.shape[-1]
     shift, scale = np.zeros(channels), np.ones(channels)
     if not isinstance(how, str):
         low, high = (float(value) for value in how)
         if not low < high:
-            raise ValueError(f"{op}: normalise must be (low, high) with low < high, got {how!r}")
+            raise ValueError(f"{op}: {name} must be (low, high) with low < high, got {how!r}")
         limits = np.full(channels, low), np.full(channels, high)
         return Scaling(*limits, limits[0], limits[1] - limits[0])
     if how not in WORDS:
         words = ", ".join(map(repr, WORDS))
-        raise ValueError(f"{op}: normalise must be {words} or (low, high), got {how!r}")
+        raise ValueError(f"{op}: {name} must be {words} or (low, high), got {how!r}")
     if how == "none":
         return Scaling(None, None, shift, scale)
     low_high = np.zeros((2, channels))

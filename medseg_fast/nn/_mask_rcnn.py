@@ -20,7 +20,6 @@ from medseg_fast.nn import functional as ops
 from medseg_fast.nn._resnet import ResNet
 
 Target = dict[str, Tensor]
-ANCHOR_SIZES = (32, 64, 128, 256, 512)
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 LEVELS = 4  # of the pyramid that regions are pooled from; anchors also lie on a fifth
@@ -55,6 +54,8 @@ class _Pyramid(nn.Module):
 
 
 class Backbone(nn.Module):
+    """Four stages of a ResNet, then the pyramid."""
+
     def __init__(self, body: ResNet, width: int) -> None:
         super().__init__()
         self.body = body
@@ -99,7 +100,8 @@ class Proposals(nn.Module):
         self, maps: list[Tensor], image: det.Size, sizes: list[det.Size], targets: Any
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         scores, offsets, counts = self.head(maps)
-        anchors = torch.cat(det.anchors(maps, image, ANCHOR_SIZES, ANCHOR_RATIOS))
+        sizes_of = self.options["anchor_sizes"]
+        anchors = torch.cat(det.anchors(maps, image, sizes_of, ANCHOR_RATIOS))
         given = offsets.detach().reshape(-1, 4)
         boxes = det.decode(given, anchors.repeat(len(scores), 1), (1, 1, 1, 1))
         boxes = boxes.reshape(len(scores), -1, 4)
@@ -198,10 +200,12 @@ class _MaskPredictor(nn.Sequential):
 class Heads(nn.Module):
     """Classes, boxes and masks of proposed regions."""
 
-    def __init__(self, width: int, classes: int, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, width: int, box_width: int, classes: int, options: Mapping[str, Any]
+    ) -> None:
         super().__init__()
-        self.box_head = _BoxHead(49 * width, 1024)
-        self.box_predictor = _BoxPredictor(1024, classes)
+        self.box_head = _BoxHead(49 * width, box_width)
+        self.box_predictor = _BoxPredictor(box_width, classes)
         self.mask_head = nn.Sequential(
             *(
                 nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True))
@@ -338,8 +342,10 @@ class Heads(nn.Module):
 OPTIONS: dict[str, Any] = {
     "min_size": 800,
     "max_size": 1333,
+    "scale": None,
     "image_mean": (0.485, 0.456, 0.406),
     "image_std": (0.229, 0.224, 0.225),
+    "anchor_sizes": (32, 64, 128, 256, 512),
     "rpn_pre_nms_top_n_train": 2000,
     "rpn_pre_nms_top_n_test": 1000,
     "rpn_post_nms_top_n_train": 2000,

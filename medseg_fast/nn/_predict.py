@@ -18,6 +18,7 @@ from medseg_fast import _checks
 from medseg_fast.io.volume import Volume
 from medseg_fast.nn._blocks import choice, positive
 from medseg_fast.nn._intensities import scaling
+from medseg_fast.nn._lenet import LeNet5, to_fully_convolutional
 from medseg_fast.nn._windows import Axis, Image, Output, axis, slide
 
 Array = NDArray[Any]
@@ -65,7 +66,7 @@ def predict(
         modules that are not of `medseg_fast.nn` it is a multiple of 32 then, and what they see
         beyond the image is its mirror image. For a U-Net without padding this is the size of its
         input, raised to one that fits, and what it sees beyond the image is mirrored, too (the
-        paper's overlap-tile strategy).
+        paper's overlap-tile strategy); so for `lenet5`, which sees the patch around every pixel.
     overlap : float, optional
         Part of a window that the next one shares at least; in [0, 1).
     blend : {"gaussian", "constant"}, optional
@@ -179,6 +180,8 @@ class _Runner:
     def __init__(self, model: Callable[[Tensor], Any], rank: int) -> None:
         if not callable(model):
             raise TypeError(f"{_OP}: model must be callable, got {type(model).__name__}")
+        if isinstance(model, LeNet5):  # the patch around every pixel
+            model = to_fully_convolutional(model).eval()
         self.model = model
         self.mirror: list[tuple[int, ...]] = [()]
         parameters = list(model.parameters()) if isinstance(model, nn.Module) else []

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from medseg_fast.nn import _detection as det
 from medseg_fast.nn import functional as ops
-from medseg_fast.nn._blocks import Architecture, choice, network
-from medseg_fast.nn._mask_rcnn import OPTIONS, Backbone, Heads, Proposals, Target
+from medseg_fast.nn._blocks import Architecture, choice, network, positive
+from medseg_fast.nn._mask_rcnn import LEVELS, OPTIONS, Backbone, Heads, Proposals, Target
 from medseg_fast.nn._resnet import FrozenBatchNorm2d, NormLayer, ResNet
 
 __all__ = ["MaskRCNN", "mask_rcnn", "maskrcnn_resnet50_fpn"]
@@ -47,10 +47,15 @@ class MaskRCNN(nn.Module):
         ``norm_layer(channels)`` makes the trunk's normalisation.
     in_channels : int, optional
         Channels of the images; `image_mean` and `image_std` must have as many numbers.
+    width, pyramid_width, box_width : int, optional
+        Channels of the trunk's first stage, of the pyramid's maps and of the box head's layers;
+        torchvision's weights need 64, 256 and 1024.
     **options
         torchvision's: `min_size`, `max_size` (pixels of the shorter and longer side that images are
         resized to), `image_mean`, `image_std`, `rpn_pre_nms_top_n_test` and the other ``rpn_...``,
-        ``box_...`` settings, `bbox_reg_weights`.
+        ``box_...`` settings, `bbox_reg_weights`. Besides, `scale` (a factor by which images are
+        resized instead, so that an object's pixels do not depend on how much is seen around it) and
+        `anchor_sizes`, five, in pixels of the resized image.
 
     Notes
     -----
@@ -85,6 +90,9 @@ class MaskRCNN(nn.Module):
         *,
         norm_layer: NormLayer = nn.BatchNorm2d,
         in_channels: int = 3,
+        width: int = 64,
+        pyramid_width: int = 256,
+        box_width: int = 1024,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -95,9 +103,11 @@ class MaskRCNN(nn.Module):
             raise TypeError(f"MaskRCNN: unexpected options {', '.join(unknown)}")
         options = {k: v for k, v in options.items() if v is not None}
         self.options = {**OPTIONS, **options}
-        self.backbone = Backbone(ResNet(backbone, in_channels, norm_layer=norm_layer), 256)
-        self.rpn = Proposals(256, self.options)
-        self.roi_heads = Heads(256, num_classes, self.options)
+        _checked(self.options, width=width, pyramid_width=pyramid_width, box_width=box_width)
+        body = ResNet(backbone, in_channels, norm_layer=norm_layer, width=width)
+        self.backbone = Backbone(body, pyramid_width)
+        self.rpn = Proposals(pyramid_width, self.options)
+        self.roi_heads = Heads(pyramid_width, box_width, num_classes, self.options)
         self.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]
 
     def forward(
@@ -153,6 +163,8 @@ class MaskRCNN(nn.Module):
 
     def _scale(self, image: Tensor) -> float:
         """By how much an image is resized; in training a size drawn of several."""
+        if self.options["scale"] is not None:
+            return float(self.options["scale"])
         wanted = self.options["min_size"]
         several = wanted if isinstance(wanted, (tuple, list)) else (wanted,)
         short = several[-1]
@@ -160,6 +172,16 @@ class MaskRCNN(nn.Module):
             short = several[int(torch.empty(1).uniform_(0.0, float(len(several))).item())]
         rows, columns = image.shape[-2:]
         return float(min(short / min(rows, columns), self.options["max_size"] / max(rows, columns)))
+
+
+def _checked(options: Mapping[str, Any], **widths: int) -> None:
+    """What torchvision's constructor does not have."""
+    positive("MaskRCNN", **widths)
+    scale, sizes = options["scale"], options["anchor_sizes"]
+    if scale is not None and not 0 < scale < math.inf:
+        raise ValueError(f"MaskRCNN: scale must be above 0, got {scale!r}")
+    if len(sizes) != LEVELS + 1 or not all(0 < size < math.inf for size in sizes):
+        raise ValueError(f"MaskRCNN: anchor_sizes must be {LEVELS + 1} sizes, got {sizes!r}")
 
 
 def _size(image: Tensor) -> det.Size:
@@ -185,6 +207,9 @@ def mask_rcnn(
     backbone: str = "resnet50",
     norm: str = "batch",
     norm_eps: float = 1e-5,
+    width: int = 64,
+    pyramid_width: int = 256,
+    box_width: int = 1024,
     **options: Any,
 ) -> MaskRCNN:
     """Mask R-CNN with random weights, for images of any number of channels.
@@ -201,6 +226,7 @@ def mask_rcnn(
         Normalisation in the trunk: trained, or constants, as for batches of one or two images.
     norm_eps : float, optional
         What normalisation adds to the variance.
+    width, pyramid_width, box_width : int, optional
     **options
         Those of `MaskRCNN`.
 
@@ -210,7 +236,8 @@ def mask_rcnn(
     """
     choice("mask_rcnn", "norm", norm, ("batch", "frozen"))
     layer = nn.BatchNorm2d if norm == "batch" else FrozenBatchNorm2d
-    options = {"norm_layer": partial(layer, eps=norm_eps), **options}
+    widths = {"width": width, "pyramid_width": pyramid_width, "box_width": box_width}
+    options = {"norm_layer": partial(layer, eps=norm_eps), **widths, **options}
     if in_channels != 3:
         options = {
             "image_mean": (0.5,) * in_channels,

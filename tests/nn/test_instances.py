@@ -65,6 +65,12 @@ def test_volume_and_intensities():
     assert (model.seen == 0.5).all()
     nn.instances(model, np.array([[-5, 15]] * 10, np.int32))
     assert model.seen.unique().tolist() == [0, 1]
+    real = np.random.default_rng(0).integers(0, 200, (10, 12))
+    model.metadata = {"normalise": "zscore"}
+    nn.instances(model, real)
+    np.testing.assert_allclose(model.seen[0], (real - real.mean()) / real.std(), rtol=1e-5)
+    nn.instances(model, real, intensities="none")
+    np.testing.assert_array_equal(model.seen[0], real)
 
 
 def test_nothing_found():
@@ -81,6 +87,7 @@ def test_nothing_found():
         (np.full((4, 4), np.nan), {}, "image must be finite"),
         (np.zeros((4, 4)), {"score": 2}, r"score must be in \[0, 1\], got 2"),
         (np.zeros((4, 4)), {"intensities": (1, 1)}, "low < high"),
+        (np.zeros((4, 4)), {"intensities": "z"}, "intensities must be 'zscore', 'robust', 'none'"),
         (Volume(np.zeros((2, 4, 4))), {}, "image must be one plane, got axes zyx"),
     ],
 )

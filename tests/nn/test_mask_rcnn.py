@@ -232,6 +232,9 @@ def test_drawn_boxes_keep_the_ratio():
         (lambda m: m([torch.ones(9, 9)]), ValueError, "images must be floating-point"),
         (lambda m: m([torch.ones(3, 9, 9).int()]), ValueError, "images must be floating-point"),
         (lambda m: mask_rcnn.MaskRCNN(2, size=3), TypeError, "unexpected options size"),
+        (lambda m: mask_rcnn.MaskRCNN(2, scale=0), ValueError, "scale must be above 0, got 0"),
+        (lambda m: mask_rcnn.MaskRCNN(2, anchor_sizes=(8, 9)), ValueError, "must be 5 sizes"),
+        (lambda m: mask_rcnn.MaskRCNN(2, width=0), ValueError, "width must be at least 1, got 0"),
     ],
 )
 def test_errors(call, error, message):

@@ -331,4 +331,4 @@ def test_wrong_models():
     with pytest.raises(TypeError, match="model must be callable, got int"):
         nn.predict(3, np.zeros((4, 4)))
     with pytest.raises(ValueError, match=r"model must return logits of shape \(N, classes, 32, 32"):
-        nn.predict(nn.lenet5(), np.zeros((32, 32), np.float32))
+        nn.predict(torch.nn.Conv2d(1, 2, 3, stride=2), np.zeros((32, 32), np.float32))

@@ -108,6 +108,35 @@ def test_objects_that_touch(folder):
     assert report["test"]["mean"]["ap50"] == 1
 
 
+@pytest.mark.parametrize("name", ["mask_rcnn", "lenet5"])
+def test_networks_that_do_not_label_pixels(folder, name):
+    """Objects by Mask R-CNN; pixels by the patches around them. Files say how to predict."""
+    text = CONFIG.format(target="objects" if name == "mask_rcnn" else "mask")
+    text = text.replace("steps = 30", "steps = 3").replace("every = 15", "every = 3")
+    network = f'name = "{name}"\n'
+    if name == "mask_rcnn":
+        text = text.replace('"masks"', '"objects"')
+        network += 'backbone = "resnet18"\nwidth = 4\npyramid_width = 8\nbox_width = 8\n'
+        network += "scale = 1.5\nbox_score_thresh = 0.01\n"
+    else:
+        text = text.replace("patch = 24", "patch = 32")
+    start, end = text.index("name ="), text.index("[training]")
+    path = folder / "other.toml"
+    path.write_text(text[:start] + network + text[end:].replace('norm = "batch"\n', ""))
+    result = run("train", path, "--json")
+    assert result.exit_code == 0, result.output
+    (report,) = json.loads(result.stdout)
+    assert ("ap50" in report["test"]["mean"]) == (name == "mask_rcnn")
+    model = nn.load_model(folder / "other" / "model.safetensors")
+    assert model.metadata["normalise"] == "zscore"
+    assert "window" not in model.metadata
+    out = folder / "found.png"
+    words = ["--model", folder / "other" / "model.safetensors", "-o", out, "--no-overlay"]
+    result = run("predict", folder / "images" / "5.png", *words)
+    assert result.exit_code == 0, result.output
+    assert ms.io.read(out).array.shape == (32, 40)
+
+
 def test_folds_and_volumes(tmp_path, rng):
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
@@ -154,6 +183,8 @@ def test_folds_and_volumes(tmp_path, rng):
         (('target = "mask"', 'target = "box"'), 'must be one of "classes", "mask", "instances"'),
         (('images = "images"\n', ""), "data.images is missing: a folder"),
         (('test = ["5*"]', 'test = ["9*"]'), "data.test: no case is called '9*'"),
+        (('test = ["5*"]', 'exclude = ["9*"]'), "data.exclude: no case is called '9*'"),
+        (('"mask"', '"objects"'), 'data.target must be "objects" for mask_rcnn, and for it alone'),
         (('test = ["5*"]', 'patient = "("'), "data.patient must be a regular expression"),
         (
             ('test = ["5*"]', "normalise = [3, 1]"),
@@ -187,13 +218,14 @@ def test_pixels_for_millimetres_and_augmentation(folder):
     """Pictures without geometry at half their size; one case of three to learn from."""
     path = folder / "disks.toml"
     text = path.read_text().replace(
-        "[network]", 'spacing = [2, 2]\nunit = "pixel"\nkeep = 0.3\n[network]'
+        "[network]", 'spacing = [2, 2]\nunit = "pixel"\nkeep = 0.3\nexclude = ["0"]\n[network]'
     )
     path.write_text(text.replace("patch = 24", "patch = 16") + "\n[augment]\nstandard = true\n")
     result = run("train", path, "--json")
     assert result.exit_code == 0, result.output
     (report,) = json.loads(result.stdout)
     assert len(report["cases"]["train"]) == 1
+    assert not any("0" in names for names in report["cases"].values())
     model = nn.load_model(folder / "disks" / "model.safetensors")
     assert nn.predict(model, ms.io.read(folder / "images" / "5.png")).array.shape == (32, 40)
     path.write_text(text + "\n[augment]\nrotatoin = 3\n")

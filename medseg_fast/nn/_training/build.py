@@ -33,6 +33,7 @@ def read_split(config: Config, fold: int | None = None) -> Split:
 
     parts = dataset.split(
         every,
+        exclude=data["exclude"],
         test=data["test"],
         validation=data["validation"],
         patient=data["patient"],
@@ -72,18 +73,30 @@ def make_network(config: Config, case: Case, channels: int, classes: int) -> Any
     import torch
 
     from medseg_fast import nn
+    from medseg_fast.nn._mask_rcnn import OPTIONS
 
     given = dict(config["network"])
     name = given.pop("name")
-    known = [each for each in nn._NETWORKS if each not in ("lenet5", "mask_rcnn")]
-    if name not in known:
+    if name not in nn._NETWORKS:
         raise ValueError(
-            f"{config.path.name}: network.name must be one of {', '.join(known)}, got {name!r}"
+            f"{config.path.name}: network.name must be one of {', '.join(nn._NETWORKS)}, "
+            f"got {name!r}"
         )
-    function = getattr(nn, name)
-    arguments = {"in_channels": channels, "classes": classes, **given}
+    finds_objects = name == "mask_rcnn"
+    if finds_objects != (config["data"]["target"] == "objects"):
+        raise ValueError(
+            f'{config.path.name}: data.target must be "objects" for mask_rcnn, and for it alone'
+        )
+    function: Any = nn.mask_rcnn.mask_rcnn if finds_objects else getattr(nn, name)
     code = function.__wrapped__.__code__
-    allowed = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    allowed = [*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]]
+    arguments = {"in_channels": channels, **given}
+    if finds_objects:  # of one class; images are normalised already
+        allowed += OPTIONS
+        arguments = {"image_mean": [0.0] * channels, "image_std": [1.0] * channels, **arguments}
+        arguments["num_classes"] = 2
+    else:
+        arguments.setdefault("classes", classes)
     if "ndim" in allowed:
         arguments.setdefault("ndim", case.label.ndim)
     if unknown := [key for key in arguments if key not in allowed]:
@@ -160,6 +173,8 @@ def label(config: Config, network: Any, case: Case) -> Any:
     given = (
         image if image.array.shape[-1] > 1 else image.like(image.array[..., 0], axes=_flat(image))
     )
+    if config["data"]["target"] == "objects":
+        return nn.instances(network, given).labels.array
     found = nn.predict(
         network,
         given,
@@ -195,7 +210,7 @@ def figures(config: Config, network: Any, cases: Sequence[Case]) -> dict[str, An
         row = {"dice": figure, "jaccard": float(np.mean(shared)) if shared else 1.0}
         if len(dice) > 1:
             row |= {f"dice_{value}": each for value, each in dice.items()}
-        if kind == "instances":
+        if kind in ("instances", "objects"):
             precision = ms.metrics.instance_average_precision(found, case.truth)
             row |= {"ap50": precision.at(0.5), "ap50_95": precision.mean}
         rows[case.name] = {name: round(value, 6) for name, value in row.items()}

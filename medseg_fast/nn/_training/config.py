@@ -24,7 +24,7 @@ LOSSES = {
     "lovasz": "LovaszLoss",
     "structured": "StructuredLoss",
 }
-TARGETS = ("classes", "mask", "instances")
+TARGETS = ("classes", "mask", "instances", "objects")
 
 
 class Key(NamedTuple):
@@ -115,6 +115,7 @@ TABLES: dict[str, dict[str, Key]] = {
             lambda v: _list(v, _real) and min(v) > 0,
         ),
         "unit": _choice("mm", ("mm", "pixel")),
+        "exclude": _texts([]),
         "test": _texts([]),
         "validation": Key(0.2, "a part from 0 to below 1, or a list of patterns of names", _held),
         "keep": Key(1.0, "a part above 0, up to 1", lambda v: _real(v) and 0 < v <= 1),

@@ -106,8 +106,9 @@ def target(truth: Array, kind: str) -> Array:
     """What a network learns of labels: the classes; inside and outside; or objects and their rims.
 
     "instances": 1 inside an object, 2 on its rim, so that objects that touch are told apart.
+    "objects": each object's number, for a network that finds objects itself.
     """
-    if kind == "classes":
+    if kind in ("classes", "objects"):
         return truth
     inside: NDArray[np.bool_] = truth != 0
     if kind == "mask":
@@ -193,18 +194,19 @@ def patients(names: Sequence[str], pattern: str | None) -> list[str]:
 def split(
     cases: Sequence[Files],
     *,
+    exclude: Sequence[str] = (),
     test: Sequence[str],
     validation: float | Sequence[str],
     patient: str | None,
     folds: Callable[[Sequence[str]], tuple[list[int], list[int]]] | None = None,
     seed: int = 0,
 ) -> Split:
-    """Which cases are learnt from; those of one patient stay together.
+    """Which cases are learnt from; those of one patient stay together, excluded ones stay out.
 
     `folds` gives the indices of training and validation instead, from the patients of the cases
     that are not for the test.
     """
-    for name, patterns in (("test", test), ("validation", validation)):
+    for name, patterns in (("exclude", exclude), ("test", test), ("validation", validation)):
         for pattern in patterns if not isinstance(patterns, (int, float)) else ():
             if not any(fnmatchcase(case.name, pattern) for case in cases):
                 raise ValueError(f"data.{name}: no case is called {pattern!r}")
@@ -212,6 +214,7 @@ def split(
     def fits(case: Files, patterns: Sequence[str]) -> bool:
         return any(fnmatchcase(case.name, pattern) for pattern in patterns)
 
+    cases = [case for case in cases if not fits(case, exclude)]
     rest = [case for case in cases if not fits(case, test)]
     whose = patients([case.name for case in rest], patient)
     if folds is not None:

@@ -18,7 +18,7 @@ from medseg_fast.nn._blocks import choice, positive
 from medseg_fast.nn._training import schedule as schedules
 from medseg_fast.nn._training.distributed import world
 from medseg_fast.nn._training.loop import Loop, Settings
-from medseg_fast.nn._training.objective import Loss, Objective, default_loss, of_logits
+from medseg_fast.nn._training.objective import Loss, Objective, of_network
 from medseg_fast.nn._training.validation import Validator, validator
 
 _OP = "fit"
@@ -252,7 +252,7 @@ def fit(
         loop = Loop(
             network,
             data,
-            objective or of_logits(loss or default_loss()),
+            objective or of_network(network, loss),
             schedules.optimiser(optimiser, network, rate, weight_decay, rates),
             settings,
             still=still,

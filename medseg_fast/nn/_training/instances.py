@@ -9,28 +9,29 @@ from numpy.typing import NDArray
 
 import medseg_fast as ms
 
-_LEAST = 12  # pixels of an object, and of the inside that marks it a third
+_LEAST = 12  # pixels of an object
 
 
 def objects(
-    probabilities: NDArray[Any], *, inside: float = 0.5, least: int = _LEAST
+    probabilities: NDArray[Any], *, h: float = 1.0, least: int = _LEAST
 ) -> NDArray[np.int32]:
     """Label objects that touch, from (..., 3) probabilities of background, inside and rim.
 
-    Every connected region whose inside is likelier than `inside` marks an object; a watershed of
-    the probability of being inside gives the other pixels of the foreground to one of them.
-    Foreground without a mark is an object of its own. Objects of fewer than `least` pixels go.
+    An object is marked where the distance to the background, lessened where a rim is likely, has a
+    maximum `h` pixels above its surroundings; a watershed gives every pixel of the foreground to a
+    mark. A network's doubt about a rim thus splits what has a waist, and neither alone has to.
+    Objects of fewer than `least` pixels go.
     """
     foreground = probabilities[..., 0] < 0.5
-    core = (probabilities[..., 1] > inside) & foreground
-    marks, count = ms.label(core, return_num=True, connectivity=1)
-    sizes = np.bincount(marks.ravel(), minlength=count + 1)
-    marks = np.where(sizes[marks] * 3 >= least, marks, 0)
+    distance = ms.gaussian(ms.distance_transform_edt(foreground).astype(np.float32), 1)
+    depth = distance * (0.2 + probabilities[..., 1].astype(np.float32))
+    marks = ms.label(ms.h_maxima(depth, h).astype(bool) & foreground)
+    # What is too small or too flat to have a mark is an object of its own.
     rest = ms.label(foreground, connectivity=1)
     marked = np.zeros(int(rest.max(initial=0)) + 1, bool)
     marked[rest[marks > 0]] = True
-    marks = np.where(marked[rest] | (rest == 0), marks, rest + count).astype(np.int32)
-    found = ms.watershed(-probabilities[..., 1], marks, mask=foreground)
+    marks = np.where(marked[rest] | (rest == 0), marks, rest + marks.max(initial=0))
+    found = ms.watershed(-depth, marks.astype(np.int32), mask=foreground)
     sizes = np.bincount(found.ravel())
     kept = np.flatnonzero(sizes >= least)
     numbers = np.zeros(len(sizes), np.int32)
