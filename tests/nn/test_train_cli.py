@@ -271,6 +271,13 @@ def test_targets(rng):
     truth[2:12, 2:12], truth[2:12, 12:22], truth[15:17, 3:9] = 700, 3, 9
     assert (dataset.target(truth, "classes") == truth).all()
     assert (dataset.target(truth, "mask") == (truth != 0)).all()
+    assert (dataset.target(truth, "objects") == truth).all()
+    partly = truth.astype(np.int16)
+    partly[0] = -1  # not labelled
+    for kind in config.TARGETS:
+        label = dataset.target(partly, kind)
+        assert (label[0] == -100).all()
+        assert (label[1:] == dataset.target(truth, kind)[1:]).all()
     rims = dataset.target(truth, "instances")
     assert ((rims != 0) == (truth != 0)).all()
     assert rims[7, 7] == rims[7, 17] == 1

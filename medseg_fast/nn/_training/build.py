@@ -202,8 +202,9 @@ def figures(config: Config, network: Any, cases: Sequence[Case]) -> dict[str, An
     total = np.zeros((3, network.classes), np.int64)  # both, found, truth
     for case in cases:
         found = label(config, network, case)
-        truth = case.truth if kind == "classes" else (case.truth != 0).astype(np.int64)
-        classes = found if kind == "classes" else (found != 0).astype(np.int64)
+        truth, classes = case.truth.astype(np.int64), found
+        if kind != "classes":
+            truth, classes = truth.clip(-1, 1), (found != 0).astype(np.int64)
         dice = class_dice(classes, truth)
         figure = float(np.mean([*dice.values()])) if dice else 1.0
         shared = [d / (2 - d) for d in dice.values()]
@@ -214,9 +215,10 @@ def figures(config: Config, network: Any, cases: Sequence[Case]) -> dict[str, An
             precision = ms.metrics.instance_average_precision(found, case.truth)
             row |= {"ap50": precision.at(0.5), "ap50_95": precision.mean}
         rows[case.name] = {name: round(value, 6) for name, value in row.items()}
-        count = network.classes
+        count, known = network.classes, truth >= 0
+        classes, truth = classes[known], truth[known]
         for place, values in enumerate((classes[classes == truth], classes, truth)):
-            total[place] += np.bincount(values.ravel(), minlength=count)[:count]
+            total[place] += np.bincount(values, minlength=count)[:count]
     names = dict.fromkeys(name for row in rows.values() for name in row)
     means = {
         name: round(float(np.mean([row[name] for row in rows.values() if name in row])), 6)

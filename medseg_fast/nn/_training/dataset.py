@@ -17,6 +17,8 @@ from medseg_fast.nn._intensities import scaling
 
 Array = NDArray[Any]
 
+_UNKNOWN = -100  # the losses' `ignore_index`
+
 
 class Files(NamedTuple):
     """A case on disk: an image for each channel (or one that has them all), and the labels."""
@@ -106,18 +108,20 @@ def target(truth: Array, kind: str) -> Array:
     """What a network learns of labels: the classes; inside and outside; or objects and their rims.
 
     "instances": 1 inside an object, 2 on its rim, so that objects that touch are told apart.
-    "objects": each object's number, for a network that finds objects itself.
+    "objects": each object's number, for a network that finds objects itself. Whatever is negative
+    is not labelled, which the losses know as -100.
     """
     if kind in ("classes", "objects"):
-        return truth
-    inside: NDArray[np.bool_] = truth != 0
+        return np.where(truth < 0, _UNKNOWN, truth) if truth.dtype.kind == "i" else truth
+    inside: NDArray[np.bool_] = truth > 0
     if kind == "mask":
-        return inside.astype(np.uint8)
+        return np.where(truth < 0, _UNKNOWN, inside).astype(np.int8)
     rim = ms.find_boundaries(truth, connectivity=truth.ndim, mode="inner", background=0)
     thick = inside & ms.dilation(rim, np.ones((3,) * truth.ndim, bool))
     # Objects too small for a rim of two pixels have one of one.
     large = np.isin(truth, np.unique(truth[inside & ~thick]))
-    return np.where(inside, np.where(np.where(large, thick, rim), 2, 1), 0).astype(np.uint8)
+    rims = np.where(inside, np.where(np.where(large, thick, rim), 2, 1), 0)
+    return np.where(truth < 0, _UNKNOWN, rims).astype(np.int8)
 
 
 def intensities(array: Array, how: Any) -> Array:
