@@ -7,7 +7,7 @@ nothing else of the mask, and has one setting for all images.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,7 +125,7 @@ def watershed(s: Scene) -> Array:
 
 
 def random_walker(s: Scene) -> Array:
-    return ms.random_walker(_scaled(s), _markers(s), beta=130, tol=1e-5, spacing=s.spacing) == 1
+    return ms.random_walker(_scaled(s), _markers(s), beta=5000, tol=1e-4, spacing=s.spacing) == 1
 
 
 def graph_cut(s: Scene) -> Array:
@@ -134,7 +134,9 @@ def graph_cut(s: Scene) -> Array:
 
 def grab_cut(s: Scene) -> Array:
     box = [(int(p.start), int(p.stop)) for p in s.box]
-    return ms.grab_cut(_scaled(s), box, foreground_seeds=s.core & ~s.outside, spacing=s.spacing)
+    seeds = s.core & ~s.outside
+    # A grey value tells less than a colour, for which the default of 50 is made.
+    return ms.grab_cut(_scaled(s), box, foreground_seeds=seeds, lambda_=2.0, spacing=s.spacing)
 
 
 def geodesic(s: Scene) -> Array:
@@ -169,11 +171,16 @@ METHODS: dict[str, Callable[[Scene], Array]] = {
 }
 
 
-def scores(image: Array, truth: Array, spacing: tuple[float, ...]) -> dict[str, float]:
+def scores(
+    image: Array,
+    truth: Array,
+    spacing: tuple[float, ...],
+    methods: Mapping[str, Callable[[Scene], Array]] = METHODS,
+) -> dict[str, float]:
     """Dice of every method."""
     seen, part = scene(image, truth, spacing)
     found = {}
-    for name, method in METHODS.items():
+    for name, method in methods.items():
         whole = np.zeros(truth.shape, bool)
         whole[part] = _boxed(seen, method(seen))
         found[name] = ms.dice(whole, truth != 0)

@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import _clicks  # noqa: E402
+import _clicks_peers  # noqa: E402
 import _scribbles  # noqa: E402
 from _machine import describe  # noqa: E402
 
@@ -172,11 +173,13 @@ def clicked(row: Row, data: Path) -> dict[str, float]:
         array = scan.array if "c" not in scan.axes else scan.array[..., :3].mean(-1)
         truth = truth if truth.ndim == array.ndim else truth[..., 0]
         spacing = scan.spacing if scan.has_geometry else (1.0,) * array.ndim
-        for name, dice in _clicks.scores(array, truth, tuple(spacing)).items():
+        methods = {**_clicks.METHODS, **_clicks_peers.PEERS}
+        for name, dice in _clicks.scores(array, truth, tuple(spacing), methods).items():
             every.setdefault(name, []).append(dice)
     means = {name: float(np.mean(values)) for name, values in every.items()}
-    best = max((name for name in means if not name.startswith("(")), key=means.__getitem__)
-    return {"dice": means[best], **{f"by {name}": value for name, value in means.items()}}
+    ours = max(means[name] for name in _clicks.METHODS if not name.startswith("("))
+    peers = max(means[name] for name in _clicks_peers.PEERS)
+    return {"dice": ours, "peer": peers, **{f"by {n}": value for n, value in means.items()}}
 
 
 def _image_of(mask: Path) -> Path:
@@ -211,7 +214,10 @@ def render(results: dict[str, Any]) -> str:
             reached = f"{mean:.3f}" + (f" ± {half:.3f}" if len(runs) > 1 else "")
             mark = "" if math.isnan(bar) else f"{bar:.3f}" + ("" if mean >= bar else " (missed)")
             cells = [row.name, row.task] if number == 0 else ["", ""]
-            cells += [figure, reached, mark, row.reference, str(len(runs)), f"{minutes:.1f}"]
+            reference = row.reference
+            if not row.recipe:
+                reference = f"best peer {runs[0]['figures']['peer']:.3f}"
+            cells += [figure, reached, mark, reference, str(len(runs)), f"{minutes:.1f}"]
             lines.append("| " + " | ".join(cells) + " |")
         if not row.recipe:
             methods = {n[3:]: v for n, v in runs[0]["figures"].items() if n.startswith("by ")}
