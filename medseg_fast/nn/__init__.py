@@ -12,6 +12,7 @@ from medseg_fast.nn import functional
 
 if TYPE_CHECKING:
     from medseg_fast.nn import mask_rcnn
+    from medseg_fast.nn._ensemble import Ensemble
     from medseg_fast.nn._fcn import fcn8s, fcn16s, fcn32s
     from medseg_fast.nn._instances import Instances, instances
     from medseg_fast.nn._lenet import lenet5, to_fully_convolutional
@@ -50,6 +51,7 @@ __all__ = [
     "CrossEntropyLoss",
     "DeepSupervisionLoss",
     "DiceLoss",
+    "Ensemble",
     "FitResult",
     "FocalLoss",
     "Instances",
@@ -122,6 +124,7 @@ _MODULES = {
     **_NETWORKS,
     **dict.fromkeys(_LOSSES, "losses"),
     "Cancelled": "_predict",
+    "Ensemble": "_ensemble",
     "FitResult": "_training.fit",
     "Instances": "_instances",
     "LoadReport": "_weights",

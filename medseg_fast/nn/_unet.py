@@ -20,6 +20,7 @@ from medseg_fast.nn._blocks import (
     max_pool,
     network,
     pad_to_multiple,
+    positive,
     transposed,
     width_list,
 )
@@ -60,6 +61,7 @@ class UNet(Network):
         bias: bool,
         up_bias: bool,
         align_corners: bool,
+        modalities: int,
     ) -> None:
         super().__init__("unet", ndim, in_channels, classes)
         pad = 1 if padding == "same" else 0
@@ -70,15 +72,19 @@ class UNet(Network):
         def block(*channels: int) -> ConvBlock:
             return ConvBlock(ndim, channels, padding=pad, norm=norm, slope=slope, bias=bias)
 
-        blocks, inputs = [], in_channels
-        for middle, outputs in encoder:
-            blocks.append(block(inputs, middle, outputs))
-            inputs = outputs
-        self.encoder = nn.ModuleList(blocks)
+        def contracting() -> nn.ModuleList:
+            blocks, inputs = [], in_channels // modalities
+            for middle, outputs in encoder:
+                blocks.append(block(inputs, middle, outputs))
+                inputs = outputs
+            return nn.ModuleList(blocks)
+
+        self.encoder = contracting()
+        self.further_encoders = nn.ModuleList(contracting() for _ in range(modalities - 1))
         self.pool = max_pool(ndim)
         # The paper drops out at the end of the contracting path.
         self.dropout = dropout(rate, ndim)
-        steps, blocks = [], []
+        steps, blocks, inputs = [], [], encoder[-1][1]
         for level in reversed(range(self.depth)):
             raised = ups[level]
             if up == "transposed":
@@ -102,19 +108,29 @@ class UNet(Network):
         """(N, in_channels, [D,] H, W) -> logits (N, classes, ...); see `unet` for sizes."""
         self.check(x)
         y = pad_to_multiple(x, 1 << self.depth) if self.padding == "same" else x
-        skips = []
-        for level, block in enumerate(self.encoder):
-            y = block(self.pool(y) if level else y)
-            if level < self.depth:
-                # The paper drops the deepest skip and the bottom.
-                skips.append(self.dropout(y) if level == self.depth - 1 else y)
-                y = skips[-1]
-        y = self.dropout(y)
+        *skips, y = self._contracted(y)
         for level in reversed(range(self.depth)):
             y = self.up[level](y) if len(self.up) else self._enlarged(y)
             y = self.decoder[level](_seam.crop_concat(skips[level], y))
         y = self.head(y)
         return crop(y, x, 0) if self.padding == "same" else y
+
+    def _contracted(self, x: Tensor) -> list[Tensor]:
+        """The maps of every level; means over the modalities, each of which has its encoder."""
+        encoders = [self.encoder, *self.further_encoders]
+        parts = x.chunk(len(encoders), 1) if len(encoders) > 1 else [x]
+        found = []
+        for encoder, y in zip(encoders, parts, strict=True):
+            maps = []
+            for level, block in enumerate(encoder):
+                y = block(self.pool(y) if level else y)
+                # The paper drops the deepest skip and the bottom.
+                y = self.dropout(y) if level >= self.depth - 1 else y
+                maps.append(y)
+            found.append(maps)
+        if len(found) == 1:
+            return found[0]
+        return [sum(maps[1:], maps[0]) / len(found) for maps in zip(*found, strict=True)]
 
     def _enlarged(self, y: Tensor) -> Tensor:
         mode = "trilinear" if self.ndim == 3 else "bilinear"
@@ -189,6 +205,7 @@ def unet(
     design: str | None = None,
     align_corners: bool = False,
     bias: bool = True,
+    modalities: int = 1,
 ) -> UNet:
     """U-Net: an encoder and a decoder joined at every scale (Ronneberger 2015; 3D: Cicek 2016).
 
@@ -221,6 +238,10 @@ def unet(
         How "bilinear" interpolates, as in torch.
     bias : bool, optional
         Whether convolutions of size 3 add a bias.
+    modalities : int, optional
+        Fuse in the middle: the channels are so many groups of equal size, and each goes through an
+        encoder of its own; the decoder gets the mean of their maps at every level (Havaei 2016).
+        1: all channels meet in the first convolution.
 
     Returns
     -------
@@ -242,6 +263,8 @@ def unet(
        image segmentation", MICCAI 2015, LNCS 9351, pp. 234-241.
     .. [2] O. Cicek, A. Abdulkadir, S. S. Lienkamp, T. Brox and O. Ronneberger, "3D U-Net: learning
        dense volumetric segmentation from sparse annotation", MICCAI 2016, LNCS 9901, pp. 424-432.
+    .. [3] M. Havaei, N. Guizard, N. Chapados and Y. Bengio, "HeMIS: hetero-modal image
+       segmentation", MICCAI 2016, LNCS 9901, pp. 469-477.
 
     Examples
     --------
@@ -259,6 +282,11 @@ def unet(
     choice(op, "norm", norm, NORMS)
     choice(op, "padding", padding, ("valid", "same"))
     choice(op, "up", up, ("transposed", "bilinear"))
+    positive(op, in_channels=in_channels, modalities=modalities)
+    if in_channels % modalities:
+        raise ValueError(
+            f"{op}: in_channels must be a multiple of modalities = {modalities}, got {in_channels}"
+        )
     default = _WIDTHS["monai" if design == "monai" else ndim]
     w = width_list(op, default if widths is None else widths, 3 if design == "monai" else 2)
     top = w.pop() if design == "monai" else w[0]
@@ -293,4 +321,5 @@ def unet(
         bias=bias,
         up_bias=design != "2016",
         align_corners=align_corners,
+        modalities=modalities,
     )
