@@ -147,7 +147,8 @@ def test_mistakes(tmp_path):
     assert "there is images, truth: give --labels" in line
     assert run("plan", folder, "--labels", "truth").exit_code == 0
     (folder / "images" / "case2.mha").unlink()
-    assert "no image for case2" in error(run("plan", folder, "--labels", "truth", "--force"), 1)
+    line = error(run("plan", folder, "--labels", "truth", "--force"), 1)
+    assert "masks without an image: case2.mha" in line
     other = write(tmp_path / "other")
     with pytest.raises(ValueError, match="patch must be one number or 3, got"):
         plan_training(other, patch=(4, 4))

@@ -266,6 +266,20 @@ def test_recipes(folder):
     assert (folder / "out" / "model.safetensors").exists()
 
 
+def test_a_folder_for_each_channel(tmp_path):
+    for folder in ("t1", "t2", "truth"):
+        (tmp_path / folder).mkdir()
+        for name in ("b", "a"):
+            (tmp_path / folder / f"{name}.png").touch()
+    one, two = dataset.pairs([tmp_path / "t1", tmp_path / "t2"], tmp_path / "truth")
+    assert (one.name, two.name) == ("a", "b")
+    assert one.images == (tmp_path / "t1" / "a.png", tmp_path / "t2" / "a.png")
+    assert two.mask == tmp_path / "truth" / "b.png"
+    (tmp_path / "t2" / "a.png").unlink()
+    with pytest.raises(ValueError, match="masks without an image: a"):
+        dataset.pairs([tmp_path / "t1", tmp_path / "t2"], tmp_path / "truth")
+
+
 def test_targets(rng):
     truth = np.zeros((20, 30), np.uint16)
     truth[2:12, 2:12], truth[2:12, 12:22], truth[15:17, 3:9] = 700, 3, 9

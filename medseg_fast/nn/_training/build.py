@@ -10,7 +10,7 @@ import numpy as np
 import medseg_fast as ms
 from medseg_fast import augment
 from medseg_fast.data import Case as _Labelled
-from medseg_fast.data import PatchSampler
+from medseg_fast.data import Pair, PatchSampler
 from medseg_fast.nn._training import config as configs
 from medseg_fast.nn._training import dataset
 from medseg_fast.nn._training.config import Config
@@ -53,7 +53,7 @@ def channels_of(parts: Split) -> int:
     return max(int(dataset.read_image(each.images).array.shape[-1]) for each in every)
 
 
-def read_cases(config: Config, some: Sequence[dataset.Files], channels: int) -> list[Case]:
+def read_cases(config: Config, some: Sequence[Pair], channels: int) -> list[Case]:
     data = config["data"]
     return [
         dataset.read_case(

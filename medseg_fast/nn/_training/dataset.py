@@ -13,19 +13,12 @@ from numpy.typing import NDArray
 
 import medseg_fast as ms
 from medseg_fast import io
+from medseg_fast.data import Pair, read_pairs
 from medseg_fast.nn._intensities import scaling
 
 Array = NDArray[Any]
 
 _UNKNOWN = -100  # the losses' `ignore_index`
-
-
-class Files(NamedTuple):
-    """A case on disk: an image for each channel (or one that has them all), and the labels."""
-
-    name: str
-    images: tuple[Path, ...]
-    label: Path
 
 
 class Case(NamedTuple):
@@ -38,32 +31,13 @@ class Case(NamedTuple):
     label: Array  # (...) of the target, at that spacing
 
 
-def pairs(images: Sequence[Path], labels: Path) -> list[Files]:
-    """The labels of a folder with their images, which have the same names without endings."""
-    true = _named(labels)
-    if not true:
-        raise ValueError(f"{labels}: no images that can be read")
-    found = [_named(folder) for folder in images]
-    for folder, names in zip(images, found, strict=True):
-        if missing := sorted(true.keys() - names.keys()):
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise ValueError(f"{folder}: no image for {missing[0]}{more}")
-    return [Files(name, tuple(names[name] for names in found), true[name]) for name in sorted(true)]
-
-
-def _named(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
-    names: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        ending = next((e for e in io._READERS if path.name.lower().endswith(e)), None)
-        if ending is None or path.name.startswith("."):
-            continue
-        name = path.name[: -len(ending)]
-        if name in names:
-            raise ValueError(f"{folder}: both {names[name].name} and {path.name} are {name}")
-        names[name] = path
-    return names
+def pairs(images: Sequence[Path], masks: Path) -> list[Pair]:
+    """The masks of a folder with their images, in one folder or one for each channel."""
+    found = [read_pairs(folder, masks) for folder in images]
+    return [
+        Pair(parts[0].name, tuple(path for part in parts for path in part.images), parts[0].mask)
+        for parts in zip(*found, strict=True)  # each has all masks, sorted alike
+    ]
 
 
 def read_image(paths: Sequence[Path], channels: int | None = None) -> io.Volume:
@@ -132,7 +106,7 @@ def intensities(array: Array, how: Any) -> Array:
 
 
 def read_case(
-    files: Files,
+    pair: Pair,
     *,
     channels: int | None,
     kind: str,
@@ -141,22 +115,22 @@ def read_case(
     unit: str = "mm",
 ) -> Case:
     """Read, check, normalise, resample."""
-    image, truth = read_image(files.images, channels), read_label(files.label)
+    image, truth = read_image(pair.images, channels), read_label(pair.mask)
     own = image.spacing if unit == "mm" else (1.0,) * truth.ndim
     if image.array.shape[:-1] != truth.shape:
         raise ValueError(
-            f"{files.label}: shape {truth.shape}, but {files.images[0]}: {image.array.shape[:-1]}"
+            f"{pair.mask}: shape {truth.shape}, but {pair.images[0]}: {image.array.shape[:-1]}"
         )
     pixels, label = intensities(image.array, how), target(truth, kind)
     if spacing is not None:
         if (unit == "mm" and not image.has_geometry) or len(spacing) != label.ndim:
-            raise ValueError(f"{files.images[0]}: has no spacing on {len(spacing)} axes")
+            raise ValueError(f"{pair.images[0]}: has no spacing on {len(spacing)} axes")
         size = tuple(
             max(1, round(n * have / want))
             for n, have, want in zip(label.shape, own, spacing, strict=True)
         )
         pixels, label = resampled(pixels, label, size)
-    return Case(files.name, image, truth, pixels, np.ascontiguousarray(label))
+    return Case(pair.name, image, truth, pixels, np.ascontiguousarray(label))
 
 
 def resampled(pixels: Array, label: Array, size: tuple[int, ...]) -> tuple[Array, Array]:
@@ -176,9 +150,9 @@ def resampled(pixels: Array, label: Array, size: tuple[int, ...]) -> tuple[Array
 class Split(NamedTuple):
     """Cases by what they are for."""
 
-    train: list[Files]
-    validation: list[Files]
-    test: list[Files]
+    train: list[Pair]
+    validation: list[Pair]
+    test: list[Pair]
 
 
 def patients(names: Sequence[str], pattern: str | None) -> list[str]:
@@ -196,7 +170,7 @@ def patients(names: Sequence[str], pattern: str | None) -> list[str]:
 
 
 def split(
-    cases: Sequence[Files],
+    cases: Sequence[Pair],
     *,
     exclude: Sequence[str] = (),
     test: Sequence[str],
@@ -215,7 +189,7 @@ def split(
             if not any(fnmatchcase(case.name, pattern) for case in cases):
                 raise ValueError(f"data.{name}: no case is called {pattern!r}")
 
-    def fits(case: Files, patterns: Sequence[str]) -> bool:
+    def fits(case: Pair, patterns: Sequence[str]) -> bool:
         return any(fnmatchcase(case.name, pattern) for pattern in patterns)
 
     cases = [case for case in cases if not fits(case, exclude)]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg_fast.data import Pair
 from medseg_fast.nn._training import dataset
 
 _SAMPLE = 40  # cases that are looked at
@@ -33,17 +34,17 @@ class Facts(NamedTuple):
         return int(self.shapes.shape[1])
 
 
-def look(cases: Sequence[dataset.Files]) -> Facts:
+def look(cases: Sequence[Pair]) -> Facts:
     """Read some cases, evenly spread, and say what they are like."""
     chosen = [cases[i] for i in sorted({*np.linspace(0, len(cases) - 1, _SAMPLE).astype(int)})]
     shapes, spacings, inside, values = [], [], [], []
     pixels: dict[int, int] = {}
     channels, low, integer, ids = 1, math.inf, True, 0
     for case in chosen:
-        image, label = dataset.read_image(case.images), dataset.read_label(case.label)
+        image, label = dataset.read_image(case.images), dataset.read_label(case.mask)
         if image.array.shape[:-1] != label.shape:
             raise ValueError(
-                f"{case.label}: shape {label.shape}, but {case.images[0]}: {image.array.shape[:-1]}"
+                f"{case.mask}: shape {label.shape}, but {case.images[0]}: {image.array.shape[:-1]}"
             )
         shapes.append(label.shape)
         if image.has_geometry:
