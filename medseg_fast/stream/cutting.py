@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -27,6 +27,47 @@ __all__ = ["GraphCutPlan"]
 # Capacities are integers, so that no rounding adds up over hours of frames: this many for a cost
 # of 1, which is a factor e of probability.
 _UNIT = 1 << 12
+
+
+class CutModel(NamedTuple):
+    """What a cut knows before it sees an image; images of any size may share it.
+
+    Attributes
+    ----------
+    sigma : float
+        Contrast of an edge.
+    intensities : Histograms or None
+        Of both regions.
+    """
+
+    sigma: float
+    intensities: Histograms | None
+
+    @classmethod
+    def learn(
+        cls,
+        op: str,
+        image: ArrayLike,
+        foreground: ArrayLike,
+        background: ArrayLike,
+        *,
+        sigma: float | None,
+        connectivity: int,
+        spacing: Sequence[float] | None,
+        region: str | None = "histogram",
+    ) -> CutModel:
+        """From an image and masks of both regions, as `GraphCutPlan.learn`."""
+        given = CutImage(op, image, None, spacing)
+        scale = sigma or contrast_scale(given, grid_offsets(len(given.shape), connectivity))
+        if region is None:
+            return cls(scale, None)
+        masks = []
+        for name, value in (("foreground", foreground), ("background", background)):
+            mask = given.mask(op, name, value)
+            if not mask.any():
+                raise ValueError(f"{op}: {name} must have at least one pixel")
+            masks.append(mask)
+        return cls(scale, Histograms(given, *masks))
 
 
 class GraphCutPlan(_Plan):
@@ -106,8 +147,7 @@ class GraphCutPlan(_Plan):
             raise ValueError(f"{op}: lambda_ must be lower, got {lambda_!r}")
         self._seed_cost = np.int32(seed_cost)
 
-        self._sigma: float | None = None  # until `learn`
-        self._model: Histograms | None = None
+        self.model: CutModel | None = None  # until `learn`
         self._graph = GridGraph(self.shape, self._connectivity, np.int32)
         self._mask = np.zeros(self.shape, bool)
         self._costs = np.zeros((2, *self.shape), np.float32)
@@ -148,36 +188,35 @@ class GraphCutPlan(_Plan):
         foreground, background : array_like of bool
             Pixels of either region, at least one each; they do not become seeds.
         """
-        given = CutImage(self._op, self.checked(image), None, self._spacing)
-        self._sigma = self._given_sigma or contrast_scale(given, self._graph.offsets)
-        if self._region == "histogram":
-            masks = [
-                given.mask(self._op, name, mask)
-                for name, mask in (("foreground", foreground), ("background", background))
-            ]
-            for name, mask in zip(("foreground", "background"), masks, strict=True):
-                if not mask.any():
-                    raise ValueError(f"{self._op}: {name} must have at least one pixel")
-            self._model = Histograms(given, *masks)
+        self.model = CutModel.learn(
+            self._op,
+            self.checked(image),
+            foreground,
+            background,
+            sigma=self._given_sigma,
+            connectivity=self._connectivity,
+            spacing=self._spacing,
+            region=self._region,
+        )
 
     def __call__(self, image: ArrayLike) -> NDArray[np.bool_]:
         """The foreground of one image; the next call overwrites it."""
         array = self.checked(image)
-        if self._sigma is None:
+        if self.model is None:
             self.learn(array, self._foreground, self._background)
+        assert self.model is not None
         given = CutImage(self._op, array, None, self._spacing)
-        self._change_edges(given)
-        self._change_terminals(given)
+        self._change_edges(given, self.model.sigma)
+        self._change_terminals(given, self.model.intensities)
         self._graph.maxflow()
         return self._graph.segments(out=self._mask)
 
-    def _change_edges(self, given: CutImage) -> None:
-        assert self._sigma is not None
+    def _change_edges(self, given: CutImage, sigma: float) -> None:
         weights = self._weights.reshape(given.volume.shape[:3])
         steps = zip(self._graph.offsets, self._strengths, self._edges, strict=True)
         for offset, strength, edges in steps:
             core.contrast_weights(
-                given.volume, given.full(offset), strength, 0.5 / self._sigma**2, weights
+                given.volume, given.full(offset), strength, 0.5 / sigma**2, weights
             )
             np.rint(self._weights, out=self._weights)
             np.copyto(self._new, self._weights, casting="unsafe")
@@ -185,12 +224,12 @@ class GraphCutPlan(_Plan):
             self._graph.change_edges(offset, self._change)
             np.copyto(edges, self._new)
 
-    def _change_terminals(self, given: CutImage) -> None:
+    def _change_terminals(self, given: CutImage, intensities: Histograms | None) -> None:
         """Positive: capacity from the source, which is what a pixel costs in the foreground."""
-        if self._model is None:
+        if intensities is None:
             self._new[...] = 0
         else:
-            self._model.costs(given, out=self._costs)
+            intensities.costs(given, out=self._costs)
             inside, outside = self._costs
             np.subtract(inside, outside, out=inside)
             np.multiply(inside, _UNIT, out=inside)

@@ -7,7 +7,6 @@ import pytest
 from scipy import ndimage
 
 import medseg_fast as ms
-from medseg_fast import stream
 from medseg_fast.stream import (
     EdgePlan,
     GraphCutPlan,
@@ -16,8 +15,6 @@ from medseg_fast.stream import (
     RegionGrowPlan,
     SmoothPlan,
     ThresholdPlan,
-    TrackedCut,
-    TrackedRegion,
     WatershedPlan,
 )
 
@@ -132,13 +129,6 @@ def test_what_does_not_fit_a_plan():
         RegionGrowPlan((4, 5), np.uint8, (9, 9), 0, 1)
 
 
-def disc(centre, radius, shape=(60, 80), inside=120):
-    y, x = np.indices(shape)
-    image = np.full(shape, 30, np.uint8)
-    image[(y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2] = inside
-    return image
-
-
 def seeds_of(images):
     inside = images[0] > np.quantile(images[0], 0.9)
     return inside, images[0] < np.quantile(images[0], 0.5)
@@ -223,93 +213,3 @@ def test_bad_cuts(options, message):
         GraphCutPlan((6, 8), np.uint8, mask, ~mask)(np.zeros((6, 8), np.uint8))
     with pytest.raises(ValueError, match="image must be finite"):
         GraphCutPlan((6, 8), np.float32, ~mask, ~mask)(np.full((6, 8), np.nan, np.float32))
-
-
-TRACKED = [TrackedRegion, TrackedCut]
-
-
-@pytest.mark.parametrize("tracked", TRACKED)
-def test_tracks_a_disc_and_not_its_twin(tracked):
-    """The twin, of the same intensity, comes near but does not touch."""
-    follow = tracked((60, 80), np.uint8, (30, 20), 100, 140, reach=4)
-    for t in range(12):
-        alone = disc((30, 20 + 2 * t), 9)
-        twin = disc((30, 70 - t), 5)
-        found = follow(np.maximum(alone, twin))
-        assert not follow.lost
-        np.testing.assert_array_equal(found, alone > 100)
-
-
-def test_intensities_are_followed():
-    follow = TrackedRegion((60, 80), np.uint8, (30, 40), 100, 140, multiplier=3)
-    rng = np.random.default_rng(0)
-    for t in range(20):  # fades from 120 to 82: out of the first interval
-        noise = rng.integers(-4, 5, (60, 80))
-        image = (disc((30, 40), 10, inside=120 - 2 * t) + noise).astype(np.uint8)
-        found = follow(image)
-        assert not follow.lost
-        truth = disc((30, 40), 10) > 100
-        assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.95
-
-
-@pytest.mark.parametrize("tracked", TRACKED)
-def test_says_when_it_lost_the_region_and_finds_it_again(tracked):
-    follow = tracked((60, 80), np.uint8, (30, 40), 100, 140)
-    seen = disc((30, 40), 10)
-    assert follow(seen).any()
-    area = follow.area
-    for gone in range(1, 4):
-        assert not follow(np.full((60, 80), 30, np.uint8)).any()
-        assert (follow.lost, follow.frames_lost, follow.area) == (True, gone, area)
-    assert follow(seen).sum() == area
-    assert (follow.lost, follow.frames_lost) == (False, 0)
-    # A leak: all of the image within reach has the region's intensity.
-    assert not follow(np.full((60, 80), 120, np.uint8)).any()
-    assert follow.lost
-    follow.restart()
-    assert follow(np.full((60, 80), 120, np.uint8)).all()
-
-
-def test_cut_follows_a_border_that_noise_hides():
-    """Growing leaks or frays where the intensities of both sides overlap."""
-    follow = TrackedCut((60, 80), np.uint8, (30, 20), 90, 150, reach=4, sigma=40)
-    follow(disc((30, 20), 9))
-    rng = np.random.default_rng(0)
-    follow.restart()
-    for t in range(12):
-        truth = disc((30, 20 + 2 * t), 9)
-        noisy = np.clip(truth + rng.normal(0, 12, truth.shape), 0, 255).astype(np.uint8)
-        found = follow(noisy)
-        assert not follow.lost
-        inside = truth > 100
-        assert 2 * (found & inside).sum() / (found.sum() + inside.sum()) > 0.93
-
-
-def test_follows_a_bone_in_ultrasound(data):
-    """The bright line of the bone's surface, on a real sequence."""
-    path = data / "us_bone_sequence"
-    (file,) = path.rglob("*.mha")
-    frames = [frame.array for frame in stream.frames_of(file)]
-    assert len(frames) == 21
-    first = ndimage.gaussian_filter(frames[0].astype(np.float32), 2)
-    seed = tuple(int(i) for i in np.unravel_index(first.argmax(), first.shape))
-    follow = TrackedRegion(first.shape, np.float32, seed, 0.5 * first.max(), 255, reach=12)
-    kept = 0
-    for frame in frames:
-        follow(ndimage.gaussian_filter(frame.astype(np.float32), 2))
-        kept += not follow.lost
-    assert kept >= 15
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"reach": 0}, "reach"),
-        ({"multiplier": 0}, "multiplier must be positive"),
-        ({"min_overlap": 2}, "min_overlap must be from 0 to 1"),
-        ({"max_change": 0.5}, "max_change must be at least 1"),
-    ],
-)
-def test_bad_tracking(options, message):
-    with pytest.raises(ValueError, match=message):
-        TrackedRegion((6, 8), np.uint8, (1, 1), 0, 1, **options)

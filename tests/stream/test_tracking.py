@@ -1,0 +1,191 @@
+"""Regions followed from frame to frame, beside what they are in whole frames."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from medseg_fast import stream
+from medseg_fast.stream import GraphCutPlan, TrackedCut, TrackedRegion
+
+
+def disc(centre, radius, shape=(60, 80), inside=120):
+    y, x = np.indices(shape)
+    image = np.full(shape, 30, np.uint8)
+    image[(y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2] = inside
+    return image
+
+
+TRACKED = [TrackedRegion, TrackedCut]
+
+
+@pytest.mark.parametrize("tracked", TRACKED)
+def test_tracks_a_disc_and_not_its_twin(tracked):
+    """The twin, of the same intensity, comes near but does not touch."""
+    follow = tracked((60, 80), np.uint8, (30, 20), 100, 140, reach=4)
+    for t in range(12):
+        alone = disc((30, 20 + 2 * t), 9)
+        twin = disc((30, 70 - t), 5)
+        found = follow(np.maximum(alone, twin))
+        assert not follow.lost
+        np.testing.assert_array_equal(found, alone > 100)
+
+
+def test_intensities_are_followed():
+    follow = TrackedRegion((60, 80), np.uint8, (30, 40), 100, 140, multiplier=3)
+    rng = np.random.default_rng(0)
+    for t in range(20):  # fades from 120 to 82: out of the first interval
+        noise = rng.integers(-4, 5, (60, 80))
+        image = (disc((30, 40), 10, inside=120 - 2 * t) + noise).astype(np.uint8)
+        found = follow(image)
+        assert not follow.lost
+        truth = disc((30, 40), 10) > 100
+        assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.95
+
+
+@pytest.mark.parametrize("tracked", TRACKED)
+def test_says_when_it_lost_the_region_and_finds_it_again(tracked):
+    follow = tracked((60, 80), np.uint8, (30, 40), 100, 140)
+    seen = disc((30, 40), 10)
+    assert follow(seen).any()
+    area = follow.area
+    for gone in range(1, 4):
+        assert not follow(np.full((60, 80), 30, np.uint8)).any()
+        assert (follow.lost, follow.frames_lost, follow.area) == (True, gone, area)
+    assert follow(seen).sum() == area
+    assert (follow.lost, follow.frames_lost) == (False, 0)
+    # A leak: all of the image within reach has the region's intensity.
+    assert not follow(np.full((60, 80), 120, np.uint8)).any()
+    assert follow.lost
+    follow.restart()
+    assert follow(np.full((60, 80), 120, np.uint8)).all()
+
+
+def test_cut_follows_a_border_that_noise_hides():
+    """Growing leaks or frays where the intensities of both sides overlap."""
+    follow = TrackedCut((60, 80), np.uint8, (30, 20), 90, 150, reach=4, sigma=40)
+    follow(disc((30, 20), 9))
+    rng = np.random.default_rng(0)
+    follow.restart()
+    for t in range(12):
+        truth = disc((30, 20 + 2 * t), 9)
+        noisy = np.clip(truth + rng.normal(0, 12, truth.shape), 0, 255).astype(np.uint8)
+        found = follow(noisy)
+        assert not follow.lost
+        inside = truth > 100
+        assert 2 * (found & inside).sum() / (found.sum() + inside.sum()) > 0.93
+
+
+def test_follows_a_bone_in_ultrasound(data):
+    """The bright line of the bone's surface, on a real sequence."""
+    path = data / "us_bone_sequence"
+    (file,) = path.rglob("*.mha")
+    frames = [frame.array for frame in stream.frames_of(file)]
+    assert len(frames) == 21
+    first = ndimage.gaussian_filter(frames[0].astype(np.float32), 2)
+    seed = tuple(int(i) for i in np.unravel_index(first.argmax(), first.shape))
+    follow = TrackedRegion(first.shape, np.float32, seed, 0.5 * first.max(), 255, reach=12)
+    kept = 0
+    for frame in frames:
+        follow(ndimage.gaussian_filter(frame.astype(np.float32), 2))
+        kept += not follow.lost
+    assert kept >= 15
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reach": 0}, "reach"),
+        ({"multiplier": 0}, "multiplier must be positive"),
+        ({"min_overlap": 2}, "min_overlap must be from 0 to 1"),
+        ({"max_change": 0.5}, "max_change must be at least 1"),
+    ],
+)
+def test_bad_tracking(options, message):
+    with pytest.raises(ValueError, match=message):
+        TrackedRegion((6, 8), np.uint8, (1, 1), 0, 1, **options)
+
+
+def wandering(frames=30, shape=(70, 90), seed=0):
+    """A disc on a noisy ground, which moves, grows to the border of the image and shrinks again."""
+    rng = np.random.default_rng(seed)
+    for t in range(frames):
+        radius = 8 + 16 * np.sin(np.pi * t / frames)
+        truth = disc((30 + 8 * np.sin(t / 5), 20 + 1.5 * t), radius, shape)
+        yield np.clip(truth + rng.normal(0, 6, shape), 0, 255).astype(np.uint8)
+
+
+def ball(reach):
+    return np.ones((2 * reach + 1, 2 * reach + 1), bool)
+
+
+@pytest.mark.parametrize("options", [{}, {"connectivity": 2, "sigma": 20}, {"spacing": (1, 2)}])
+def test_a_cut_in_the_window_is_that_of_the_whole_frame(options):
+    """From scratch, on all pixels, with all that are out of reach as background."""
+    reach, windows, region = 4, set(), None
+    for image in wandering():
+        if region is None:
+            follow = TrackedCut(image.shape, np.uint8, (30, 20), 90, 150, reach=reach, **options)
+            grown = stream.RegionGrowPlan(image.shape, np.uint8, (30, 20), 90, 150)(image)
+            first, inside, region = image, grown.copy(), grown.copy()
+        found = follow(image)
+        far = ~ndimage.binary_dilation(region, ball(reach))
+        nowhere = np.zeros_like(far)
+        fresh = GraphCutPlan(image.shape, np.uint8, nowhere, far, **options)
+        fresh.learn(first, inside, ~inside)
+        region = fresh(image)
+        assert not follow.lost
+        np.testing.assert_array_equal(found, region)
+        windows.add(follow._cut.shape)
+    assert len(windows) > 1  # it outgrew one at least
+    assert follow.area == region.sum()
+
+
+@pytest.mark.parametrize("multiplier", [None, 4.0])
+def test_growth_in_the_window_is_that_in_the_whole_frame(multiplier):
+    reach, region = 4, None
+    for image in wandering(seed=1):
+        if region is None:
+            follow = TrackedRegion(
+                image.shape, np.uint8, (30, 20), 90, 150, reach=reach, multiplier=multiplier
+            )
+            region = stream.RegionGrowPlan(image.shape, np.uint8, (30, 20), 90, 150)(image).copy()
+        else:
+            # What lies beyond the image counts as inside it.
+            inside = ndimage.binary_erosion(region, border_value=1)
+            low, high = 90.0, 150.0
+            if multiplier is not None:
+                values = image[inside].astype(np.float64)
+                low, high = values.mean() + multiplier * values.std() * np.array([-1, 1])
+            near = ndimage.binary_dilation(region, ball(reach))
+            allowed = near & (image >= low) & (image <= high)
+            labels, _ = ndimage.label(allowed)
+            region = np.isin(labels, np.unique(labels[inside & allowed])) & allowed
+        found = follow(image)
+        assert not follow.lost
+        np.testing.assert_array_equal(found, region)
+
+
+@pytest.mark.parametrize("tracked", TRACKED)
+def test_in_a_volume(tracked):
+    z, y, x = np.indices((12, 30, 40))
+    follow = tracked((12, 30, 40), np.float32, (6, 15, 10), 0.5, 2, reach=2)
+    for t in range(8):
+        ball = (z - 6) ** 2 + (y - 15) ** 2 + (x - 10 - t) ** 2 <= 16
+        np.testing.assert_array_equal(follow(ball.astype(np.float32)), ball)
+
+
+@pytest.mark.parametrize("tracked", TRACKED)
+def test_no_array_per_frame(tracked):
+    """Of the image's size, that is, whatever the window does."""
+    frames = list(wandering(20, (600, 800)))
+    follow = tracked((600, 800), np.uint8, (30, 20), 90, 150, reach=4)
+    follow(frames[0])
+    tracemalloc.start()
+    for frame in frames[1:]:
+        follow(frame)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not follow.lost
+    assert peak < 600 * 800 // 2
