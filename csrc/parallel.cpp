@@ -2,6 +2,10 @@
 
 #include <pthread.h>
 #include <signal.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -15,6 +19,8 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+
+#include "worker_ids.hpp"
 
 namespace msf {
 namespace {
@@ -67,6 +73,11 @@ class Pool {
     }
   }
 
+  std::vector<std::int64_t> ids() {
+    std::lock_guard lock(mutex_);
+    return ids_;
+  }
+
  private:
   // Starts workers up to `wanted`, or as many as the system grants: one thread is enough.
   void hire(int wanted) {
@@ -104,6 +115,9 @@ class Pool {
   void work() {
     is_worker = true;
     std::unique_lock lock(mutex_);
+#if defined(__linux__)
+    ids_.push_back(syscall(SYS_gettid));
+#endif
     for (;;) {
       const auto place = std::find_if(jobs_.begin(), jobs_.end(), [](Job* job) {
         return job->seats > 0 && job->next < job->tasks && !job->stop;
@@ -125,6 +139,7 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::list<Job*> jobs_;
+  std::vector<std::int64_t> ids_;
   int workers_ = 0;
 };
 
@@ -147,6 +162,7 @@ Pool& pool() {
 int num_threads() { return thread_override > 0 ? thread_override : thread_setting.load(); }
 void set_num_threads(int n) { thread_setting = n; }
 int set_thread_override(int n) { return std::exchange(thread_override, n); }
+std::vector<std::int64_t> worker_ids() { return pool().ids(); }
 void set_interrupt_hook(void (*hook)()) { interrupt_hook = hook; }
 
 void poll() {

@@ -54,7 +54,7 @@ class Job:
 def run(job: Job, show: Callable[[Summary], None] | None = None) -> Summary:
     """Stream until the source ends; `show` is called twice a second with the figures so far."""
     source, first, rate, live = _source(job)
-    sinks = [_sink(word, first, job.fps or rate or 25.0) for word in job.sinks]
+    sinks = [_sink(word, first, job.fps or rate or 25.0, job.priority) for word in job.sinks]
     pipeline = Pipeline(
         source,
         steps(job, first.array),
@@ -90,7 +90,7 @@ def _source(job: Job) -> tuple[Any, Frame, float, bool]:
     source: Any
     name = job.source
     if name.startswith("igtl:"):
-        endpoint, device = stream.igtl_endpoint(name, policy="block")
+        endpoint, device = stream.igtl_endpoint(name, policy="block", priority=job.priority)
         source, live = stream.IgtlSource(endpoint, device), True
     elif name.isdigit() or "://" in name:
         source = stream.VideoSource(int(name) if name.isdigit() else name)
@@ -182,11 +182,11 @@ def _step(job: Job, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[A
     return make(shape, dtype, job.seed, job.lower, job.upper)  # type: ignore[no-any-return]
 
 
-def _sink(word: str, first: Frame, fps: float) -> Callable[[Any], None]:
+def _sink(word: str, first: Frame, fps: float, priority: int | None) -> Callable[[Any], None]:
     """``FOLDER/``, ``FILE.mp4`` or ``FILE.avi``, ``shm:NAME``, ``igtl://[HOST]:PORT/DEVICE``."""
     kind, _, rest = word.partition(":")
     if kind == "igtl":
-        endpoint, device = stream.igtl_endpoint(word)
+        endpoint, device = stream.igtl_endpoint(word, priority=priority)
         return stream.IgtlSink(endpoint, device or "Mask", version=2)
     if kind == "shm" and rest:
         return stream.SharedRing(rest, first.array.shape[:2])

@@ -21,6 +21,7 @@ from typing import Any
 from medseg_fast import stream
 from medseg_fast._app import text
 from medseg_fast.stream._summary import percentiles
+from medseg_fast.stream._thread import pin
 from medseg_fast.stream.igtl import Client, Image, Server
 
 Step = Callable[[Any], Any]
@@ -55,6 +56,7 @@ def replay(
     policy: str = "latest",
     deadline_ms: float | None = None,
     threads: int | None = None,
+    priority: int | None = None,
     busy: bool = False,
     sinks: Sequence[Callable[[stream.Result], None]] = (),
     log: Path | None = None,
@@ -66,6 +68,8 @@ def replay(
     load : Load
     steps, policy, deadline_ms, threads, log
         As for `stream.Pipeline`.
+    priority : int, optional
+        Of all threads of the pipeline, the feeder and the viewer.
     sinks : sequence of callable, optional
         Where masks go, too, after the feeder has them.
     busy : bool, optional
@@ -80,7 +84,7 @@ def replay(
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    feeder = context.Process(target=_feed, args=(theirs, load), daemon=True)
+    feeder = context.Process(target=_feed, args=(theirs, load, priority), daemon=True)
     feeder.start()
     with contextlib.ExitStack() as stack:
         stack.callback(_end, feeder)
@@ -89,8 +93,8 @@ def replay(
         if not ours.poll(_START):
             raise TimeoutError("stream-bench: the feeder did not start")
         port = ours.recv()
-        masks = Server(0, send_queue=64)
-        source = stream.IgtlSource(Client(port=port, policy="block", queue=2))
+        masks = Server(0, send_queue=64, priority=priority)
+        source = stream.IgtlSource(Client(port=port, policy="block", queue=2, priority=priority))
         pipeline = stream.Pipeline(
             source,
             steps,
@@ -98,6 +102,7 @@ def replay(
             policy=policy,  # type: ignore[arg-type]
             deadline_ms=deadline_ms,
             threads=threads,
+            priority=priority,
             log=log,
         )
         ours.send(masks.port)
@@ -162,8 +167,9 @@ def _burn() -> None:
 # --- the feeder's process
 
 
-def _feed(pipe: Connection, load: Load) -> None:
+def _feed(pipe: Connection, load: Load, priority: int | None) -> None:
     """Send frames at their rate and note when each one's mask comes back, by its timestamp."""
+    pin(None, priority)  # of this thread and those that it starts
     scanner = Server(0, send_queue=64)
     pipe.send(scanner.port)
     viewer = Client(port=pipe.recv(), queue=1024)

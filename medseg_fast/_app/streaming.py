@@ -77,7 +77,7 @@ def _method_options(command: Any) -> Any:
 @click.option("--frames", type=click.IntRange(1), help="Stop after so many frames.")
 @click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write a log.")
 @click.option("--cpu", "cpus", type=int, multiple=True, help="Work on this CPU; may be repeated.")
-@click.option("--priority", type=click.IntRange(1, 99), help="Real-time priority of the work.")
+@click.option("--priority", type=click.IntRange(1, 99), help="Real-time priority of the threads.")
 @_method_options
 @options.threads
 @options.json_output
@@ -181,6 +181,7 @@ def demo(
 )
 @click.option("--deadline", type=float, metavar="MS", help="[default: the time of a frame]")
 @click.option("--busy", is_flag=True, help="Let another process use a CPU fully meanwhile.")
+@click.option("--priority", type=click.IntRange(1, 99), help="Real-time priority of the threads.")
 @_method_options
 @options.threads
 @options.json_output
@@ -193,6 +194,7 @@ def stream_bench(
     policy: str,
     deadline: float | None,
     busy: bool,
+    priority: int | None,
     threads: int | None,
     as_json: bool,
     **given: Any,
@@ -207,7 +209,12 @@ def stream_bench(
     job = _stream.Job(source, method or "", fps=fps, threads=threads, **given)
     frames = _stream.frames(job)
     load = bench.Load(frames, fps, seconds)
-    how: dict[str, Any] = {"policy": policy, "deadline_ms": deadline or 1000 / fps, "busy": busy}
+    how: dict[str, Any] = {
+        "policy": policy,
+        "deadline_ms": deadline or 1000 / fps,
+        "busy": busy,
+        "priority": priority,
+    }
     found = {"nothing": bench.replay(load, [lambda image: image], **how)}
     if method:
         steps = _stream.steps(job, frames[0])

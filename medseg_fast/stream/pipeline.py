@@ -19,7 +19,7 @@ from medseg_fast.stream._frame import Frame, Record, Result, now
 from medseg_fast.stream._log import Log
 from medseg_fast.stream._mailbox import Mailbox
 from medseg_fast.stream._summary import Summary
-from medseg_fast.stream._thread import no_collection, pin
+from medseg_fast.stream._thread import checked_priority, no_collection, pin, pinned_kernels
 
 _OP = "Pipeline"
 _logger = logging.getLogger("medseg_fast.stream")
@@ -56,9 +56,12 @@ class Pipeline:
     threads : int, optional
         That kernels may use; default: the setting of the package.
     cpus : collection of int, optional
-        Keep the working thread on these CPUs.
+        Keep the working thread, and those of the kernels, on these CPUs.
     priority : int, optional
-        Real-time priority (SCHED_FIFO, 1 to 99) of the working thread; needs the right to it.
+        Real-time priority (SCHED_FIFO, 1 to 99) of all threads of the stream, and of the kernels
+        meanwhile; needs the right to it. Where other processes compete for the CPUs, nothing helps
+        as much: each time a thread has to wake, it waits for milliseconds otherwise. OpenIGTLink's
+        endpoints have a `priority` of their own.
     log : str or path-like, optional
         A new file for the log, JSON lines.
     warm_up : int, optional
@@ -127,9 +130,7 @@ class Pipeline:
         self._threads = get_num_threads() if threads is None else threads
         _checks.integer(_OP, "threads", self._threads, 1, 1024)
         self._cpus = cpus
-        self._priority = priority
-        if priority is not None:
-            _checks.integer(_OP, "priority", priority, 1, 99)
+        self._priority = checked_priority(_OP, priority)
         self._warm_up = _checks.integer(_OP, "warm_up", warm_up, 0)
         room = 1 if policy == "latest" else _checks.integer(_OP, "capacity", capacity, 1)
         self._mailbox: Mailbox[tuple[Frame, Record]] = Mailbox(room, replace=policy == "latest")
@@ -144,6 +145,13 @@ class Pipeline:
             "max_age_ms": max_age_ms,
             "watchdog_ms": watchdog_ms,
             "threads": self._threads,
+            "cpus": None if cpus is None else sorted(cpus),
+            "priority": priority,
+            "warm_up": warm_up,
+            "capacity": room,
+            # Names of files and addresses might name a patient.
+            "source": type(source).__name__,
+            "sinks": [_name(sink) for sink in self._sinks],
         }
         self._log = None if log is None else Log(log, settings)
         self._account = threading.Lock()  # one record at a time
@@ -243,6 +251,7 @@ class Pipeline:
 
     def _receive(self, most: int | None) -> None:
         try:
+            pin(None, self._priority)
             for number, given in enumerate(self._source):
                 received = now()
                 frame = Frame.of(given)
@@ -270,6 +279,7 @@ class Pipeline:
                 stack.enter_context(num_threads(self._threads))
                 pin(self._cpus, self._priority)
                 self._warm()
+                stack.enter_context(pinned_kernels(self._cpus, self._priority))
                 stack.enter_context(no_collection())
                 self._last_sent = now()
                 self._ready.set()
@@ -289,6 +299,10 @@ class Pipeline:
             value: Any = np.zeros(shape, dtype)
             for step in self._steps:
                 value = step(value)
+        for step in self._steps:  # what follows a region has seen no frame yet
+            restart = getattr(step, "restart", None)
+            if callable(restart):
+                restart()
 
     def _process(self, frame: Frame, record: Record) -> None:
         record.start = now()
@@ -354,6 +368,7 @@ class Pipeline:
 
     def _watch(self) -> None:
         assert self._watchdog is not None
+        pin(None, self._priority)
         pause = self._watchdog / 1e3
         while not self._ended.wait(max(pause - (now() - self._last_sent) / 1e9, pause / 20)):
             with self._sending:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+from medseg_fast.stream._thread import checked_priority
 from medseg_fast.stream.igtl._buffers import BufferPool
 from medseg_fast.stream.igtl._link import Limits, Link
 from medseg_fast.stream.igtl._queue import BoundedQueue
@@ -41,10 +42,12 @@ class Endpoint:
         queue: int,
         policy: str,
         on_state: Callable[[State], None] | None,
+        priority: int | None,
     ) -> None:
         if policy not in ("drop", "block"):
             raise ValueError(f"{type(self).__name__}: policy must be drop or block, got {policy!r}")
         self.limits = limits or Limits()
+        self._priority = checked_priority(type(self).__name__, priority)
         self._pool = BufferPool()
         self._inbox: BoundedQueue[Message] = BoundedQueue(
             queue, policy == "block", lambda m: (m.sender, m.type_name(), m.device)

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 
+from medseg_fast.stream._thread import start_thread
 from medseg_fast.stream.igtl._endpoint import Endpoint, State, log
 from medseg_fast.stream.igtl._link import Limits, Link, widen
 from medseg_fast.stream.igtl.messages import Message, encode
@@ -33,6 +34,9 @@ class Client(Endpoint):
         Called with each `State`, by a thread of the client.
     connect_timeout : float
         Seconds for one attempt.
+    priority : int, optional
+        Real-time priority (SCHED_FIFO, 1 to 99) of the thread that connects and receives, which
+        needs the right to it; on a busy machine messages wait for milliseconds otherwise.
 
     Examples
     --------
@@ -54,15 +58,15 @@ class Client(Endpoint):
         limits: Limits | None = None,
         on_state: Callable[[State], None] | None = None,
         connect_timeout: float = 1.0,
+        priority: int | None = None,
     ) -> None:
-        super().__init__(limits, queue, policy, on_state)
+        super().__init__(limits, queue, policy, on_state, priority)
         if not 0 < port < 65536:
             raise ValueError(f"Client: port must be from 1 to 65535, got {port}")
         self.host, self.port, self.connect_timeout = host, port, connect_timeout
         self._link: Link | None = None
         self._connected = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="igtl client", daemon=True)
-        self._thread.start()
+        self._thread = start_thread("igtl client", self._run, self._priority)
 
     def __enter__(self) -> Client:
         return self

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medseg_fast.stream._thread import start_thread
 from medseg_fast.stream.igtl._endpoint import Endpoint, State, log
 from medseg_fast.stream.igtl._link import Limits, Link, widen
 from medseg_fast.stream.igtl._queue import BoundedQueue
@@ -88,6 +89,8 @@ class Server(Endpoint):
         is dropped and counted. A slow client delays nobody else.
     max_clients : int
         More are refused.
+    priority : int, optional
+        Real-time priority of all threads, as for `Client`.
     """
 
     def __init__(
@@ -101,8 +104,9 @@ class Server(Endpoint):
         max_clients: int = 16,
         limits: Limits | None = None,
         on_state: Callable[[State], None] | None = None,
+        priority: int | None = None,
     ) -> None:
-        super().__init__(limits, queue, policy, on_state)
+        super().__init__(limits, queue, policy, on_state, priority)
         if send_queue < 2:
             raise ValueError(f"Server: send_queue must be at least 2, got {send_queue}")
         self.max_clients, self.send_queue = max_clients, send_queue
@@ -114,8 +118,12 @@ class Server(Endpoint):
         self._socket = socket.create_server((host, port), backlog=64)
         widen(self._socket)  # what accept() gives has its settings
         self.host, self.port = self._socket.getsockname()[:2]
-        self._thread = threading.Thread(target=self._accept, name="igtl server", daemon=True)
-        self._thread.start()
+        try:
+            # The threads that it starts have its priority.
+            self._thread = start_thread("igtl server", self._accept, self._priority)
+        except PermissionError:
+            self._socket.close()
+            raise
 
     def __enter__(self) -> Server:
         return self
