@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from medseg_fast.stream.igtl._buffers import BufferPool
-from medseg_fast.stream.igtl._wire import EXTENDED, HEADER, MAX_BODY, Header, parse_header
+from medseg_fast.stream.igtl._wire import EXTENDED, HEADER, MAX_BODY, Header, crc64, parse_header
 from medseg_fast.stream.igtl.messages import IMAGE_HEADER_SIZE, Message, decode
 
 _TICK = 0.25  # s, after which a blocked call looks whether the connection is to end
 _SOCKET_BUFFER = 8 << 20  # a 1080p RGB frame
 _FIRST = 16 << 20
+_PIECE = 512 << 10  # bytes summed up while they are in the cache
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,9 +101,9 @@ class Link:
         if not self._fill(memoryview(self._head), "header"):
             return None
         header = parse_header(self._head, self.limits.max_body)
-        body = self._body(header)
+        body, crc = self._body(header)
         self.bytes_in += HEADER.size + header.body_size
-        message = decode(header, body, check_crc=self.limits.check_crc)
+        message = decode(header, body, crc=crc)
         message.received_ns = time.monotonic_ns()
         message.sender = self.name
         return message
@@ -159,8 +160,13 @@ class Link:
         self.shut()
         self._socket.close()
 
-    def _body(self, header: Header) -> Any:
-        size = header.body_size
+    def _body(self, header: Header) -> tuple[Any, int]:
+        """The bytes, and their checksum or the one expected.
+
+        Each piece is summed up while it is in the cache, and while the next one is on its way.
+        """
+        size, check = header.body_size, self.limits.check_crc
+        crc = 0 if check else header.crc
         # So that pixels lie on a cache line, which aligns every dtype.
         before = IMAGE_HEADER_SIZE + (EXTENDED.size if header.version > 1 else 0)
         start = -before % 64
@@ -176,14 +182,17 @@ class Link:
                     larger[: start + got] = buffer[: start + got]
                     self.pool.give(buffer)
                     buffer = larger
+                piece = min(room, got + _PIECE)
                 with buffer.data as whole:
-                    self._fill(whole[start + got : start + room], "body", begun, got)
-                got = room
+                    self._fill(whole[start + got : start + piece], "body", begun, got)
+                if check:
+                    crc = crc64(buffer[start + got : start + piece], crc)
+                got = piece
         except BaseException:
             self.pool.give(buffer)
             raise
         self._largest = max(self._largest, size)
-        return self.pool.lend(buffer, start, size)
+        return self.pool.lend(buffer, start, size), crc
 
     def _fill(
         self, view: memoryview, part: str, begun: float | None = None, before: int = 0

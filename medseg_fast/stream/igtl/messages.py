@@ -421,8 +421,10 @@ def encode(message: Message) -> list[Any]:
     return [head, *parts]
 
 
-def decode(header: Header, body: Any, *, check_crc: bool = True) -> Message:
+def decode(header: Header, body: Any, *, crc: int | None = None) -> Message:
     """The message with this header and body, a view of `body` where it has an array.
+
+    `crc` is that of the body, where it is known.
 
     Raises
     ------
@@ -432,7 +434,8 @@ def decode(header: Header, body: Any, *, check_crc: bool = True) -> Message:
     data = as_bytes(body)
     if data.size != header.body_size:
         raise ProtocolError(f"body: must have {header.body_size} bytes, got {data.size}")
-    if check_crc and (crc := crc64(data)) != header.crc:
+    crc = crc64(data) if crc is None else crc
+    if crc != header.crc:
         raise ProtocolError(f"body: CRC must be {header.crc:#018x}, got {crc:#018x}")
     content, message_id, metadata = split_body(header.version, data)
     common = {
