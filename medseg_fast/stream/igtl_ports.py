@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from threading import Event
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -75,6 +76,8 @@ class IgtlSource:
     def __init__(self, endpoint: Client | Server, device: str = "") -> None:
         self.endpoint, self.device = endpoint, device
         self._closed = Event()
+        self._place: tuple[Any, ...] = ()
+        self._geometry: Volume | None = None
 
     def close(self) -> None:
         """End the wait for the next image, and the endpoint."""
@@ -86,10 +89,52 @@ class IgtlSource:
             message = self.endpoint.receive(_LOOK)
             if not isinstance(message, Image) or self.device not in ("", message.device):
                 continue
-            geometry = volume_from_image(message)
+            geometry = self._volume(message)
             captured = message.timestamp_ns / 1e9 if message.timestamp_ns else None
             yield Frame(geometry.array, captured, geometry)
             del message, geometry  # the buffer is free when the pipeline lets go of the frame
+
+    def _volume(self, image: Image) -> Volume:
+        """What `volume_from_image` gives; most images lie where the one before did."""
+        pixels = image.pixels
+        place = (image.matrix.tobytes(), image.coordinates, image.size, image.offset, pixels.shape)
+        if self._geometry is None or place != self._place:
+            geometry = volume_from_image(image)
+            geometry.direction.setflags(write=False)  # the next ones share it
+            self._place, self._geometry = place, _without_pixels(geometry)
+            return geometry
+        geometry = copy.copy(self._geometry)
+        geometry.array = pixels[0] if geometry.array.ndim < pixels.ndim else pixels
+        geometry.metadata = {}
+        return geometry
+
+
+def _without_pixels(volume: Volume) -> Volume:
+    """Its place and shape, which keep no buffer from being used again."""
+    alone = copy.copy(volume)
+    alone.array = np.broadcast_to(np.zeros((), volume.array.dtype), volume.array.shape)
+    return alone
+
+
+class _Last(NamedTuple):
+    """The mask sent last: where, of which shape, whether of one plane, the matrix of its IMAGE."""
+
+    geometry: Volume | None
+    shape: tuple[int, ...]
+    flat: bool
+    matrix: Any
+
+    def same_place(self, other: Volume | None) -> bool:
+        """Whether it certainly lies there: `IgtlSource` keeps what does not change."""
+        mine = self.geometry
+        if mine is None or other is None:
+            return mine is other
+        return (
+            mine.direction is other.direction
+            and mine.origin == other.origin
+            and mine.spacing == other.spacing
+            and mine.axes == other.axes
+        )
 
 
 class IgtlSink:
@@ -130,6 +175,7 @@ class IgtlSink:
         self.skipped = 0
         self._contour, self._version = what == "contour", version
         self._geometry: Volume | None = None
+        self._last: _Last | None = None
 
     def __call__(self, result: Result) -> None:
         """Send one mask."""
@@ -142,11 +188,12 @@ class IgtlSink:
             common["timestamp_ns"] = int(record.captured * 1e9)
         if self._version > 1:
             common["metadata"] = {"FrameId": str(record.id), "Status": record.status}
-        volume = self._volume(mask)
+        labels = mask.view(np.uint8) if mask.dtype == bool else mask
         if self._contour:
+            volume = self._volume(labels)
             message: Any = polydata_from_contours(_outlines(mask), volume, closed=True, **common)
         else:
-            message = image_from_volume(volume, **common)
+            message = self._image(labels, common)
         try:
             if record.status == "stale":
                 self._send(Status(_NOT_READY, 0, "Stale", record.reason, device=self.device))
@@ -159,11 +206,19 @@ class IgtlSink:
         if self.endpoint.send(message) == 0:
             self.skipped += 1
 
-    def _volume(self, mask: Any) -> Volume:
-        labels = mask.view(np.uint8) if mask.dtype == bool else mask
-        if self._geometry is None:
-            return Volume(labels)
-        return self._geometry.like(labels, axes=self._geometry.axes.replace("c", ""))
+    def _volume(self, labels: Any) -> Volume:
+        return Volume(labels) if self._geometry is None else self._geometry.like(labels)
+
+    def _image(self, labels: Any, common: dict[str, Any]) -> Image:
+        """What `image_from_volume` gives; most masks lie where the one before did."""
+        last = self._last
+        if last is not None and last.shape == labels.shape and last.same_place(self._geometry):
+            return Image(labels[None] if last.flat else labels, last.matrix, **common)
+        volume = self._volume(labels)
+        image = image_from_volume(volume, **common)
+        place = None if self._geometry is None else _without_pixels(self._geometry)
+        self._last = _Last(place, labels.shape, "z" not in volume.axes, image.matrix)
+        return image
 
     def close(self) -> None:
         """End the connection."""

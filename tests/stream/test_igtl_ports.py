@@ -75,6 +75,34 @@ def test_masks_of_frames_with_their_place_and_time(scanner, viewer_port):
     viewer.close()
 
 
+def test_images_that_change_their_place_and_shape(scanner, viewer_port, rng):
+    """What is the same is kept from frame to frame; nothing else may be."""
+    viewer = Client(port=viewer_port.port)
+    assert viewer_port.wait_clients(1, WAIT)
+    grey, colour, volume = ((6, 8), "yx"), ((6, 8, 3), "yxc"), ((4, 6, 8), "zyx")
+    turned = np.array([[0.0, 1], [0, 0], [1, 0]])
+    places = [
+        (*grey, (0.5, 0.5), (0, 0, 0), None),
+        (*grey, (0.5, 0.5), (0, 0, 7), None),
+        (*grey, (0.5, 0.5), (0, 0, 7), turned),
+        (*grey, (0.25, 0.5), (0, 0, 7), turned),
+        (*colour, (0.25, 0.5), (0, 0, 7), turned),
+        (*volume, (2, 0.25, 0.5), (0, 0, 7), None),
+        ((6, 9), "yx", (0.25, 0.5), (0, 0, 7), None),
+    ]
+    pipeline = start(scanner, IgtlSink(viewer_port), step=lambda image: image)
+    for shape, axes, spacing, origin, direction in [p for p in places for _ in range(3)]:
+        pixels = rng.integers(0, 255, shape, np.uint8)
+        sent = Volume(pixels, spacing, origin, direction, axes=axes)
+        scanner.send(image_from_volume(sent, device="Probe"))
+        found = volume_from_image(viewer.receive(WAIT))
+        assert found.axes == axes
+        np.testing.assert_array_equal(found.array, pixels)
+        np.testing.assert_allclose(found.affine_lps, sent.affine_lps, atol=1e-5)
+    assert pipeline.stop().counts["ok"] == 3 * len(places)
+    viewer.close()
+
+
 def test_contours(scanner, viewer_port):
     pytest.importorskip("skimage", reason="contours need scikit-image")
     viewer = Client(port=viewer_port.port)
