@@ -12,6 +12,7 @@ import contextlib
 import multiprocessing
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -55,6 +56,7 @@ def replay(
     *,
     policy: str = "latest",
     deadline_ms: float | None = None,
+    late: str = "send",
     threads: int | None = None,
     priority: int | None = None,
     busy: bool = False,
@@ -66,7 +68,7 @@ def replay(
     Parameters
     ----------
     load : Load
-    steps, policy, deadline_ms, threads, log
+    steps, policy, deadline_ms, late, threads, log
         As for `stream.Pipeline`.
     priority : int, optional
         Of all threads of the pipeline, the feeder and the viewer.
@@ -79,9 +81,18 @@ def replay(
     -------
     figures : dict
         ``frames`` sent by the feeder, ``received`` and ``sent`` by the pipeline, ``back`` at the
-        feeder, ``lost``: frames that neither came back nor were dropped by the policy; ``compute``
-        and ``end_to_end``: p50, p95, p99, p99.9 and max in milliseconds; ``misses``.
+        feeder, ``lost``: frames that neither came back nor were dropped by the policy; ``arrival``
+        (from sending a frame until the pipeline has it), ``compute``, ``age`` (from then until its
+        mask was sent) and ``end_to_end``: p50, p95, p99, p99.9 and max in milliseconds; ``misses``.
     """
+    arrivals = array("d")
+
+    def arrived(result: stream.Result) -> None:
+        record = result.record
+        assert record.captured is not None
+        ago = time.perf_counter_ns() - record.received
+        arrivals.append((time.time_ns() - ago) / 1e6 - record.captured * 1e3)
+
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     feeder = context.Process(target=_feed, args=(theirs, load, priority), daemon=True)
@@ -98,9 +109,10 @@ def replay(
         pipeline = stream.Pipeline(
             source,
             steps,
-            [stream.IgtlSink(masks), *sinks],
+            [stream.IgtlSink(masks), arrived, *sinks],
             policy=policy,  # type: ignore[arg-type]
             deadline_ms=deadline_ms,
+            late=late,  # type: ignore[arg-type]
             threads=threads,
             priority=priority,
             log=log,
@@ -123,7 +135,9 @@ def replay(
         "back": len(latencies),
         "lost": sent - dropped - len(latencies),
         "misses": summary.misses,
+        "arrival": percentiles(arrivals),
         "compute": summary.percentiles("compute"),
+        "age": summary.percentiles("total"),
         "end_to_end": percentiles(latencies),
     }
 
