@@ -183,11 +183,16 @@ def _step(job: Job, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[A
 
 
 def _sink(word: str, first: Frame, fps: float, priority: int | None) -> Callable[[Any], None]:
-    """``FOLDER/``, ``FILE.mp4`` or ``FILE.avi``, ``shm:NAME``, ``igtl://[HOST]:PORT/DEVICE``."""
+    """``FOLDER/``, ``FILE.mp4`` or ``FILE.avi``, ``shm:NAME``, ``igtl://[HOST]:PORT/DEVICE``.
+
+    The last one also with ``contour:`` or ``transform:`` before it.
+    """
     kind, _, rest = word.partition(":")
-    if kind == "igtl":
-        endpoint, device = stream.igtl_endpoint(word, priority=priority)
-        return stream.IgtlSink(endpoint, device or "Mask", version=2)
+    what: Any = kind if kind in ("contour", "transform") else "image"
+    address = word if what == "image" else rest
+    if address.startswith("igtl:"):
+        endpoint, device = stream.igtl_endpoint(address, priority=priority)
+        return stream.IgtlSink(endpoint, device or "Mask", what=what, version=2)
     if kind == "shm" and rest:
         return stream.SharedRing(rest, first.array.shape[:2])
     if Path(word).suffix in (".mp4", ".avi"):

@@ -53,7 +53,8 @@ def _method_options(command: Any) -> Any:
     multiple=True,
     metavar="SINK",
     help="A folder for masks, a .mp4 or .avi file, shm:NAME, or igtl://HOST:PORT/DEVICE (without "
-    "HOST: listen); may be repeated.",
+    "HOST: listen; contour:igtl://... sends outlines, transform:igtl://... where the mask is); may "
+    "be repeated.",
 )
 @click.option("--fps", type=click.FloatRange(0, min_open=True), help="Give frames at this rate.")
 @click.option("--repeat", is_flag=True, help="Start again when the source ends.")

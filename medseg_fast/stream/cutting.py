@@ -92,7 +92,7 @@ class GraphCutPlan(_Plan):
     The mask is that of `graph_cut` on each image with this model, but for capacities rounded to
     1 / 4096; it does not depend on the frames before. What capacities lost is taken back from the
     flow (Kohli and Torr 2007). About a third of the time of a cut from scratch where all pixels
-    change a little, as in ultrasound. Memory: the `GridGraph`, and 24 + 4 n bytes per pixel for n
+    change a little, as in ultrasound. Memory: the `GridGraph`, and 28 + 4 n bytes per pixel for n
     offsets.
 
     References
@@ -152,7 +152,7 @@ class GraphCutPlan(_Plan):
         self._mask = np.zeros(self.shape, bool)
         self._costs = np.zeros((2, *self.shape), np.float32)
         self._weights = self._costs[0]
-        self._terminal, self._new, self._change = np.zeros((3, *self.shape), np.int32)
+        self._terminal, self._new, self._change, self._zeros = np.zeros((4, *self.shape), np.int32)
         self._edges = [np.zeros(self.shape, np.int32) for _ in self._graph.offsets]
         self._foreground = self._background = self._mask
         self.set_seeds(foreground_seeds, background_seeds)
@@ -238,7 +238,7 @@ class GraphCutPlan(_Plan):
         np.copyto(self._new, self._seed_cost, where=self._background)
         np.copyto(self._new, -self._seed_cost, where=self._foreground)
         np.subtract(self._new, self._terminal, out=self._change)
-        self._graph.change_terminal(self._change, 0)
+        self._graph.change_terminal(self._change, self._zeros)
         np.copyto(self._terminal, self._new)
 
     def _settings(self) -> dict[str, Any]:

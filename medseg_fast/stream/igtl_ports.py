@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from medseg_fast.io.volume import Volume
+from medseg_fast.io.volume import LPS_TO_RAS, Volume
 from medseg_fast.stream._frame import Frame, Result
 from medseg_fast.stream.igtl import (
     Client,
     Image,
     Server,
     Status,
+    Transform,
     image_from_volume,
     polydata_from_contours,
     volume_from_image,
@@ -25,7 +26,7 @@ from medseg_fast.stream.igtl import (
 __all__ = ["IgtlSink", "IgtlSource", "igtl_endpoint"]
 
 _LOOK = 0.1  # s, after which a source that waits looks whether it was closed
-_NOT_READY = 13  # of STATUS
+_NOT_READY, _NOT_PRESENT = 13, 16  # of STATUS
 
 
 def igtl_endpoint(address: str, **options: Any) -> tuple[Client | Server, str]:
@@ -145,9 +146,11 @@ class IgtlSink:
     endpoint : Client or Server
     device : str, optional
         Name under which it is sent.
-    what : {"image", "contour"}, optional
+    what : {"image", "contour", "transform"}, optional
         "image": an IMAGE of labels. "contour": a POLYDATA with the outlines, which needs
-        scikit-image.
+        scikit-image. "transform": a TRANSFORM to the centre of the mask, the mean of its pixels,
+        turned as the image is; RAS, as 3D Slicer takes both. Where the mask is empty a STATUS says
+        that nothing is present.
     version : {1, 2, 3}, optional
         Of the header. From 2 on metadata tell the frame and its status: FrameId, Status.
 
@@ -164,16 +167,16 @@ class IgtlSink:
         endpoint: Client | Server,
         device: str = "Mask",
         *,
-        what: Literal["image", "contour"] = "image",
+        what: Literal["image", "contour", "transform"] = "image",
         version: int = 1,
     ) -> None:
-        if what not in ("image", "contour"):
-            raise ValueError(f"IgtlSink: what must be image or contour, got {what!r}")
+        if what not in ("image", "contour", "transform"):
+            raise ValueError(f"IgtlSink: what must be image, contour or transform, got {what!r}")
         if version not in (1, 2, 3):
             raise ValueError(f"IgtlSink: version must be 1, 2 or 3, got {version!r}")
         self.endpoint, self.device = endpoint, device
         self.skipped = 0
-        self._contour, self._version = what == "contour", version
+        self._what, self._version = what, version
         self._geometry: Volume | None = None
         self._last: _Last | None = None
 
@@ -189,11 +192,16 @@ class IgtlSink:
         if self._version > 1:
             common["metadata"] = {"FrameId": str(record.id), "Status": record.status}
         labels = mask.view(np.uint8) if mask.dtype == bool else mask
-        if self._contour:
-            volume = self._volume(labels)
-            message: Any = polydata_from_contours(_outlines(mask), volume, closed=True, **common)
-        else:
+        message: Any
+        if self._what == "image":
             message = self._image(labels, common)
+        elif self._what == "contour":
+            volume = self._volume(labels)
+            message = polydata_from_contours(_outlines(mask), volume, closed=True, **common)
+        elif mask.any():
+            message = Transform(_centre(self._volume(labels)), **common)
+        else:
+            message = Status(_NOT_PRESENT, 0, "Empty", "the mask is empty", **common)
         try:
             if record.status == "stale":
                 self._send(Status(_NOT_READY, 0, "Stale", record.reason, device=self.device))
@@ -223,6 +231,23 @@ class IgtlSink:
     def close(self) -> None:
         """End the connection."""
         self.endpoint.close()
+
+
+def _centre(mask: Volume) -> Any:
+    """Matrix (4, 4) from the mask's centre, with the axes of the image, to RAS."""
+    inside = mask.array != 0
+    centre = []
+    for axis in range(inside.ndim):
+        others = tuple(a for a in range(inside.ndim) if a != axis)
+        counts = np.count_nonzero(inside, axis=others)
+        centre.append(counts @ np.arange(counts.size) / counts.sum())
+    matrix = np.eye(4)
+    columns = mask.direction[:, ::-1]  # column, row, plane
+    if columns.shape[1] == 2:
+        columns = np.column_stack([columns, np.cross(columns[:, 0], columns[:, 1])])
+    matrix[:3, :3] = LPS_TO_RAS[:, None] * columns
+    matrix[:3, 3] = (mask.affine_ras @ [*centre, 1])[:3]
+    return matrix
 
 
 def _outlines(mask: Any) -> Sequence[Any]:

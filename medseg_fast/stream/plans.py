@@ -124,6 +124,8 @@ class ThresholdPlan(_Plan):
         self._threshold, self._upper, self._largest = threshold, upper, largest
         self._mask = np.zeros(self.shape, bool)
         self._part = np.zeros(self.shape, bool) if largest else self._mask
+        otsu_below = threshold == "otsu" and upper is not None
+        self._below = np.zeros(self.shape, bool) if otsu_below else self._mask
 
     def __call__(self, image: ArrayLike) -> NDArray[np.bool_]:
         """The mask of one image; the next call overwrites it."""
@@ -133,7 +135,8 @@ class ThresholdPlan(_Plan):
         if self._threshold == "otsu":
             np.greater(array, level, out=self._mask)
             if self._upper is not None:
-                self._mask &= array <= self._upper
+                np.less_equal(array, self._upper, out=self._below)
+                self._mask &= self._below
         else:
             threshold(array, float(level), self._upper, out=self._mask)
         if self._largest:
@@ -316,9 +319,17 @@ class NetworkPlan(_Plan):
             intensities = (0.0, 1.0 if self.dtype == bool else float(np.iinfo(self.dtype).max))
         if intensities is not None and not intensities[0] < intensities[1]:
             raise ValueError(f"{self._op}: intensities must be (low, high) with low < high")
+        # PyTorch is loaded with this module: only for those who have networks.
+        from medseg_fast.nn.functional import resample_argmax
+
+        self._largest = resample_argmax
         self._network, self._intensities = network, intensities
         rows, columns, *channels = self.shape
         self._input = np.zeros((1, *(channels or [1]), rows, columns), np.float32)
+        # Ours writes to an array that is kept; others allocate their logits anew.
+        shapes = getattr(network, "output_shapes", ())
+        kept = len(shapes) == 1 and not getattr(network, "fallbacks", True)
+        self._logits = np.zeros(shapes[0], np.float32) if kept else None
         self._labels = np.zeros((rows, columns), np.uint8)
 
     def __call__(self, image: ArrayLike) -> NDArray[np.uint8]:
@@ -331,7 +342,11 @@ class NetworkPlan(_Plan):
             if low:
                 self._input -= np.float32(low)
             self._input *= np.float32(1 / (high - low))
-        logits = np.asarray(self._network(self._input))
+        if self._logits is None:
+            logits = np.asarray(self._network(self._input))
+        else:
+            self._network(self._input, out=[self._logits])
+            logits = self._logits
         if logits.ndim != 4 or logits.shape[0] != 1 or logits.shape[2:] != self._labels.shape:
             raise ValueError(
                 f"{self._op}: network must return (1, classes, {self.shape[0]}, {self.shape[1]}), "
@@ -343,7 +358,7 @@ class NetworkPlan(_Plan):
         elif logits.shape[1] == 2:
             np.greater(logits[0, 1], logits[0, 0], out=inside)
         else:
-            np.copyto(self._labels, logits[0].argmax(0), casting="unsafe")
+            self._largest(logits[0], size=self._labels.shape, out=self._labels)
         return self._labels
 
     def _settings(self) -> dict[str, Any]:

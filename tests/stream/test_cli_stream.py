@@ -11,6 +11,7 @@ import pytest
 from _cli import Image, error, run
 
 from medseg_fast import io
+from medseg_fast.stream import igtl
 
 
 @pytest.fixture
@@ -113,6 +114,29 @@ def test_the_first_image_of_a_scanner_counts():
         summary = app.run(app.Job(source, "threshold", lower=1, frames=3, policy="block"))
         sender.join()
     assert summary.received == summary.sent == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [
+        ("igtl://:0/Tip", igtl.Image),
+        ("contour:igtl://:0/Tip", igtl.PolyData),
+        ("transform:igtl://:0", igtl.Transform),
+    ],
+)
+def test_what_a_viewer_gets(word, kind):
+    from medseg_fast._app import stream as app
+    from medseg_fast.stream import Frame, Pipeline
+
+    image = np.zeros((8, 9), np.uint8)
+    image[2:5, 3:6] = 1
+    sink = app._sink(word, Frame(image), 25.0, None)
+    with igtl.Client(port=sink.endpoint.port) as viewer:
+        assert sink.endpoint.wait_clients(1, 20)
+        Pipeline([image], lambda frame: frame, sink, policy="all").run()
+        found = viewer.receive(20)
+    assert isinstance(found, kind)
+    assert found.device == ("Tip" if "Tip" in word else "Mask")
 
 
 def test_demo(tmp_path):

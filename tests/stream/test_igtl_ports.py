@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 
 import numpy as np
 import pytest
+from _igtl import until
 
 from medseg_fast.io import Volume
 from medseg_fast.stream import IgtlSink, IgtlSource, Pipeline, ThresholdPlan, igtl_endpoint
@@ -121,6 +124,98 @@ def test_contours(scanner, viewer_port):
     viewer.close()
 
 
+def test_where_the_mask_is(scanner, viewer_port):
+    viewer = Client(port=viewer_port.port)
+    assert viewer_port.wait_clients(1, WAIT)
+    pipeline = start(scanner, IgtlSink(viewer_port, "Centre", what="transform", version=2))
+    scanner.send(image_from_volume(picture(4), device="Probe"))
+    found = viewer.receive(WAIT)
+    assert isinstance(found, Transform)
+    # The centre of rows 4 to 13 of 0.5 mm and columns 6 to 13 of 0.25 mm; LPS to RAS.
+    expected = np.diag([-1.0, -1.0, 1.0, 1.0])
+    expected[:3, 3] = -(10 + 9.5 * 0.25), -(20 + 8.5 * 0.5), 30
+    np.testing.assert_allclose(found.matrix, expected, atol=1e-5)
+    empty = Volume(np.zeros(SHAPE, np.uint8), (0.5, 0.25))
+    scanner.send(image_from_volume(empty, device="Probe"))
+    found = viewer.receive(WAIT)
+    assert isinstance(found, Status)
+    assert (found.code, found.device, found.metadata["FrameId"]) == (16, "Centre", "1")
+    pipeline.stop()
+    viewer.close()
+
+
+class Relay:
+    """A network between one client and a server, which can be cut: nothing gets through then."""
+
+    def __init__(self, port):
+        self.up = threading.Event()
+        self.up.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._sockets = [self._listener]
+        self._run(self._accept, port)
+
+    def _run(self, job, *arguments):
+        threading.Thread(target=job, args=arguments, daemon=True).start()
+
+    def _accept(self, port):
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", port))
+            self._sockets += [near, far]
+            self._run(self._pass, near, far)
+            self._run(self._pass, far, near)
+
+    def _pass(self, origin, to):
+        try:
+            while data := origin.recv(1 << 16):
+                self.up.wait()
+                to.sendall(data)
+        except OSError:
+            pass
+
+    def close(self):
+        self.up.set()
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+def test_a_network_that_is_cut(scanner):
+    """The last mask goes out as stale meanwhile; then the stream goes on, all frames counted."""
+    relay = Relay(scanner.port)
+    masks = []
+    source = IgtlSource(Client(port=relay.port, policy="block"))
+    pipeline = Pipeline(source, lambda image: image, masks.append, policy="all", watchdog_ms=50)
+    with pipeline:
+        assert scanner.wait_clients(1, WAIT)
+
+        def send(numbers):
+            for number in numbers:
+                scanner.send(image_from_volume(picture(number), device="Probe"))
+
+        def statuses():
+            return [result.record.status for result in masks]
+
+        send(range(3))
+        assert until(lambda: statuses().count("ok") == 3)
+        relay.up.clear()
+        send(range(3, 5))
+        before = statuses().count("stale")
+        assert until(lambda: statuses().count("stale") > before + 2)
+        assert statuses().count("ok") == 3
+        relay.up.set()
+        assert until(lambda: statuses().count("ok") == 5)
+    stale = {result.record.id for result in masks if result.record.status == "stale"}
+    assert 2 in stale
+    assert pipeline.summary.received == 5
+    relay.close()
+
+
 def test_stale_masks_are_announced(scanner, viewer_port):
     viewer = Client(port=viewer_port.port, queue=64)
     assert viewer_port.wait_clients(1, WAIT)
@@ -172,7 +267,7 @@ def test_addresses():
     for wrong in ("http://host:1", "igtl://host:99999", "igtl://host:1/d?x=1", "host:1"):
         with pytest.raises(ValueError, match="igtl_endpoint: must be"):
             igtl_endpoint(wrong)
-    with pytest.raises(ValueError, match="what must be image or contour"):
+    with pytest.raises(ValueError, match="what must be image, contour or transform"):
         IgtlSink(None, what="mesh")
     with pytest.raises(ValueError, match="version must be 1, 2 or 3"):
         IgtlSink(None, version=4)

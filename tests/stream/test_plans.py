@@ -1,6 +1,8 @@
-"""Plans and the tracked region give what the operations give that they are made of."""
+"""Plans give what the operations give that they are made of."""
 
 from __future__ import annotations
+
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -112,6 +114,52 @@ def test_network_of_colours_and_its_range(rng):
         NetworkPlan((5, 6, 3), np.uint8, lambda x: x[..., 0])(image)
     with pytest.raises(TypeError, match="network must be callable"):
         NetworkPlan((5, 6), np.uint8, 3)
+
+
+def optimized(shape, classes):
+    """A small network of ours, if PyTorch is there."""
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, classes, 3, padding=1), torch.nn.ReLU())
+    return ms.nn.optimize(model.eval(), torch.zeros(1, 1, *shape))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5])
+def test_network_writes_to_kept_logits(classes, rng):
+    network = optimized((33, 40), classes)
+    images = rng.integers(0, 256, (3, 33, 40), np.uint8)
+    kept = NetworkPlan((33, 40), np.uint8, network)
+    anew = NetworkPlan((33, 40), np.uint8, lambda x: network(x))
+    for image in images:
+        np.testing.assert_array_equal(kept(image), anew(image))
+
+
+SCENE = (400, 500)
+SEEDS = np.zeros(SCENE, np.int32)
+SEEDS[10, 10], SEEDS[200, 300] = 1, 2
+PLANS = [
+    lambda: SmoothPlan(SCENE, np.uint8, 1.5),
+    lambda: ThresholdPlan(SCENE, np.uint8, 100, 200, largest=True),
+    lambda: ThresholdPlan(SCENE, np.uint8, "otsu", 200),
+    lambda: EdgePlan(SCENE, np.uint8),
+    lambda: RegionGrowPlan(SCENE, np.uint8, (5, 5), 0, 255),
+    lambda: WatershedPlan(SCENE, np.uint8, SEEDS),
+    lambda: GraphCutPlan(SCENE, np.uint8, SEEDS == 1, SEEDS == 2),
+    lambda: NetworkPlan(SCENE, np.uint8, optimized(SCENE, 2)),
+    lambda: NetworkPlan(SCENE, np.uint8, optimized(SCENE, 4)),
+]
+
+
+@pytest.mark.parametrize("make", PLANS)
+def test_no_array_per_frame(make, rng):
+    plan = make()
+    images = rng.integers(0, 256, (3, *SCENE), np.uint8)
+    plan(images[0])
+    tracemalloc.start()
+    for image in images:
+        plan(image)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < images[0].nbytes / 2
 
 
 def test_what_does_not_fit_a_plan():

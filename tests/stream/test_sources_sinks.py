@@ -74,6 +74,28 @@ def test_frames_of_a_volume(tmp_path, rng):
     np.testing.assert_array_equal(found, volume)
 
 
+def test_frames_of_a_multi_frame_dicom(tmp_path, rng):
+    """A cine loop, as ultrasound scanners store it."""
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
+
+    frames = rng.integers(0, 256, (5, 6, 7), np.uint8)
+    d = pydicom.Dataset()
+    d.file_meta = pydicom.dataset.FileMetaDataset()
+    d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    d.SOPClassUID = d.file_meta.MediaStorageSOPClassUID = UltrasoundMultiFrameImageStorage
+    d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    d.SeriesInstanceUID, d.Modality, d.PatientName = generate_uid(), "US", "Doe^Jane"
+    d.NumberOfFrames, d.Rows, d.Columns = frames.shape
+    d.SamplesPerPixel, d.PhotometricInterpretation, d.PixelRepresentation = 1, "MONOCHROME2", 0
+    d.BitsAllocated, d.BitsStored, d.HighBit = 8, 8, 7
+    d.FrameTime, d.FrameIncrementPointer = "33.3", 0x00181063
+    d.PixelData = frames.tobytes() + b"\0" * (frames.size % 2)
+    d.save_as(tmp_path / "cine.dcm", enforce_file_format=True)
+    found = [frame.array for frame in frames_of(tmp_path / "cine.dcm")]
+    np.testing.assert_array_equal(found, frames)
+
+
 def test_folder_sink(tmp_path):
     pytest.importorskip("PIL.Image", reason="pictures need the extra io")
     images = [np.full((4, 5), i, np.uint8) for i in range(3)]

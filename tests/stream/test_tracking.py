@@ -179,8 +179,8 @@ def test_in_a_volume(tracked):
 @pytest.mark.parametrize("tracked", TRACKED)
 def test_no_array_per_frame(tracked):
     """Of the image's size, that is, whatever the window does."""
-    frames = list(wandering(20, (600, 800)))
-    follow = tracked((600, 800), np.uint8, (30, 20), 90, 150, reach=4)
+    frames = list(wandering(20, (300, 400)))
+    follow = tracked((300, 400), np.uint8, (30, 20), 90, 150, reach=4)
     follow(frames[0])
     tracemalloc.start()
     for frame in frames[1:]:
@@ -188,4 +188,4 @@ def test_no_array_per_frame(tracked):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert not follow.lost
-    assert peak < 600 * 800 // 2
+    assert peak < 300 * 400 // 2

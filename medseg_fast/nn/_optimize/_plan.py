@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections.abc import Sequence
@@ -95,10 +96,23 @@ class Plan:
             begin = end
         self._segments.append((begin, int(self._core.count())))
 
-    def __call__(self, *inputs: Any) -> Any:
-        """The network's result, in the structure and array type that the module had."""
+    def __call__(self, *inputs: Any, out: Sequence[Array] | None = None) -> Any:
+        """The network's result, in the structure and array type that the module had.
+
+        Parameters
+        ----------
+        *inputs : ndarray or Tensor
+            float32, of the shapes that it was made for.
+        out : sequence of ndarray, optional
+            float32 and C-contiguous, of `output_shapes`: receive the result, so that nothing is
+            allocated. Not for plans some layers of which torch runs.
+        """
         arrays = self._checked(inputs)
-        results: list[Any] = [np.empty(shape, np.float32) for shape in self.output_shapes]
+        results: list[Any]
+        if out is None:
+            results = [np.empty(shape, np.float32) for shape in self.output_shapes]
+        else:
+            results = self._checked_outputs(out)
         slots = [None, *arrays, *results]
         with self._lock:
             if self._arena is None:
@@ -119,6 +133,18 @@ class Plan:
 
     def _steps(self, begin: int, end: int, slots: Sequence[Any]) -> None:
         self._core.run(begin, end, self.threads or 0, slots)
+
+    def _checked_outputs(self, out: Sequence[Array]) -> list[Any]:
+        if self._runner is not None:
+            raise ValueError("plan: out must be None where torch runs layers")
+        for array, shape in itertools.zip_longest(out, self.output_shapes):
+            fits = isinstance(array, np.ndarray) and array.dtype == np.float32
+            if not fits or array.shape != shape or not array.flags.carray:
+                raise ValueError(
+                    "plan: out must be writable C-contiguous float32 arrays of shapes "
+                    f"{self.output_shapes}"
+                )
+        return list(out)
 
     def _checked(self, inputs: tuple[Any, ...]) -> list[Array]:
         if len(inputs) != len(self.input_shapes):
