@@ -18,7 +18,16 @@ from medseg_fast import stream
 from medseg_fast._app import files
 from medseg_fast.stream import Frame, Pipeline, Record, Summary
 
-METHODS = ("threshold", "otsu", "canny", "region-growing", "track", "track-cut", "network")
+METHODS = (
+    "threshold",
+    "otsu",
+    "canny",
+    "region-growing",
+    "track",
+    "track-cut",
+    "track-level-set",
+    "network",
+)
 _BINS = 60
 
 
@@ -154,6 +163,7 @@ def steps(job: Job, first: Any) -> list[Callable[[Any], Any]]:
         "region-growing": ("seed", "lower", "upper"),
         "track": ("seed", "lower", "upper"),
         "track-cut": ("seed", "lower", "upper"),
+        "track-level-set": ("seed", "lower", "upper"),
         "network": ("model",),
     }.get(job.method, ())
     missing = [f"--{name}" for name in needed if getattr(job, name) is None]
@@ -178,6 +188,7 @@ def _step(job: Job, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[A
         "region-growing": stream.RegionGrowPlan,
         "track": stream.TrackedRegion,
         "track-cut": stream.TrackedCut,
+        "track-level-set": stream.TrackedLevelSet,
     }[job.method]
     return make(shape, dtype, job.seed, job.lower, job.upper)  # type: ignore[no-any-return]
 

@@ -9,6 +9,7 @@ from medseg_fast.stream._frame import Frame, Record, Result
 from medseg_fast.stream._log import read_log, summarise
 from medseg_fast.stream._summary import Summary
 from medseg_fast.stream.cutting import GraphCutPlan
+from medseg_fast.stream.evolving import TrackedLevelSet
 from medseg_fast.stream.igtl_ports import IgtlSink, IgtlSource, igtl_endpoint
 from medseg_fast.stream.pipeline import Pipeline
 from medseg_fast.stream.plans import (
@@ -45,6 +46,7 @@ __all__ = [
     "Summary",
     "ThresholdPlan",
     "TrackedCut",
+    "TrackedLevelSet",
     "TrackedRegion",
     "VideoSink",
     "VideoSource",

@@ -58,7 +58,8 @@ class _Tracked(_Plan):
     def restart(self) -> None:
         """Forget the region: the next frame is the first one again."""
         self.lost, self.frames_lost, self.area = False, 0, 0
-        self._place(tuple(slice(0, n) for n in self.shape))
+        self._needed: _Box = tuple(slice(0, n) for n in self.shape)
+        self._place(self._needed)
 
     def __call__(self, image: ArrayLike) -> NDArray[np.bool_]:
         """The region in the next frame, empty where it is lost; the next call overwrites it."""
@@ -88,7 +89,8 @@ class _Tracked(_Plan):
         self._seek(array)
         if not self._last.any():
             return False
-        self._place(_grown(_box(self._last), self._reach + 1, self.shape))
+        self._needed = _grown(_box(self._last), self._reach + 1, self.shape)
+        self._place(self._needed)
         return True
 
     def _seek(self, array: NDArray[Any]) -> None:
@@ -111,7 +113,7 @@ class _Tracked(_Plan):
     def _keep_up(self) -> None:
         """Let the window hold what the next region can be."""
         begin = [part.start for part in self._window]
-        needed = _grown(_box(self._found, begin), self._reach + 1, self.shape)
+        self._needed = needed = _grown(_box(self._found, begin), self._reach + 1, self.shape)
         size, room = (_sizes(box) for box in (needed, self._window))
         wide = math.prod(room) > _SPARE * math.prod(size)
         if not wide and all(

@@ -58,6 +58,7 @@ def test_stream_log_and_report(folder, tmp_path):
         ["--method", "region-growing", "--seed", "12,15", "--lower", "100", "--upper", "255"],
         ["--method", "track", "--seed", "12,10", "--lower", "100", "--upper", "255"],
         ["--method", "track-cut", "--seed", "12,10", "--lower", "100", "--upper", "255"],
+        ["--method", "track-level-set", "--seed", "12,10", "--lower", "100", "--upper", "255"],
         ["--method", "otsu", "--smooth", "1"],
     ],
 )

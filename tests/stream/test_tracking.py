@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+import medseg_fast as ms
 from medseg_fast import stream
-from medseg_fast.stream import GraphCutPlan, TrackedCut, TrackedRegion
+from medseg_fast.stream import GraphCutPlan, TrackedCut, TrackedLevelSet, TrackedRegion
 
 
 def disc(centre, radius, shape=(60, 80), inside=120):
@@ -17,7 +18,7 @@ def disc(centre, radius, shape=(60, 80), inside=120):
     return image
 
 
-TRACKED = [TrackedRegion, TrackedCut]
+TRACKED = [TrackedRegion, TrackedCut]  # those that find a sharp border to the pixel
 
 
 @pytest.mark.parametrize("tracked", TRACKED)
@@ -167,6 +168,29 @@ def test_growth_in_the_window_is_that_in_the_whole_frame(multiplier):
         np.testing.assert_array_equal(found, region)
 
 
+@pytest.mark.parametrize("options", [{}, {"num_iter": 3, "smoothing": 2}, {"lambda1": 2}])
+def test_a_level_set_is_that_of_the_box_around_the_last_region(options):
+    reach, region = 4, None
+    iterations = {"num_iter": 2 * reach, **options}
+    for image in wandering(seed=2):
+        if region is None:
+            follow = TrackedLevelSet(
+                image.shape, np.uint8, (30, 20), 90, 150, reach=reach, **options
+            )
+            region = stream.RegionGrowPlan(image.shape, np.uint8, (30, 20), 90, 150)(image).copy()
+        near = ndimage.binary_dilation(region, ball(reach))
+        box = tuple(
+            slice(max(0, part.start - reach - 1), part.stop + reach + 1)
+            for part in ndimage.find_objects(region.astype(int))[0]
+        )
+        level_set = ms.morphological_chan_vese(image[box], init_level_set=region[box], **iterations)
+        region = np.zeros_like(region)
+        region[box] = (level_set > 0) & near[box]
+        found = follow(image)
+        assert not follow.lost
+        np.testing.assert_array_equal(found, region)
+
+
 @pytest.mark.parametrize("tracked", TRACKED)
 def test_in_a_volume(tracked):
     z, y, x = np.indices((12, 30, 40))
@@ -176,11 +200,40 @@ def test_in_a_volume(tracked):
         np.testing.assert_array_equal(follow(ball.astype(np.float32)), ball)
 
 
-@pytest.mark.parametrize("tracked", TRACKED)
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def test_a_level_set_follows_a_disc_in_noise_and_not_its_twin(rng):
+    follow = TrackedLevelSet((60, 80), np.uint8, (30, 20), 90, 150, reach=4)
+    for t in range(12):
+        alone = disc((30, 20 + 2 * t), 9)
+        clean = np.maximum(alone, disc((30, 70 - t), 5))
+        noise = rng.normal(0, 15 if t else 0, clean.shape)
+        found = follow(np.clip(clean + noise, 0, 255).astype(np.uint8))
+        assert not follow.lost
+        assert dice(found, alone > 100) > 0.93
+
+
+def test_a_level_set_says_when_it_lost_the_region_and_finds_it_again():
+    follow = TrackedLevelSet((60, 80), np.uint8, (30, 40), 100, 140)
+    seen = disc((30, 40), 10)
+    assert follow(seen).any()
+    area = follow.area
+    for gone in range(1, 4):
+        assert not follow(np.full((60, 80), 30, np.uint8)).any()
+        assert (follow.lost, follow.frames_lost, follow.area) == (True, gone, area)
+    assert dice(follow(seen), seen > 100) > 0.95
+    assert (follow.lost, follow.frames_lost) == (False, 0)
+    with pytest.raises(ValueError, match="num_iter must be"):
+        TrackedLevelSet((60, 80), np.uint8, (30, 40), 100, 140, num_iter=0)
+
+
+@pytest.mark.parametrize("tracked", [*TRACKED, TrackedLevelSet])
 def test_no_array_per_frame(tracked):
     """Of the image's size, that is, whatever the window does."""
-    frames = list(wandering(20, (300, 400)))
-    follow = tracked((300, 400), np.uint8, (30, 20), 90, 150, reach=4)
+    frames = list(wandering(12, (500, 600)))
+    follow = tracked((500, 600), np.uint8, (30, 20), 90, 150, reach=4)
     follow(frames[0])
     tracemalloc.start()
     for frame in frames[1:]:
@@ -188,4 +241,4 @@ def test_no_array_per_frame(tracked):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert not follow.lost
-    assert peak < 300 * 400 // 2
+    assert peak < 500 * 600
