@@ -80,7 +80,11 @@ class TrackedLevelSet(_Tracked):
         super().__init__(shape, dtype, seeds, lower, upper, reach, min_overlap, max_change)
         iterations = 2 * reach if num_iter is None else num_iter
         self._num_iter = _checks.integer(self._op, "num_iter", iterations, 1)
-        self._options = {"smoothing": smoothing, "lambda1": lambda1, "lambda2": lambda2}
+        self._options: dict[str, Any] = {
+            "smoothing": smoothing,
+            "lambda1": lambda1,
+            "lambda2": lambda2,
+        }
         self._box_image = np.zeros(self.shape, self.dtype)
         self._box_before = np.zeros(self.shape, bool)
         self._level_set = np.zeros(self.shape, np.int8)

@@ -327,7 +327,7 @@ class NetworkPlan(_Plan):
         rows, columns, *channels = self.shape
         self._input = np.zeros((1, *(channels or [1]), rows, columns), np.float32)
         # Ours writes to an array that is kept; others allocate their logits anew.
-        shapes = getattr(network, "output_shapes", ())
+        shapes: Sequence[tuple[int, ...]] = getattr(network, "output_shapes", ())
         kept = len(shapes) == 1 and not getattr(network, "fallbacks", True)
         self._logits = np.zeros(shapes[0], np.float32) if kept else None
         self._labels = np.zeros((rows, columns), np.uint8)

@@ -46,7 +46,8 @@ class _Tracked(_Plan):
         if not max_change >= 1:
             raise ValueError(f"{self._op}: max_change must be at least 1, got {max_change!r}")
         self._min_overlap, self._max_change = min_overlap, max_change
-        self._mask, self._last = np.zeros((2, *self.shape), bool)
+        self._mask: NDArray[np.bool_] = np.zeros(self.shape, bool)
+        self._last: NDArray[np.bool_] = np.zeros(self.shape, bool)
         self._ball = np.ones((2 * self._reach + 1,) * len(self.shape), bool)
         # What lies in the window, in the first pixels of arrays for the whole image.
         self._image_room = np.zeros(self.shape, self.dtype)
