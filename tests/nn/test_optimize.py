@@ -106,6 +106,21 @@ def test_results_are_not_overwritten():
     assert torch.equal(first, kept)
 
 
+def test_results_in_given_arrays():
+    _, x, _, plan = _compiled("unet")
+    expected = plan(x.numpy())
+    (shape,) = plan.output_shapes
+    out = np.full(shape, np.nan, np.float32)
+    assert plan(x.numpy(), out=[out]) is out
+    np.testing.assert_array_equal(out, expected)
+    for wrong in ([], [out, out], [out[..., :-1]], [out.astype(float)], [out[..., ::-1]]):
+        with pytest.raises(ValueError, match="plan: out must be writable C-contiguous float32"):
+            plan(x.numpy(), out=wrong)
+    _, x, _, partly = _compiled("nonlocal_unet")
+    with pytest.raises(ValueError, match="plan: out must be None where torch runs layers"):
+        partly(x.numpy(), out=[out])
+
+
 def test_memory():
     """One block for all maps: far below their sum; concatenations are not copied."""
     model = nn.unet(1, 2, widths=(8, 16, 32, 64), padding="same").eval()
