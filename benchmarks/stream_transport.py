@@ -1,18 +1,19 @@
 """Frames over OpenIGTLink on the loopback: ours beside pyigtl, a bare socket and nothing.
 
-    python benchmarks/stream_transport.py [--seconds 5] [--peers ours,pyigtl,socket,no-op]
+    python benchmarks/stream_transport.py [--seconds 5] [--peers ours,...] [--priority 20]
 
 A feeder in another process stamps each frame and sends it at its time; the latency is from the
 stamp until the receiver holds the pixels. "socket" sends the same bytes without messages, checksums
 or queues: what the kernel needs. "no-op" sends 16 bytes at the same times: what is the machine's
-own jitter, to be read beside every other row. The first frames, while buffers grow, are received
-and counted, but not timed.
+own jitter, to be read beside every other row. With `--priority` all threads of every peer have that
+real-time priority. The first frames, while buffers grow, are received and counted, but not timed.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import socket
 import struct
 import subprocess
@@ -184,8 +185,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--peers", default="ours,pyigtl,socket,no-op")
+    parser.add_argument("--priority", type=int, help="SCHED_FIFO, 1 to 99; needs the right to it")
     parser.add_argument("--feed", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    # Threads, and the feeder's process, have the priority of the one that starts them.
+    if arguments.priority:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(arguments.priority))
     if arguments.feed:
         peer, port, name, frames = arguments.feed
         feed(peer, int(port), next(s for s in STREAMS if s.name == name), int(frames))
