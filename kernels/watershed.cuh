@@ -147,3 +147,55 @@ __global__ void __launch_bounds__(tile_size, 4)  // without the 4, 32 registers 
   } while (__syncthreads_or(progress));
   if (__syncthreads_or(settled)) waves.wake_around(rows, columns);
 }
+
+// Which pixels become line, once keys, links and labels are known: those next to one that left before
+// with another label and is no line itself. A pixel of a line lets its neighbours in as others do, so
+// their order is that of the flood without lines. Markers have their labels from the start: one that
+// has yet to leave counts as well, and one that leaves next to another label keeps its own, but no
+// longer counts. Neighbours whose order the links leave open have one label, and do not matter.
+enum Outcome : uint8 { undecided, labelled, line };
+
+template <class I, class L>
+__global__ void __launch_bounds__(tile_size, 4)
+    decide_lines(const uint8* state, const uint64* keys, const I* links, const L* labels,
+                 uint8* outcome, int planes, int rows, int columns, int reach, int first,
+                 uint8* awake, uint8* next, int* stirred) {
+  const Waves waves{awake, next, stirred};
+  if (!waves.has_this_tile()) return;
+  const Pixel pixel(rows, columns);
+  const int64 me = pixel.index;
+  const Order<I> order{keys, links};
+  bool waits = pixel.exists && keys[me] != unreached && load_relaxed(outcome + me) == undecided;
+  bool beside_marker = false;  // of another label, which leaves later
+  unsigned rivals = 0;         // neighbours of another label that left before, a bit each
+#pragma unroll 1
+  for (int number = first; number < 27 - first; ++number) {
+    const Place place(number);
+    if (!waits || !place.is_neighbour(pixel, planes, rows, columns, reach)) continue;
+    const int64 other = me + place.step(rows, columns);
+    if (keys[other] == unreached || labels[other] == labels[me]) continue;
+    const bool before =
+        keys[other] != keys[me] ? keys[other] < keys[me] : order.before(I(other), I(me));
+    if (before)
+      rivals |= 1u << number;
+    else
+      beside_marker |= state[other] == marker;
+  }
+  bool settled = false, progress;
+  do {
+    bool ends = beside_marker, open_ones = false;
+    for (unsigned left = waits && !ends ? rivals : 0; left != 0; left &= left - 1) {
+      const int64 step = Place(__ffs(int(left)) - 1).step(rows, columns);
+      const uint8 theirs = load_relaxed(outcome + me + step);
+      ends = ends || theirs == labelled;
+      open_ones = open_ones || theirs == undecided;
+    }
+    progress = waits && (ends || !open_ones);
+    if (progress) {
+      store_relaxed(outcome + me, uint8(ends ? line : labelled));
+      waits = false;
+      settled = true;
+    }
+  } while (__syncthreads_or(progress));
+  if (__syncthreads_or(settled)) waves.wake_around(rows, columns);
+}

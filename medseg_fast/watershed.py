@@ -105,10 +105,11 @@ def watershed(
     pixels), and as much again while the pixels of one of 65536 ranges of values are sorted (32 and
     64 bits); compact, 24 for each entry.
 
-    On a GPU the labels are the same, ties and plateaus included; the host waits for the device
-    several times, as it must ask whether the flood goes on, and 20 to 40 bytes per pixel are
-    taken beside the labels. Not there: compact, lines, other
-    footprints than those of a connectivity, and more than three axes longer than 1.
+    On a GPU the labels are the same, ties, plateaus and lines included; the host waits for the
+    device several times, as it must ask whether the flood goes on, and 20 to 40 bytes per pixel are
+    taken beside the labels. Not there: compact (what a pixel costs depends on the marker that
+    reaches it, which only the queue's order tells), other footprints than those of a connectivity,
+    and more than three axes longer than 1.
 
     References
     ----------

@@ -17,11 +17,13 @@ from medseg_fast.kernels.source import INDICES, Source
 from medseg_fast.watershed import _compactness, _footprint, _regular_grid
 
 _LABELS = (np.dtype(np.uint32), np.dtype(np.uint64))  # bits of labels; narrower ones go as 32
+_MARKER, _LINE = 2, 2  # as in the kernels
 SOURCE = Source(
     "watershed.cuh",
     begin_flood=(INDICES,),
     spread_keys=(),
     spread_labels=(INDICES, _LABELS),
+    decide_lines=(INDICES, _LABELS),
 )
 
 
@@ -45,21 +47,28 @@ def watershed(
     footprint, centre = _footprint(op, _arrays.fetch(connectivity), offset, array.ndim - apart)
     inside = _inside(device, op, mask, array)
     if _compactness(op, compactness) > 0:
+        # The cost of a pixel depends on the marker that reaches it, so what a neighbour's key is
+        # lowered to may raise its own: no relaxation ends at the queue's answer.
         raise NotImplementedError(f"{op}: no GPU kernel for the compact watershed")
-    if watershed_line:
-        raise NotImplementedError(f"{op}: no GPU kernel for watershed_line=True")
     reach = reach_of(op, np.argwhere(footprint) - centre, array.ndim - apart)
     if markers is None and np.ndim(connectivity):
         raise ValueError(f"{op}: markers must be given where connectivity is a footprint")
     seeds = _seeds(device, op, markers, array, inside, reach, apart)
     labels = _arrays.output(device, op, out, array.shape, seeds.dtype)
     if array.size:
-        labels[...] = _flood(device, op, array, seeds, inside, reach, apart)
+        labels[...] = _flood(device, op, array, seeds, inside, reach, watershed_line, apart)
     return labels
 
 
 def _flood(
-    device: Device, op: str, array: Any, seeds: Any, inside: Any, reach: int, apart: int
+    device: Device,
+    op: str,
+    array: Any,
+    seeds: Any,
+    inside: Any,
+    reach: int,
+    lines: bool,
+    apart: int,
 ) -> Any:
     """Labels in the seeds' dtype."""
     xp, planes, size = device.xp, Planes(op, array.shape, apart), np.int64(array.size)
@@ -68,7 +77,7 @@ def _flood(
     if inside is not None:
         free &= inside
     state = free.astype(np.uint8)
-    state[free & (seeds != 0)] = 2
+    state[free & (seeds != 0)] = _MARKER
     wide = seeds.dtype.itemsize == 8
     bits = _LABELS[wide]
     whole = seeds.astype(np.int64 if wide else np.int32, copy=False).view(bits)
@@ -81,6 +90,12 @@ def _flood(
     spread(device, device.kernel(SOURCE, "spread_keys"), planes.grid, values, state, keys, *extents)
     launch = device.kernel(SOURCE, "spread_labels", index, bits)
     spread(device, launch, planes.grid, keys, links, labels, *extents)
+    if lines:
+        outcome = xp.zeros(array.shape, np.uint8)
+        launch = device.kernel(SOURCE, "decide_lines", index, bits)
+        given = state, keys, links, labels, outcome
+        spread(device, launch, planes.grid, *given, *extents)
+        labels[(outcome == _LINE) & (state != _MARKER)] = 0
     return labels.view(np.int64 if wide else np.int32).astype(seeds.dtype, copy=False)
 
 

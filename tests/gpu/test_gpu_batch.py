@@ -91,6 +91,7 @@ def test_watershed_with_everything(rng):
     check("watershed", images, markers[0])
     check("watershed", images, mask=mask)
     check("watershed", images, 6, mask=mask)
+    check("watershed", images, mask=mask, watershed_line=True)
     for name in ("local_minima", "local_maxima"):
         check(name, images, connectivity=1)
 

@@ -56,9 +56,9 @@ def test_every_dtype(rng, dtype):
             same(got, getattr(ms, name)(image, connectivity=connectivity))
 
 
-def slow_twin(image, markers, connectivity, mask=None):
+def slow_twin(image, markers, connectivity, *args):
     footprint = np.abs(np.indices((3,) * image.ndim) - 1).sum(0) <= connectivity
-    return reference.watershed.watershed(image, markers, footprint, (1,) * image.ndim, mask)
+    return reference.watershed.watershed(image, markers, footprint, (1,) * image.ndim, *args)
 
 
 def test_slow_twins(rng):
@@ -70,6 +70,36 @@ def test_slow_twins(rng):
             assert_array_equal(got, slow_twin(image, markers, 2, mask))
             got = on_shim("local_minima", image, schedules=1)
             assert_array_equal(got, reference.minima.local_minima(image))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("levels", [1, 3, 10_000])
+def test_lines(rng, shape, levels):
+    """Markers that touch, lines that end, and what a line keeps apart no longer."""
+    image = rng.integers(0, levels, shape)
+    for share in (0.02, 0.4):
+        markers = seeds(rng, shape, share)
+        for connectivity in range(1, min(len(shape), 3) + 1):
+            args = image, markers, connectivity
+            got = on_shim("watershed", *args, watershed_line=True, schedules=2)
+            same(got, ms.watershed(*args, watershed_line=True))
+
+
+def test_lines_of_the_slow_twin_smooth_images_and_masks(rng):
+    for levels in (2, 4, 30):
+        for _ in range(6):
+            image = rng.integers(0, levels, (9, 11)).astype(np.float32)
+            markers, mask = seeds(rng, image.shape, 0.08), rng.random(image.shape) < 0.9
+            options = {"mask": mask, "watershed_line": True}
+            got = on_shim("watershed", image, markers, 2, **options, schedules=1)
+            assert_array_equal(got, slow_twin(image, markers, 2, mask, 0, True))
+    smooth = ms.gaussian(rng.random((60, 90)), 3)
+    image = (smooth * 900 % 200).astype(np.uint8)
+    image_of_floats = smooth.copy()
+    image_of_floats[20:24, 30:50] = np.nan
+    for each in (image, image_of_floats):
+        got = on_shim("watershed", each, watershed_line=True, schedules=2)
+        same(got, ms.watershed(each, watershed_line=True))
 
 
 def test_real_order_of_smooth_images(rng):
@@ -148,7 +178,7 @@ def test_minima_options(rng):
 
 def test_what_has_no_kernel_and_what_is_wrong(rng):
     image, markers = rng.random((5, 6)), np.ones((5, 6), np.int32)
-    for options in ({"compactness": 1}, {"watershed_line": True}, {"connectivity": np.eye(3)}):
+    for options in ({"compactness": 1}, {"connectivity": np.eye(3)}):
         with pytest.raises(NotImplementedError, match="watershed: no GPU kernel for"):
             on_shim("watershed", image, markers, **options)
     with pytest.raises(NotImplementedError, match="more than 3 axes"):
