@@ -35,6 +35,11 @@ def pixels(array: Any) -> Any:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
+def bits(value: Any) -> Any:
+    """float16 as the 16 bits that kernels know it by."""
+    return value.view(np.uint16) if value.dtype == np.float16 else value
+
+
 def output(device: Device, op: str, out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """Return a fresh array, or `out` after checking that the result fits it exactly."""
     if out is None:

@@ -77,7 +77,7 @@ def conv_pool(
     flat = (1,) * (3 - len(full))
     extents = [*map(np.int32, (*flat, *full, *flat, *sizes.pool)), np.int32(pool == "avg")]
     launch = device.kernel(SOURCE, "pool_windows", features.dtype)
-    given = [_bits(before), np.int64(pooled.size), *extents, _bits(pooled), indices]
+    given = [_arrays.bits(before), np.int64(pooled.size), *extents, _arrays.bits(pooled), indices]
     run(launch, few_blocks(pooled.size), (BLOCK,), *given)
     results = [pooled, *([indices] if return_indices else []), *([before] if return_full else [])]
     return tuple(results) if len(results) > 1 else pooled
@@ -125,8 +125,8 @@ def _convolve(
     if planes * ceil_div(rows, 8) * ceil_div(columns, 32) >= 2**31:
         raise ValueError(f"conv_pool: x is too large for a GPU's grid, got {features.shape}")
     numbers = [*map(np.int32, (channels, outputs, groups, held)), device.xp.asarray(axes)]
-    numbers += [np.int32(activation), _bits(features.dtype.type(slope)), np.int32(mean)]
-    given = map(_bits, (features, weights, biases, result))
+    numbers += [np.int32(activation), _arrays.bits(features.dtype.type(slope)), np.int32(mean)]
+    given = map(_arrays.bits, (features, weights, biases, result))
     launch = device.kernel(SOURCE, "convolve", features.dtype, side)
     run(launch, tiles(planes, rows, columns), (BLOCK,), *given, *numbers)
     return result
@@ -151,8 +151,3 @@ def _features(
     if length is not None and array.shape != (length,):
         raise ValueError(f"{op}: {name} must have shape ({length},), got {array.shape}")
     return array
-
-
-def _bits(value: Any) -> Any:
-    """float16 as the 16 bits that kernels know it by."""
-    return value.view(np.uint16) if value.dtype == np.float16 else value

@@ -55,7 +55,7 @@ def pyramid_pool(
     cells = [b * b for b in sizes]
     means = xp.empty((images, channels, sum(cells)), kind)
     launch = device.kernel(SOURCE, "cell_means", array.dtype)
-    args = [_bits(array), np.int32(rows), np.int32(columns)]
+    args = [_arrays.bits(array), np.int32(rows), np.int32(columns)]
     args += [xp.asarray(np.array(sizes, np.int32)), np.int32(sum(cells)), means]
     run(launch, (means.size,), (_MEAN_THREADS,), *args)
     begin, first = 0, channels
@@ -70,7 +70,7 @@ def pyramid_pool(
             run(mix, few_blocks(grid.size), (BLOCK,), *args, np.int64(grid.size), grid)
         stretch = device.kernel(SOURCE, "stretch_cells", array.dtype)
         args = [grid, *map(np.int32, (outputs, size, rows, columns, align_corners))]
-        args += [_bits(result), np.int32(total), np.int32(first)]
+        args += [_arrays.bits(result), np.int32(total), np.int32(first)]
         run(stretch, tiles(images * outputs, rows, columns), (BLOCK,), *args)
         begin, first = begin + count, first + outputs
     return result
@@ -106,8 +106,3 @@ def _layers(
             raise ValueError(f"{op}: biases must have shape {weight.shape[:1]}, got {bias.shape}")
         found.append((weight.reshape(weight.shape[:2]), bias))
     return found
-
-
-def _bits(array: Any) -> Any:
-    """float16 as the 16 bits that kernels know it by."""
-    return array.view(np.uint16) if array.dtype == np.float16 else array

@@ -47,7 +47,7 @@ def calls() -> list[tuple[Any, ...]]:
         ("canny", image),
         ("canny", grey, 1.0, None, None, None, False, {"convention": "opencv"}),
         ("distance_transform_edt", mask),
-        ("watershed", grey // 32),
+        ("watershed", grey // 32, {"watershed_line": True}),
         ("maxflow_grid", grey[:5, :9], grey[5:10, :9], 60),
         ("nms", boxes, boxes[:, 0], 0.3),
         ("soft_nms", boxes, boxes[:, 0]),
@@ -59,6 +59,7 @@ def calls() -> list[tuple[Any, ...]]:
         ("conv_pool", features, kernel, None, {"pool": "avg", "return_full": True}),
         ("pyramid_pool", features, (1, 3), [kernel[:, :, 0, 0]] * 2),
         ("max_unpool", pooled, indices, 2, 1),
+        ("transposed_conv2x2", features, kernel.transpose(1, 0, 2, 3)[..., :2, :2]),
     ]
 
 

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from medseg_fast._gpu import _device
 from medseg_fast.nn import functional as F
-from medseg_fast.reference import nn_resampling, nn_roi_align
+from medseg_fast.reference import nn_resampling, nn_roi_align, nn_upsampling
 
 pytestmark = needs_compiler
 
@@ -168,3 +168,48 @@ def test_max_unpool(rng, monkeypatch):
     assert not on_shim("max_unpool", np.ones((1, 1, 2)), outside, 2).any()
     with pytest.raises(TypeError, match="max_unpool: indices must be integers"):
         on_shim("max_unpool", np.ones((1, 1, 2)), np.ones((1, 1, 2)), 2)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=str)
+def test_transposed_conv2x2(rng, dtype):
+    """Outputs and tiles that are full and begun, channels staged in parts, images and volumes."""
+    tolerance = {2: 4e-3, 4: 1e-5, 8: 1e-12}[np.dtype(dtype).itemsize]
+    for shape, outputs in [
+        ((2, 3, 9, 33), 5),
+        ((300, 4, 5), 2),
+        ((1, 1, 1, 1), 1),
+        ((2, 3, 3, 9, 4), 4),
+        ((3, 2, 5, 6), 7),
+        ((1, 2, 0, 5), 3),
+    ]:
+        rank = 3 if len(shape) == 5 or shape[0] == 3 else 2
+        x = rng.normal(size=shape).astype(dtype)
+        channels = shape[-rank - 1]
+        weight = (rng.normal(size=(channels, outputs, *(2,) * rank)) / channels).astype(dtype)
+        bias = rng.normal(size=outputs).astype(dtype)
+        for args in ((x, weight), (x, weight, bias)):
+            got = on_shim("transposed_conv2x2", *args, schedules=2)
+            expected = F.transposed_conv2x2(*args)
+            assert got.dtype == expected.dtype
+            assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+        if x.ndim == rank + 2 and x.size:
+            twin = nn_upsampling.transposed_conv2x2(x, weight, bias)
+            assert_allclose(got, twin, rtol=tolerance, atol=tolerance)
+    out = np.empty((*expected.shape[:-1], 2 * expected.shape[-1]), dtype)[..., ::2]
+    assert on_shim("transposed_conv2x2", *args, out=out, schedules=1) is out
+    assert_array_equal(out, got)
+    with pytest.raises(ValueError, match="transposed_conv2x2: weight must have shape"):
+        on_shim("transposed_conv2x2", x, weight[..., :1])
+    with pytest.raises(ValueError, match="transposed_conv2x2: bias must have shape"):
+        on_shim("transposed_conv2x2", x, weight, bias[1:])
+    with pytest.raises(TypeError, match="transposed_conv2x2: x must be float16"):
+        on_shim("transposed_conv2x2", np.ones((2, 5, 6), int), weight)
+
+
+def test_crop_concat(rng):
+    for skip, x in [((2, 3, 9, 12), (2, 2, 6, 12)), ((1, 1, 4, 5, 6), (1, 2, 3, 3, 3))]:
+        args = rng.random(skip).astype(np.float32), rng.random(x).astype(np.float32)
+        assert_array_equal(on_shim("crop_concat", *args, schedules=1), F.crop_concat(*args))
+        assert_array_equal(F.crop_concat(*args), nn_upsampling.crop_concat(*args))
+    with pytest.raises(TypeError, match="crop_concat: skip must have the dtype of x"):
+        on_shim("crop_concat", args[0].astype(float), args[1])
