@@ -3,7 +3,7 @@
 Rows of the product are results, columns output channels, and what is summed over are the taps and
 input channels: an implicit GEMM, which tensor cores do. The pooling window's pixels are as many
 products, of which the maximum or mean stays in registers. A second implementation beside
-``conv_pool.cuh``; which of them a GPU is given waits for a measurement (benchmarks/gpu.py).
+``conv_pool.cuh``; medseg_fast/_triton.py says which of them a call is given.
 """
 
 from __future__ import annotations
@@ -94,24 +94,31 @@ def conv_pool(
     bias: torch.Tensor,
     *,
     stride: int = 1,
-    padding: int = 0,
+    padding: int | tuple[int, int] = 0,
     dilation: int = 1,
     activation: str | None = None,
     slope: float = 0.01,
     pool: str | None = None,
+    size: tuple[int, int] | None = None,
 ) -> torch.Tensor:
-    """`medseg_fast.nn.functional.conv_pool` of images, with windows of 2 by 2."""
+    """`medseg_fast.nn.functional.conv_pool` of images, with windows of 2 by 2.
+
+    `padding`: above and left; with `size`, the result's, as much as that asks for on the far sides.
+    """
     n, channels, height, width = x.shape
     outputs, _, taps_y, taps_x = weight.shape
     side = 1 if pool is None else 2
-    rows, columns = (
-        ((size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1) // side
-        for size, taps in ((height, taps_y), (width, taps_x))
+    before = padding if isinstance(padding, tuple) else (padding, padding)
+    rows, columns = size or (
+        ((extent + 2 * gap - dilation * (taps - 1) - 1) // stride + 1) // side
+        for extent, gap, taps in zip((height, width), before, (taps_y, taps_x), strict=True)
     )
     out = x.new_empty((n, outputs, rows, columns))
     # Products of float32 are made without tensor cores, and take more registers.
     pixels, block = 64, 16 if outputs <= 16 else 32 if x.dtype is torch.float32 else 64
     grid = (triton.cdiv(rows * columns, pixels), triton.cdiv(outputs, block), n)
+    if out.numel() == 0:
+        return out
     conv_pool_kernel[grid](
         x.contiguous(),
         weight.permute(2, 3, 1, 0).contiguous(),
@@ -123,8 +130,7 @@ def conv_pool(
         width,
         rows,
         columns,
-        padding,
-        padding,
+        *before,
         slope,
         TAPS_Y=taps_y,
         TAPS_X=taps_x,

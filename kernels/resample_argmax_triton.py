@@ -1,8 +1,7 @@
 """Labels of images' logits resampled to another grid, in Triton.
 
 A program makes a block of labels and goes through the classes, with the steps and rounding of
-``resample_argmax.cuh``. Which of the two a GPU is given waits for a measurement
-(benchmarks/gpu.py).
+``resample_argmax.cuh``. medseg_fast/_triton.py says which of the two a call is given.
 """
 
 from __future__ import annotations
@@ -75,13 +74,20 @@ def resample_argmax_kernel(
 
 
 def resample_argmax(
-    logits: torch.Tensor, size: tuple[int, int], *, align_corners: bool = False
+    logits: torch.Tensor,
+    size: tuple[int, int],
+    *,
+    align_corners: bool = False,
+    scales: tuple[float, float] | None = None,
 ) -> torch.Tensor:
-    """`medseg_fast.nn.functional.resample_argmax` of float32 logits (N, classes, H, W)."""
+    """`medseg_fast.nn.functional.resample_argmax` of logits (N, classes, H, W), at most 256.
+
+    `scales`: how many inputs an output covers, where the sizes do not tell.
+    """
     n, classes, height, width = logits.shape
     rows, columns = size
     labels = logits.new_empty((n, rows, columns), dtype=torch.uint8)
-    scales = (
+    scales = scales or tuple(
         (inputs - 1) / max(outputs - 1, 1) if align_corners else inputs / outputs
         for inputs, outputs in ((height, rows), (width, columns))
     )

@@ -1,7 +1,7 @@
 """ROI Align in Triton: a program makes all bins of one box for a few channels.
 
 Where samples fall is computed once for all channels; a bin's samples are as those of
-``roi_align.cuh``. Which of the two a GPU is given waits for a measurement (benchmarks/gpu.py).
+``roi_align.cuh``. medseg_fast/_triton.py says which of the two a call is given.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def roi_align_kernel(
         for j in range(grid_x):
             at_x = left + bin_x * size_x + (j + 0.5) * size_x / grid_x
             low_x, high_x, above_x, inside_x = _between(at_x, width)
-            mask = wanted & (inside_y & inside_x)[:, None]
+            inside = inside_y & inside_x
             for far_y in tl.static_range(2):
                 y = high_y if far_y else low_y
                 by_y = above_y if far_y else 1.0 - above_y
@@ -76,8 +76,11 @@ def roi_align_kernel(
                     x = high_x if far_x else low_x
                     by_x = above_x if far_x else 1.0 - above_x
                     place = input_ptr + first + (y * width + x)[:, None]
+                    # A pixel without a weight is not read: NaN must not spread from it.
+                    weighs = inside & (by_y > 0) & (by_x > 0)
+                    mask = wanted & weighs[:, None]
                     values = tl.load(place, mask=mask, other=0.0).to(tl.float32)
-                    total += values * (by_y * by_x)[:, None]
+                    total += values * tl.where(weighs, by_y * by_x, 0.0)[:, None]
     total = total / tl.maximum(grid_y * grid_x, 1)
     place = (box * channels + channel[None, :]) * BINS_Y * BINS_X + bin_[:, None]
     mask = (channel < channels)[None, :] & (bin_ < BINS_Y * BINS_X)[:, None]

@@ -67,6 +67,8 @@ class Operation:
         self.gradient, self.features, self.gpu = gradient, features, gpu
         self.function = body  # what users call, set by `operation`
         self.torch: Any = None  # its registered operators, set by _torch
+        # On a GPU these take bfloat16, whatever `features` says of the CPU.
+        self.of_networks = body.__module__.startswith("medseg_fast.nn.functional")
 
     def on_gpu(self, device: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Run the operation's kernels on arrays of a `Device`."""
@@ -149,4 +151,13 @@ def _route(value: Any) -> Callable[..., Any] | None:
         from medseg_fast import _dlpack
 
         return _dlpack.call
+    return None
+
+
+def library_of_gpu(array: Any) -> str | None:
+    """The library that holds this array on a GPU, None for whatever is not there."""
+    for base in type(array).__mro__:
+        library = base.__module__.partition(".")[0]
+        if library == "cupy" or (library == "torch" and getattr(array, "is_cuda", False)):
+            return library
     return None

@@ -216,7 +216,9 @@ def _check(op: Operation, tensor: torch.Tensor) -> None:
         )
     if tensor.layout is not torch.strided:
         raise TypeError(f"{name}: tensors must be dense, got layout {tensor.layout}")
-    if tensor.dtype not in _DTYPES or (tensor.dtype is torch.bfloat16 and not op.features):
+    if tensor.dtype not in _DTYPES or (
+        tensor.dtype is torch.bfloat16 and not (op.features or (tensor.is_cuda and op.of_networks))
+    ):
         hint = "; pass image.float()" if tensor.dtype is torch.bfloat16 else ""
         raise TypeError(
             f"{name}: image must be bool, integer or float of at most 64 bits, "

@@ -1,16 +1,25 @@
-"""CUDA tensors: CuPy sees their memory without a copy, on PyTorch's current stream."""
+"""CUDA tensors: CuPy sees their memory without a copy, on PyTorch's current stream.
+
+What kernels take beside comes from PyTorch's allocator: one pool of memory for both libraries, and
+that of a CUDA graph while PyTorch records one. Calls that Triton takes go there (_triton.py).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+from medseg_fast import _triton
 from medseg_fast._dispatch import Operation
 
 
 def run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """An operation's kernels on tensors of one GPU; its results are tensors there."""
+    in_triton = _triton.kernel_for(op, args, kwargs)
+    if in_triton is not None:
+        return in_triton()
     try:
         import cupy
 
@@ -27,9 +36,9 @@ def run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(value, torch.Tensor):
             if value.device.type != "cuda":
                 raise TypeError(f"{op.name}: tensors must lie on one GPU, got one on the CPU")
-            if value.dtype is torch.bfloat16:  # of which CuPy has no arrays
-                raise NotImplementedError(f"{op.name}: no GPU kernel for bfloat16")
             tensor = value.detach().resolve_neg()
+            if tensor.dtype is torch.bfloat16:  # of which CuPy has no arrays
+                tensor = tensor.float()
             boolean = tensor.dtype is torch.bool  # DLPack has known it for a short time only
             array = cupy.from_dlpack(tensor.view(torch.uint8) if boolean else tensor)
             seen.append((value, array.view(bool) if boolean else array))
@@ -42,15 +51,48 @@ def run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not isinstance(value, cupy.ndarray):
             return value
         for tensor, array in seen:
-            if value is array:
-                return tensor  # out=
+            if value is array:  # out=
+                if tensor.dtype is torch.bfloat16:
+                    tensor.copy_(torch.utils.dlpack.from_dlpack(value))
+                return tensor
         boolean = value.dtype == bool
         result: Any = torch.utils.dlpack.from_dlpack(value.view("uint8") if boolean else value)
         return result.view(torch.bool) if boolean else result
 
-    given = [*args, *kwargs.values()]
-    device = next(v.device for v in given if isinstance(v, torch.Tensor) and v.is_cuda)
+    def memory(size: int) -> Any:
+        tensor = torch.empty(size, dtype=torch.uint8, device=device)
+        held = cupy.cuda.UnownedMemory(tensor.data_ptr(), size, tensor, device.index)
+        return cupy.cuda.MemoryPointer(held, 0)
+
+    device = next(t.device for t in _tensors((args, tuple(kwargs.values()))) if t.is_cuda)
     stream = torch.cuda.current_stream(device).cuda_stream
-    with cupy.cuda.Device(device.index), cupy.cuda.ExternalStream(stream):
+    with (
+        cupy.cuda.Device(device.index),
+        cupy.cuda.ExternalStream(stream),
+        cupy.cuda.using_allocator(memory),
+    ):
         named = {name: to_cupy(value) for name, value in kwargs.items()}
-        return to_torch(op.on_gpu(_cupy.CupyDevice(), tuple(map(to_cupy, args)), named))
+        result = to_torch(op.on_gpu(_cupy.CupyDevice(), tuple(map(to_cupy, args)), named))
+    return _narrowed(op, args, kwargs, result)
+
+
+def _tensors(value: Any) -> Iterator[Any]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)
+
+
+def _narrowed(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+    """Results of bfloat16 where the operation tells so, which were computed as float32."""
+    given = _tensors((args, tuple(kwargs.values())))
+    if op.result is None or all(tensor.dtype is not torch.bfloat16 for tensor in given):
+        return result
+    from medseg_fast._torch import _tell
+
+    told = [dtype for _, dtype in _tell(op, args, kwargs)]
+    several = isinstance(result, tuple)
+    results = result if several else (result,)
+    narrow = tuple(r.to(dtype) for r, dtype in zip(results, told, strict=True))
+    return narrow if several else narrow[0]

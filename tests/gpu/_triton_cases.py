@@ -6,11 +6,15 @@ The interpreter must be chosen before the kernels are imported, hence a process 
 from __future__ import annotations
 
 import itertools
+import sys
+import types
 
 import numpy as np
 import torch
 from medseg_fast.kernels import conv_pool_triton, resample_argmax_triton, roi_align_triton
 
+from medseg_fast import _torch_cuda, _triton
+from medseg_fast._dispatch import OPERATIONS
 from medseg_fast.nn import functional as F
 
 rng = np.random.default_rng(0)
@@ -81,9 +85,85 @@ def labels() -> None:
             np.testing.assert_array_equal(got.numpy(), expected)
 
 
+def routed(name: str, *args: object, **kwargs: object) -> torch.Tensor | None:
+    """An operation's result by the way that CUDA tensors take to Triton; None if not to it."""
+    if _triton.kernel_for(OPERATIONS[name], args, kwargs) is None:
+        return None
+    return _torch_cuda.run(OPERATIONS[name], args, kwargs)
+
+
+def routes() -> None:
+    """Calls of the public functions: those that Triton takes are right, the rest it leaves."""
+    sys.modules["cupy"] = types.ModuleType("cupy")  # installed, so that float32 is not Triton's
+    for dtype, tolerance in ((torch.float16, 1e-2), (torch.bfloat16, 6e-2)):
+        x, weight = tensor(1, 3, 9, 12, dtype=dtype), tensor(5, 3, 3, 3, dtype=dtype) / 3
+        bias, scale, shift = (tensor(5, dtype=dtype) for _ in range(3))
+        more = {"scale": scale, "shift": shift}
+        for args, options in (
+            ((x, weight), {}),
+            ((x, weight, bias), {"padding": "same", "pool": "max", "activation": "relu"}),
+            ((x, weight, bias), {"padding": (2, 0), "pool": "avg", "pool_size": (2, 2), **more}),
+            ((x, weight[:, :, :2, :2].contiguous()), {"padding": "same", "dilation": 1}),
+            ((x, weight, bias), {"stride": 2, "slope": 0.2, "activation": "leaky_relu"}),
+        ):
+            got = routed("conv_pool", *args, **options)
+            wide = [t.float().numpy() for t in args]
+            named = {k: v.float().numpy() if k in more else v for k, v in options.items()}
+            expected = F.conv_pool(*wide, **named)
+            assert got is not None
+            assert got.dtype is dtype
+            most = tolerance * max(np.abs(expected).max(), 1)
+            np.testing.assert_allclose(got.float().numpy(), expected, rtol=0, atol=most)
+        for options in (
+            {"pool": "max", "return_indices": True},
+            {"pool": "max", "pool_size": 3},
+            {"activation": "elu"},
+            {"stride": (1, 2)},
+        ):
+            assert routed("conv_pool", x, weight, **options) is None
+        features = tensor(2, 9, 12, 15, dtype=dtype)
+        features[0, :, 5, 5] = torch.nan  # which must not spread to samples that do not weigh it
+        corners = [[0, 1, 2, 8, 9], [1, 0, 0, 15, 11], [0, 4.5, 4.5, 6.5, 6.5]]
+        corners += [[3, 0, 0, 4, 4], [0, torch.nan, 1, 2, 3], [1, 0, 0, torch.inf, 3]]
+        regions = torch.tensor(corners).to(dtype)
+        for aligned in (False, True):
+            args = (2, 3), 1.0, 2, aligned
+            got = routed("roi_align", features, regions, *args)
+            assert got is not None
+            right = regions[:3].float().numpy()
+            expected = F.roi_align(features.float().numpy(), right, *args)
+            np.testing.assert_allclose(got[:3].float().numpy(), expected, rtol=4e-2, atol=4e-2)
+            assert not got[3:].any()  # the CPU refuses such boxes, the GPU would have to wait
+        assert routed("roi_align", features, regions, 3) is None
+        logits = tensor(2, 4, 6, 7, dtype=dtype) * 50
+        wide = logits.float().numpy()
+        for name, args, options in (
+            ("resample_argmax", ((13, 9),), {}),
+            ("resample_argmax", ((13, 9),), {"align_corners": True}),
+            ("resample_argmax", (), {"spacing": (2, 1), "new_spacing": (0.7, 1.5)}),
+            ("upsample_argmax", (3,), {}),
+        ):
+            got = routed(name, logits, *args, **options)
+            assert got is not None
+            np.testing.assert_array_equal(got.numpy(), getattr(F, name)(wide, *args, **options))
+            one = routed(name, logits[0], *args, **options)
+            np.testing.assert_array_equal(one.numpy(), got[0].numpy())
+        for options in ({"threshold": 0.5}, {"order": 0}, {"dtype": np.int32}):
+            assert routed("resample_argmax", logits, (5, 5), **options) is None
+        assert routed("resample_argmax", tensor(1, 2, 3, 4, 5, dtype=dtype), (4, 4, 4)) is None
+    x, weight = tensor(1, 2, 6, 7), tensor(3, 2, 3, 3)
+    assert routed("conv_pool", x, weight) is None
+    sys.modules["cupy"] = None  # not installed
+    got = routed("conv_pool", x, weight)
+    np.testing.assert_allclose(got.numpy(), F.conv_pool(x.numpy(), weight.numpy()), atol=1e-4)
+    assert routed("conv_pool", x.double(), weight.double()) is None
+    assert routed("pyramid_pool", x, (1, 2)) is None
+
+
 if __name__ == "__main__":
     np.seterr(all="ignore")  # the interpreter computes masked lanes as well
     convolutions()
     boxes()
     labels()
+    routes()
     print("all of Triton's kernels are right")
