@@ -9,6 +9,7 @@ from medseg_fast.batch import batch
 from medseg_fast.boundaries import find_boundaries, mark_boundaries
 from medseg_fast.boundary_score import BoundaryScore, boundary_f1
 from medseg_fast.canny import CannyPlan, canny
+from medseg_fast.capture import capture
 from medseg_fast.chan_vese import chan_vese
 from medseg_fast.components import (
     clear_border,
@@ -167,6 +168,7 @@ __all__ = [
     "boundary_f1",
     "box_level_set",
     "canny",
+    "capture",
     "chan_vese",
     "chan_vese_level_set",
     "checkerboard_level_set",

@@ -8,7 +8,7 @@ from typing import Any
 import cupy
 
 from medseg_fast._dispatch import Operation
-from medseg_fast._gpu._device import Launch
+from medseg_fast._gpu._device import Launch, constant
 from medseg_fast.kernels.source import OPTIONS, Source
 
 
@@ -21,6 +21,9 @@ class CupyDevice:
     def kernel(self, source: Source, name: str, *arguments: Any) -> Launch:
         launch: Launch = _kernel(source, source.expression(name, *arguments))
         return launch
+
+    def constant(self, array: Any) -> Any:
+        return constant(array, cupy.asarray)
 
 
 @cache

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +25,37 @@ class Device(Protocol):
     def kernel(self, source: Source, name: str, *arguments: Any) -> Launch:
         """The instantiation of a kernel as ``f(grid, block, args)``; arguments are arrays and
         NumPy scalars of the very types of the kernel's parameters."""
+
+    def constant(self, array: np.ndarray[Any, Any]) -> Any:
+        """A small array of the host's, on the device: for kernels to read."""
+
+
+# Of the CUDA graph that is being recorded, or warmed up for it: constants that its kernels read.
+_constants: ContextVar[dict[Any, Any] | None] = ContextVar("constants", default=None)
+
+
+@contextmanager
+def constants(held: dict[Any, Any]) -> Iterator[None]:
+    """Keep the constants of what is launched inside, and bring none to the device twice.
+
+    A graph would copy one again on every run, from where the host had it when it was recorded.
+    """
+    token = _constants.set(held)
+    try:
+        yield
+    finally:
+        _constants.reset(token)
+
+
+def constant(array: np.ndarray[Any, Any], upload: Callable[[Any], Any]) -> Any:
+    """`Device.constant`, by a function that copies to the device."""
+    held = _constants.get()
+    if held is None:
+        return upload(array)
+    key = array.dtype.str, array.shape, array.tobytes()
+    if key not in held:
+        held[key] = upload(array)
+    return held[key]
 
 
 def ceil_div(count: int, by: int) -> int:

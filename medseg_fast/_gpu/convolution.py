@@ -124,7 +124,7 @@ def _convolve(
     planes = features.shape[0] * groups * prod(full[:-2])
     if planes * ceil_div(rows, 8) * ceil_div(columns, 32) >= 2**31:
         raise ValueError(f"conv_pool: x is too large for a GPU's grid, got {features.shape}")
-    numbers = [*map(np.int32, (channels, outputs, groups, held)), device.xp.asarray(axes)]
+    numbers = [*map(np.int32, (channels, outputs, groups, held)), device.constant(axes)]
     numbers += [np.int32(activation), _arrays.bits(features.dtype.type(slope)), np.int32(mean)]
     given = map(_arrays.bits, (features, weights, biases, result))
     launch = device.kernel(SOURCE, "convolve", features.dtype, side)

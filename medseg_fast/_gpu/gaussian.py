@@ -91,7 +91,7 @@ def along(
         planes, rows, columns = before, shape[axis], after
     else:
         planes, rows, columns = 1, math.prod(shape[:-1]), shape[-1]
-    weights = device.xp.asarray(np.array(taps, dtype))
+    weights = device.constant(np.array(taps, dtype))
     launch = device.kernel(SOURCE, "smooth_axis", source.dtype, dtype, target.dtype)
     args = [source, target, np.int32(rows), np.int32(columns), np.int32(down)]
     args += [weights, np.int32(len(taps) - 1), *map(real, scaling), np.int32(mode), real(fill)]

@@ -99,7 +99,7 @@ def _solve(
     through = xp.minimum(source, sink)  # from the source to the sink by one pixel
     excess, to_sink = (xp.ascontiguousarray(t - through) for t in (source, sink))
     numbers, left = _capacities(device, grid, shape, dtype)
-    places, count = xp.asarray(np.array(numbers, np.int32)), np.int32(len(numbers))
+    places, count = device.constant(np.array(numbers, np.int32)), np.int32(len(numbers))
     before = to_sink.sum(dtype=wide)
     heights, lifted = (xp.empty(shape, np.int32) for _ in range(2))
     sent = xp.empty(left.shape, dtype)

@@ -51,6 +51,6 @@ def _pixels(device: Device, boxes: Any, scale: float) -> Any:
         centre = (boxes[:, 2:] + boxes[:, :2]) * 0.5
         corners = xp.concatenate([centre - half, centre + half], axis=1)
     finite = xp.isfinite(corners).all(axis=1)
-    nowhere = xp.asarray(np.array([0, 0, -1, -1], corners.dtype))
+    nowhere = device.constant(np.array([0, 0, -1, -1], corners.dtype))
     corners = xp.where(finite[:, None], corners.clip(-(2.0**40), 2.0**40), nowhere)
     return xp.ascontiguousarray(corners.astype(np.int64))

@@ -56,7 +56,7 @@ def pyramid_pool(
     means = xp.empty((images, channels, sum(cells)), kind)
     launch = device.kernel(SOURCE, "cell_means", array.dtype)
     args = [_arrays.bits(array), np.int32(rows), np.int32(columns)]
-    args += [xp.asarray(np.array(sizes, np.int32)), np.int32(sum(cells)), means]
+    args += [device.constant(np.array(sizes, np.int32)), np.int32(sum(cells)), means]
     run(launch, (means.size,), (_MEAN_THREADS,), *args)
     begin, first = 0, channels
     for size, count, outputs, layer in zip(sizes, cells, added, layers, strict=True):

@@ -140,6 +140,9 @@ class ShimDevice:
         self.launched.append(expression)
         return module.get_function(expression)
 
+    def constant(self, array: np.ndarray[Any, Any]) -> Any:
+        return array.copy()
+
 
 @cache
 def _module(source: Source) -> ShimModule:
