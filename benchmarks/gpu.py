@@ -1,16 +1,18 @@
 """Times of the GPU kernels beside those of others; the right answer comes first.
 
-    python benchmarks/gpu.py    writes benchmarks/gpu.md
+    python benchmarks/gpu.py [--seconds N] [--table FILE]    writes benchmarks/gpu.md
 
 Every result must equal our CPU's (and a rival's ours, where it promises the same) before anything
 is timed. Times are medians between device events on one stream; inputs and results stay on the GPU.
-Needs CuPy; cuCIM, PyTorch and torchvision join where installed. Without a GPU it says so, writes
-nothing and exits 0.
+Needs CuPy; cuCIM, PyTorch and torchvision join where installed. Small inputs come first, and with
+--seconds it stops where they are over. Without a GPU it says so, writes nothing and exits 0.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -77,10 +79,11 @@ def rivals(**calls: Callable[..., Any]) -> Callable[..., dict[str, Call]]:
 def cases(sizes: Sizes) -> Iterator[Case]:
     """All of them; at least one for each module that launches kernels."""
     rng = np.random.default_rng(0)
-    yield from of_images(rng, sizes)
-    yield from of_volumes(rng, sizes)
+    yield from of_images(rng, sizes._replace(sides=sizes.sides[:1]))
     yield from of_detections(rng, sizes)
     yield from of_features(rng, sizes)
+    yield from of_volumes(rng, sizes)
+    yield from of_images(rng, sizes._replace(sides=sizes.sides[1:]))
 
 
 def of_images(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
@@ -232,6 +235,11 @@ def of_features(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
     data = f"{channels} channels of {side} x {side}, 4 grids"
     moved = 4.0 * features.size * 6
     yield Case(F.pyramid_pool, data, pyramid, {}, by_torch(pyramid_by_functions), moved, 1e-4)
+    up = (rng.normal(size=(channels, channels // 2 or 1, 2, 2)) / channels).astype(np.float32)
+    moved = 4.0 * features.size * (1 + 4 * up.shape[1] / channels)
+    data = f"{channels} channels of {side} x {side}, doubled to {up.shape[1]}"
+    double = by_torch(lambda torch, x, w: torch.nn.functional.conv_transpose2d(x, w, stride=2))
+    yield Case(F.transposed_conv2x2, data, (features, up), {}, double, moved, 1e-4)
     unpool = by_torch(lambda torch, *a: torch.nn.functional.max_unpool2d(*a))
     data = f"{channels} channels of {side} x {side}"
     yield Case(F.max_unpool, data, (*pooled, 2), {}, unpool, 4.0 * features.size)
@@ -304,6 +312,7 @@ def run(case: Case, cupy: Any) -> list[str]:
 
 ROUNDS = 3, 20  # to compile and fill pools, and timed
 COPIED = 1 << 28  # bytes
+ENOUGH = 2000.0  # milliseconds of one call, after which fewer rounds will do
 
 
 def between_events(call: Call, cupy: Any) -> float:
@@ -317,6 +326,8 @@ def between_events(call: Call, cupy: Any) -> float:
         end.synchronize()
         del result
         times.append(cupy.cuda.get_elapsed_time(begin, end))
+        if len(times) > ROUNDS[0] and sum(times) > ENOUGH:
+            break
     return float(median(times[ROUNDS[0] :]))
 
 
@@ -333,7 +344,12 @@ def copy_bandwidth(cupy: Any) -> float:
     return _bandwidth[0]
 
 
-def main(sizes: Sizes = Sizes(), target: Path = Path(__file__).with_suffix(".md")) -> int:  # noqa: B008
+def main(
+    sizes: Sizes = Sizes(),  # noqa: B008
+    target: Path = Path(__file__).with_suffix(".md"),  # noqa: B008
+    seconds: float = float("inf"),
+) -> int:
+    end = time.monotonic() + seconds
     reason = why_no_gpu()
     if reason:
         print(f"No GPU to measure: {reason}. Nothing was timed.")
@@ -352,6 +368,12 @@ def main(sizes: Sizes = Sizes(), target: Path = Path(__file__).with_suffix(".md"
         "| --- | --- | --- | --- | --- |",
     ]
     for case in cases(sizes):
+        if time.monotonic() > end:
+            lines += [
+                "",
+                f"Stopped after {seconds:.0f} s, before {case.operation.__name__} of {case.data}.",
+            ]
+            break
         for row in run(case, cupy):
             print(row, flush=True)
             lines.append(row)
@@ -361,4 +383,8 @@ def main(sizes: Sizes = Sizes(), target: Path = Path(__file__).with_suffix(".md"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
+    given = parser.parse_args()
+    sys.exit(main(target=given.table, seconds=given.seconds))

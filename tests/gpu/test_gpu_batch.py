@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from _shim import ShimDevice, needs_compiler
+from _shim import needs_compiler, on_device
 from numpy.testing import assert_array_equal
 
 import medseg_fast as ms
@@ -16,16 +16,14 @@ pytestmark = needs_compiler
 
 def launches(name, *args, **kwargs):
     """What was launched for one image: names of kernels, as often as they were."""
-    device = ShimDevice()
-    OPERATIONS[name].on_gpu(device, args, kwargs)
-    return device.launched
+    return on_device(OPERATIONS[name], args, kwargs)[1]
 
 
 def check(name, images, *args, seeds=(0, 1), **kwargs):
     """The batch's results are the CPU's of each image alone."""
     for seed in seeds:
-        device = ShimDevice(seed)
-        got = _Batch(OPERATIONS[name]).on_gpu(device, (images, *args), kwargs)
+        batch = _Batch(OPERATIONS[name])
+        got, launched = on_device(batch, (images, *args), kwargs, seed)
         expected = ms.batch(OPERATIONS[name].function, images, *args, **kwargs)
         if not isinstance(expected, tuple):
             got, expected = (got,), (expected,)
@@ -35,7 +33,7 @@ def check(name, images, *args, seeds=(0, 1), **kwargs):
                 np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
             else:
                 assert_array_equal(one, other)
-    return device.launched
+    return launched
 
 
 SHAPES = [(1, 9, 33), (3, 8, 32), (4, 17, 35), (3, 1, 40), (2, 67), (2, 5, 0)]
@@ -114,7 +112,6 @@ def test_others_and_volumes_go_one_by_one(rng):
     check("maxflow_grid", images.astype(np.int32), images[::-1].astype(np.int32), 3)
     check("label", rng.random((2, 5, 6, 7)) < 0.5)
     out = np.zeros(images.shape, bool)
-    device = ShimDevice()
-    got = _Batch(OPERATIONS["threshold"]).on_gpu(device, (images, 4), {"out": out})
+    got, _ = on_device(_Batch(OPERATIONS["threshold"]), (images, 4), {"out": out})
     assert got is out
     assert_array_equal(out, images >= 4)

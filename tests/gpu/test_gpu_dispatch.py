@@ -171,6 +171,7 @@ def test_the_benchmark_says_that_there_is_no_gpu(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "medseg_fast._cupy", raising=False)
     monkeypatch.delattr(ms, "_cupy", raising=False)
     path = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+    monkeypatch.setattr(sys, "argv", [str(path)])
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(path), run_name="__main__")
     assert stopped.value.code == 0
