@@ -1,7 +1,8 @@
 """Runs CUDA kernels on the CPU: builds kernels/shim with g++ and launches as CuPy would.
 
 Libraries are kept in the system's temporary folder under the hash of what they are made of.
-MEDSEG_FAST_SHIM=address or =thread builds with that sanitizer; `sanitized` starts such a process.
+MEDSEG_FAST_SHIM=address, =undefined or =thread builds with that sanitizer; `sanitized` starts such a
+process, and `python tests/gpu/sanitize.py address` runs the tests in one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _FLAGS = ["-std=c++20", "-O1", "-g1", "-fPIC", "-ffp-contract=off", "-fno-strict
 _SANITIZE = {
     "": [],
     "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+    "undefined": ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"],
     "thread": ["-fsanitize=thread"],
 }
 _FOLDER = Path(tempfile.gettempdir(), f"medseg_fast_shim_{os.getuid()}")
@@ -184,7 +186,7 @@ def sanitized(kind: str, *command: str, timeout: float = 500) -> subprocess.Comp
     """Run Python with a sanitizer's library and the kernels built for it."""
     libraries = [
         subprocess.check_output(["g++", f"-print-file-name=lib{name}.so"], text=True).strip()
-        for name in ({"address": "asan", "thread": "tsan"}[kind], "stdc++")
+        for name in ({"address": "asan", "undefined": "ubsan", "thread": "tsan"}[kind], "stdc++")
     ]
     environment = {
         **os.environ,

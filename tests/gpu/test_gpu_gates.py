@@ -8,6 +8,7 @@ import _every_kernel
 import _planted
 import numpy as np
 import pytest
+import sanitize
 from _shim import SCHEDULES, ShimError, needs_compiler, report_of, sanitized
 from medseg_fast.kernels.source import SOURCES
 from numpy.testing import assert_array_equal
@@ -94,10 +95,10 @@ def test_barriers_and_warp_operations(planted, seed):
 
 
 slow = pytest.mark.slow
-_GATES = ("gates", "compiled", "dispatch")  # files without kernels of operations
 _FOUND = [
     pytest.param("address", "reverse", "out_of_bounds", "heap-buffer-overflow"),
     pytest.param("address", "reverse", "shared_out_of_bounds", "out of bounds", marks=slow),
+    pytest.param("undefined", "reverse", "shared_out_of_bounds", "out of bounds", marks=slow),
     pytest.param("thread", "reverse", "missing_barrier", "data race", marks=slow),
     pytest.param("thread", "count", "plain_update", "data race"),
 ]
@@ -113,21 +114,11 @@ def test_sanitizers_find(kind, kernel, bug, message):
 
 
 @pytest.mark.slow
-def test_kernels_pass_the_address_sanitizer():
-    """All differential tests again, with the kernels (not the engine) built for it."""
-    here = Path(__file__).parent
-    files = [str(f) for f in here.glob("test_gpu_*.py") if f.stem.split("_")[-1] not in _GATES]
-    command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--capture=sys", *files]
-    done = sanitized("address", *command, timeout=3000)
+@pytest.mark.parametrize("kind", sanitize.KINDS)
+def test_kernels_pass_the_sanitizers(kind):
+    done = sanitize.run(kind)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    assert " passed" in done.stdout
-
-
-@pytest.mark.slow
-def test_kernels_pass_the_thread_sanitizer():
-    done = sanitized("thread", str(Path(_every_kernel.__file__)), timeout=3000)
-    assert done.returncode == 0, done.stderr[-6000:]
-    assert "every kernel ran" in done.stdout
+    assert ("every kernel ran" if kind == "thread" else " passed") in done.stdout
 
 
 def test_every_kernel_is_launched_by_an_operation():
