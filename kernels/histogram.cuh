@@ -2,6 +2,9 @@
 //
 // Few bins: each block counts in its own memory, so that few additions meet in global memory, and
 // adds its counts to the others' at the end. Many bins (16-bit images): global memory at once.
+//
+// Images of a batch lie one after the other, n pixels each; the grid's second axis counts them, and
+// each has its own counts and edges.
 #pragma once
 #include "device.cuh"
 
@@ -12,6 +15,8 @@ template <class T>
 __global__ void __launch_bounds__(256)
     count_few(const T* image, int64 n, int64 low, int bins, uint64* counts) {
   SHARED(unsigned, local, [few_bins]);
+  image += blockIdx.y * n;
+  counts += int64(blockIdx.y) * bins;
   for (int bin = threadIdx.x; bin < bins; bin += 256) local[bin] = 0;
   __syncthreads();
   for (int64 i = global_thread(); i < n; i += global_threads())
@@ -25,7 +30,9 @@ __global__ void __launch_bounds__(256)
 
 template <class T>
 __global__ void __launch_bounds__(256)
-    count_many(const T* image, int64 n, int64 low, uint64* counts) {
+    count_many(const T* image, int64 n, int64 low, int64 bins, uint64* counts) {
+  image += blockIdx.y * n;
+  counts += blockIdx.y * bins;
   for (int64 i = global_thread(); i < n; i += global_threads())
     atomicAdd(&counts[uint64(image[i]) - uint64(low)], uint64(1));
 }
@@ -37,6 +44,9 @@ __global__ void __launch_bounds__(256)
     count_bins(const F* image, int64 n, const F* edges, int bins, uint64* counts) {
   SHARED(unsigned, local, [few_bins]);
   const bool few = bins <= few_bins;
+  image += blockIdx.y * n;
+  edges += int64(blockIdx.y) * (bins + 1);
+  counts += int64(blockIdx.y) * bins;
   if (few)
     for (int bin = threadIdx.x; bin < bins; bin += 256) local[bin] = 0;
   __syncthreads();

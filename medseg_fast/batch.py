@@ -42,10 +42,9 @@ def batch(operation: Callable[..., Any], images: Any, /, *args: Any, **kwargs: A
 
     Notes
     -----
-    On the CPU images are worked on one after the other, each on all threads. On a GPU 2D images are
-    worked on together, in as many launches as one image takes, by `threshold`, the Sobel family,
-    `gaussian`, `canny`, `label`, `apply_hysteresis_threshold`, `distance_transform_edt`,
-    `watershed`, `local_minima` and `local_maxima`; by other operations, and volumes, one after the
+    On the CPU images are worked on one after the other, each on all threads. On a GPU every
+    operation with a kernel for images takes 2D ones together, in as many launches as one image
+    takes (those that repeat launches go on until the last image is done); volumes go one after the
     other on the stream. Memory as for one image of all their pixels.
 
     Examples

@@ -57,14 +57,17 @@ def fill_holes(
     *,
     connectivity: int | None = None,
     out: Any = None,
+    apart: int = 0,
 ) -> Any:
     op, xp = "fill_holes", device.xp
     array = _arrays.image(device, op, mask, "mask")
     if structure is not None:
         if connectivity is not None:
             raise ValueError(f"{op}: structure and connectivity must not both be given")
-        connectivity = _reach(op, _arrays.fetch(structure), array.ndim)
-    reach = _checks.connectivity(op, 1 if connectivity is None else connectivity, array.ndim)
+        connectivity = _reach(op, _arrays.fetch(structure), array.ndim - apart)
+    reach = _checks.connectivity(
+        op, 1 if connectivity is None else connectivity, array.ndim - apart
+    )
     if array.dtype.kind == "f" and bool(xp.isnan(array).any()):  # waits for the device
         raise ValueError(f"{op}: mask must not contain NaN")
     filled = _arrays.output(device, op, out, array.shape, np.bool_)
@@ -72,10 +75,10 @@ def fill_holes(
         return filled
     background = (array == 0).view(np.uint8)
     border = xp.zeros(array.shape, np.uint8)
-    for axis in range(array.ndim):
+    for axis in range(apart, array.ndim):
         border[(slice(None),) * axis + (0,)] = border[(slice(None),) * axis + (-1,)] = 1
     outside = xp.empty(array.shape, np.uint8)
-    Components(device, op, background, 0, reach).holding_any(border, outside)
+    Components(device, op, background, 0, reach, apart).holding_any(border, outside)
     filled[...] = outside == 0
     return filled
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,15 @@ class _DeviceReader(_grid_arguments.Reader):
         return array.astype(dtype, copy=False)
 
 
+class _Problem(NamedTuple):
+    """The cut of one image: what it is given in numbers that can hold its flow."""
+
+    grid: _grid_arguments.Grid
+    dtype: np.dtype[Any]
+    seeds: list[Any]
+    enough: float  # what ties a seed to its terminal
+
+
 def maxflow_grid(
     device: Device,
     source: Any,
@@ -58,9 +67,45 @@ def maxflow_grid(
     *,
     source_seeds: Any = None,
     sink_seeds: Any = None,
+    apart: int = 0,
 ) -> Any:
-    op, read = "maxflow_grid", _DeviceReader(device)
     structure = _arrays.fetch(structure)
+    if not apart:
+        problem = _problem(
+            device, source, sink, weights, structure, symmetric, source_seeds, sink_seeds
+        )
+        flows, segments = _solve(device, [problem])
+        return flows[0], segments.reshape(problem.grid.shape)
+
+    def of(value: Any, i: int) -> Any:
+        whole = isinstance(value, device.array) and value.shape == source.shape
+        return value[i] if whole else value
+
+    problems = [
+        _problem(
+            device,
+            *(of(v, i) for v in (source, sink, weights)),
+            structure,
+            symmetric,
+            *(of(v, i) for v in (source_seeds, sink_seeds)),
+        )
+        for i in range(len(source))
+    ]
+    flows, segments = _solve(device, problems)
+    return device.xp.asarray(np.array(flows)), segments.reshape(source.shape)
+
+
+def _problem(
+    device: Device,
+    source: Any,
+    sink: Any,
+    weights: Any,
+    structure: Any,
+    symmetric: bool,
+    source_seeds: Any,
+    sink_seeds: Any,
+) -> _Problem:
+    op, read = "maxflow_grid", _DeviceReader(device)
     grid = _grid_arguments.Grid(op, source, sink, weights, structure, symmetric, read)
     seeds = [
         _seeds(device, op, name, mask, grid.shape)
@@ -81,26 +126,46 @@ def maxflow_grid(
         dtype = np.dtype(np.int32 if bound < 2**31 else np.int64)
         if bound > _grid_arguments.limit(dtype):
             raise ValueError(f"{op}: weights must sum up to numbers of int64, got {bound:.17g}")
-    terminals = [
-        read.cast(t, dtype) if mask is None else t.astype(dtype) + mask * dtype.type(enough)
-        for t, mask in zip((grid.source, grid.sink), seeds, strict=True)
+    return _Problem(grid, dtype, seeds, enough)
+
+
+def _terminals(problem: _Problem, dtype: np.dtype[Any]) -> list[Any]:
+    """Capacities from the source and to the sink, with those of seeds."""
+    ends = zip((problem.grid.source, problem.grid.sink), problem.seeds, strict=True)
+    return [
+        t.astype(dtype, copy=False)
+        if mask is None
+        else t.astype(dtype) + mask * dtype.type(problem.enough)
+        for t, mask in ends
     ]
-    return _solve(device, grid, dtype, *terminals)
 
 
-def _solve(
-    device: Device, grid: _grid_arguments.Grid, dtype: np.dtype[Any], source: Any, sink: Any
-) -> Any:
-    xp, shape = device.xp, (*(1,) * (3 - len(grid.shape)), *grid.shape)
+def _solve(device: Device, problems: list[_Problem]) -> tuple[list[Any], Any]:
+    """The flow of each image, and segments of all of them as planes of one volume.
+
+    Images go through the launches together: no direction leads from one to the next. A single
+    problem may be a volume.
+    """
+    xp, alone = device.xp, problems[0].grid.shape
+    dtype = np.result_type(*(p.dtype for p in problems))
+    shape = (*(1,) * (3 - len(alone)), *alone)
     wide = np.int64 if dtype.kind == "i" else np.float64
     real = int if dtype.kind == "i" else float
+    found = [_capacities(device, p.grid, shape, dtype) for p in problems]
+    numbers, left = found[0][0], xp.ascontiguousarray(xp.concatenate([f[1] for f in found], 1))
+    ends = [[t.reshape(shape) for t in _terminals(p, dtype)] for p in problems]
+    source, sink = (xp.concatenate(each) for each in zip(*ends, strict=True))
+    shape = source.shape
     if source.size == 0:
-        return real(0), xp.zeros(grid.shape, np.bool_)
+        return [real(0)] * len(problems), xp.zeros(shape, np.bool_)
     through = xp.minimum(source, sink)  # from the source to the sink by one pixel
     excess, to_sink = (xp.ascontiguousarray(t - through) for t in (source, sink))
-    numbers, left = _capacities(device, grid, shape, dtype)
     places, count = device.constant(np.array(numbers, np.int32)), np.int32(len(numbers))
-    before = to_sink.sum(dtype=wide)
+
+    def sums(values: Any) -> Any:
+        return values.reshape(len(problems), -1).sum(1, dtype=wide)
+
+    before = sums(to_sink)
     heights, lifted = (xp.empty(shape, np.int32) for _ in range(2))
     sent = xp.empty(left.shape, dtype)
     extents, blocks = [*map(np.int32, shape)], tiles(*shape)
@@ -120,8 +185,8 @@ def _solve(
             args = [heights, places, count, *extents, active, sent, lifted, pulses, k]
             run(push, blocks, (BLOCK,), left, to_sink, excess, *args)
             run(receive, blocks, (BLOCK,), left, excess, *args)
-    flow = through.sum(dtype=wide) + before - to_sink.sum(dtype=wide)
-    return real(flow), (heights < _FAR).reshape(grid.shape)
+    flows = _arrays.fetch(sums(through) + before - sums(to_sink))
+    return [real(flow) for flow in flows], heights < _FAR
 
 
 def _capacities(

@@ -17,93 +17,132 @@ from medseg_fast import _checks
 from medseg_fast._dispatch import OPERATIONS
 from medseg_fast._gpu import _arrays
 from medseg_fast._gpu._device import BLOCK, Device, few_blocks, run
-from medseg_fast._histogram import MAX_BINS, _rebinned, _require_finite
+from medseg_fast._histogram import MAX_BINS, Counts, _rebinned, _require_finite
 from medseg_fast.kernels.source import FLOATS, PIXELS, Source
 
 _INTEGERS = tuple(dtype for dtype in PIXELS if dtype.kind in "ui")
 _FEW = 4096  # bins
+_TOGETHER = 1 << 16  # values that images may span to be counted together
 SOURCE = Source(
     "histogram.cuh", count_few=(_INTEGERS,), count_many=(_INTEGERS,), count_bins=(FLOATS,)
 )
 
 
 def _by_histogram(op: str, *, grayscale: bool = False) -> Callable[..., Any]:
-    def launch(device: Device, image: Any = None, nbins: int = 256, *, hist: Any = None) -> Any:
+    def launch(
+        device: Device, image: Any = None, nbins: int = 256, *, hist: Any = None, apart: int = 0
+    ) -> Any:
         if image is None or hist is not None:
             raise NotImplementedError(f"{op}: no GPU kernel for histograms; pass them to the CPU")
         array = _arrays.image(device, op, image)
         if array.size == 0:
-            raise ValueError(f"{op}: image must have at least one pixel, got shape {array.shape}")
-        if grayscale and array.ndim > 2 and array.shape[-1] in (3, 4):
+            shape = array.shape[apart:]
+            raise ValueError(f"{op}: image must have at least one pixel, got shape {shape}")
+        if grayscale and array.ndim > 2 + apart and array.shape[-1] in (3, 4):
             warnings.warn(
                 f"{op} is expected to work correctly only for grayscale images; image shape "
-                f"{array.shape} looks like that of an RGB image.",
+                f"{array.shape[apart:]} looks like that of an RGB image.",
                 stacklevel=2,
             )
-        counts, centers = histogram(device, op, array.reshape(-1), nbins)
-        if len(counts) == 1:
-            return device.xp.asarray(np.array(centers[0], array.dtype))
-        return device.xp.asarray(OPERATIONS[op].body(None, hist=(counts, centers)))
+        found = histograms(device, op, array.reshape(len(array) if apart else 1, -1), nbins)
+        levels = [np.asarray(_level(op, counts, centers, array.dtype)) for counts, centers in found]
+        return device.xp.asarray(np.stack(levels) if apart else levels[0])
 
     return launch
+
+
+def _level(op: str, counts: Counts, centers: NDArray[Any], dtype: Any) -> Any:
+    """What the CPU's function makes of a histogram: a constant image's value, or its criterion."""
+    if len(counts) == 1:
+        return np.array(centers[0], dtype)
+    return OPERATIONS[op].body(None, hist=(counts, centers))
 
 
 threshold_otsu = _by_histogram("threshold_otsu", grayscale=True)
 
 
-def histogram(
-    device: Device, op: str, image: Any, nbins: int = 256
-) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Counts and the values they stand for, on the host, as `_histogram.histogram` gives them."""
-    if image.dtype.kind in "iu":
-        return _integers(device, op, image)
+def histograms(
+    device: Device, op: str, images: Any, nbins: int = 256
+) -> list[tuple[Counts, NDArray[Any]]]:
+    """Counts and the values they stand for, on the host, as `_histogram.histogram` gives them.
+
+    Of each row of `images`; all of them are counted in one launch.
+    """
+    if images.dtype.kind in "iu":
+        return _integers(device, op, images)
     nbins = _checks.integer(op, "nbins", nbins, 1, MAX_BINS)
-    if image.dtype.kind == "b" or image.dtype.itemsize == 2:
-        values, counts = _occupied(device, image)
-        return _rebinned(op, values, counts, nbins)
-    low, high = _arrays.fetch(device.xp.stack([image.min(), image.max()]))
-    _require_finite(op, low, high)
-    if low == high:
-        return np.array([image.size]), np.array([low])
-    edges = np.histogram_bin_edges(np.array([low, high]), nbins)
-    found = device.xp.zeros(nbins, np.uint64)
-    launch = device.kernel(SOURCE, "count_bins", image.dtype)
-    args = image, np.int64(image.size), device.xp.asarray(edges), np.int32(nbins), found
-    run(launch, few_blocks(image.size), (BLOCK,), *args)
-    return _arrays.fetch(found).astype(np.int64), (edges[:-1] + edges[1:]) / 2
+    if images.dtype.kind == "b" or images.dtype.itemsize == 2:
+        return [_rebinned(op, *each, nbins) for each in _occupied(device, images)]
+    lows, highs = _ends(device, images)
+    for low, high in zip(lows, highs, strict=True):
+        _require_finite(op, low, high)
+    varied = np.flatnonzero(lows != highs)
+    found = [(np.array([images.shape[1]]), np.array([low])) for low in lows]
+    if not len(varied):
+        return found
+    edges = np.stack([np.histogram_bin_edges(np.array([lows[i], highs[i]]), nbins) for i in varied])
+    chosen = images if len(varied) == len(images) else images[device.xp.asarray(varied)]
+    counts = device.xp.zeros((len(varied), nbins), np.uint64)
+    launch = device.kernel(SOURCE, "count_bins", images.dtype)
+    args = chosen, np.int64(images.shape[1]), device.xp.asarray(edges), np.int32(nbins), counts
+    run(launch, _grid(chosen), (BLOCK,), *args)
+    rows = np.asarray(_arrays.fetch(counts)).astype(np.int64)
+    for i, row, bins in zip(varied, rows, edges, strict=True):
+        found[i] = row, (bins[:-1] + bins[1:]) / 2
+    return found
 
 
-def _occupied(device: Device, image: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """The distinct values of a bool or float16 image, ascending, and their counts."""
-    unsigned = image.view(f"u{image.dtype.itemsize}")
-    counts = _count(device, unsigned, 0, 2 if image.dtype.kind == "b" else 1 << 16)
-    present = np.flatnonzero(counts)
-    if image.dtype.kind == "b":
-        return present, counts[present]
-    values, place = np.unique(present.astype(np.uint16).view(np.float16), return_inverse=True)
-    return values, np.bincount(place, counts[present]).astype(np.int64)
+def _ends(device: Device, images: Any) -> Any:
+    """Least and largest value of each image, on the host."""
+    return _arrays.fetch(device.xp.stack([images.min(1), images.max(1)]))
 
 
-def _integers(device: Device, op: str, image: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    info = np.iinfo(image.dtype)
+def _grid(images: Any) -> tuple[int, int]:
+    return (*few_blocks(images.shape[1]), len(images))
+
+
+def _occupied(device: Device, images: Any) -> list[tuple[NDArray[Any], Counts]]:
+    """The distinct values of bool or float16 images, ascending, and their counts."""
+    unsigned = images.view(f"u{images.dtype.itemsize}")
+    found = []
+    for counts in _count(device, unsigned, 0, 2 if images.dtype.kind == "b" else 1 << 16):
+        present = np.flatnonzero(counts)
+        if images.dtype.kind == "b":
+            found.append((present, counts[present]))
+            continue
+        halves = present.astype(np.uint16).view(np.float16)
+        values, place = np.unique(halves, return_inverse=True)
+        found.append((values, np.bincount(place, counts[present]).astype(np.int64)))
+    return found
+
+
+def _integers(device: Device, op: str, images: Any) -> list[tuple[Counts, NDArray[np.int64]]]:
+    info = np.iinfo(images.dtype)
     low, high = int(info.min), int(info.max)
     if info.bits > 16:
-        low, high = map(int, _arrays.fetch(device.xp.stack([image.min(), image.max()])))
+        lows, highs = _ends(device, images)
+        low, high = int(lows.min()), int(highs.max())
         if high > np.iinfo(np.int64).max:
             raise ValueError(f"{op}: image must not exceed the int64 range, got {high}")
+        if len(images) > 1 and high - low >= _TOGETHER:  # counts would be longer than the images
+            return [_integers(device, op, image[None])[0] for image in images]
         if high - low >= MAX_BINS:
-            values, counts = map(_arrays.fetch, device.xp.unique(image, return_counts=True))
-            return counts.astype(np.int64), values.astype(np.int64)
-    counts = _count(device, image, low, high - low + 1)
-    present = np.flatnonzero(counts)
-    first, last = int(present[0]), int(present[-1])
-    return counts[first : last + 1], np.arange(low + first, low + last + 1)
+            values, counts = map(_arrays.fetch, device.xp.unique(images, return_counts=True))
+            return [(counts.astype(np.int64), values.astype(np.int64))]
+    found = []
+    for counts in _count(device, images, low, high - low + 1):
+        present = np.flatnonzero(counts)
+        first, last = int(present[0]), int(present[-1])
+        found.append((counts[first : last + 1], np.arange(low + first, low + last + 1)))
+    return found
 
 
-def _count(device: Device, image: Any, low: int, bins: int) -> NDArray[np.int64]:
-    found = device.xp.zeros(bins, np.uint64)
-    name = "count_few" if bins <= _FEW else "count_many"
-    args = [image, np.int64(image.size), np.int64(low)]
-    args += [np.int32(bins), found] if bins <= _FEW else [found]
-    run(device.kernel(SOURCE, name, image.dtype), few_blocks(image.size), (BLOCK,), *args)
+def _count(device: Device, images: Any, low: int, bins: int) -> Counts:
+    """Counts of each image, a row each."""
+    found = device.xp.zeros((len(images), bins), np.uint64)
+    few = bins <= _FEW
+    size = np.int32(bins) if few else np.int64(bins)
+    launch = device.kernel(SOURCE, "count_few" if few else "count_many", images.dtype)
+    args = images, np.int64(images.shape[1]), np.int64(low), size, found
+    run(launch, _grid(images), (BLOCK,), *args)
     return np.asarray(_arrays.fetch(found)).astype(np.int64)

@@ -24,16 +24,17 @@ def connected_threshold(
     *,
     max_voxels: int | None = None,
     out: Any = None,
+    apart: int = 0,
 ) -> Any:
     op = "connected_threshold"
     array = _image(device, op, image)
-    reach = _checks.integer(op, "connectivity", connectivity, 1, array.ndim)
+    reach = _checks.integer(op, "connectivity", connectivity, 1, array.ndim - apart)
     bounds = _checks.interval(op, array.dtype, lower, upper)
     mask = _arrays.output(device, op, out, array.shape, np.bool_)
     if array.size == 0:
         return mask
-    indices, _ = _seeds(op, "seeds", seeds, array)
-    _grow(device, op, array, bounds, indices, reach, max_voxels, mask)
+    indices, _ = _seeds(op, "seeds", seeds, array, apart)
+    _grow(device, op, array, bounds, indices, reach, max_voxels, mask, apart=apart)
     return mask
 
 
@@ -48,6 +49,7 @@ def flood(
     max_voxels: int | None = None,
     out: Any = None,
     op: str = "flood",
+    apart: int = 0,
 ) -> Any:
     array = _image(device, op, image)
     mask = _arrays.output(device, op, out, array.shape, np.bool_)
@@ -55,14 +57,15 @@ def flood(
         return mask
     if array.dtype == np.float16:
         raise TypeError(f"{op}: image must not be float16, as in scikit-image; use float32")
-    seed, values = _seeds(op, "seed_point", seed_point, array)
-    if len(seed) != 1:
+    seed, values = _seeds(op, "seed_point", seed_point, array, apart)
+    if len(seed) != (len(array) if apart else 1):
         raise ValueError(f"{op}: seed_point must be one index, got {seed_point!r}")
-    offsets, reach = _neighbours(op, array.ndim, footprint, connectivity)
+    offsets, reach = _neighbours(op, array.ndim - apart, footprint, connectivity)
     if offsets is not None:
         raise NotImplementedError(f"{op}: no GPU kernel for this footprint")
-    bounds = _around(op, values[0], tolerance)
-    _grow(device, op, array, bounds, seed, reach, max_voxels, mask, force=True)
+    each = [_around(op, value, tolerance) for value in values]
+    bounds = _of_images(device, each, array) if apart else each[0]
+    _grow(device, op, array, bounds, seed, reach, max_voxels, mask, force=True, apart=apart)
     return mask
 
 
@@ -78,6 +81,7 @@ def flood_fill(
     in_place: bool = False,
     max_voxels: int | None = None,
     out: Any = None,
+    apart: int = 0,
 ) -> Any:
     op = "flood_fill"
     array = _image(device, op, image)
@@ -93,6 +97,7 @@ def flood_fill(
         tolerance=tolerance,
         max_voxels=max_voxels,
         op=op,
+        apart=apart,
     )
     value = np.empty(1, array.dtype)
     value[:] = _arrays.number(new_value)  # converted as by assignment
@@ -107,12 +112,27 @@ def _image(device: Device, op: str, value: Any) -> Any:
     return array
 
 
-def _seeds(op: str, name: str, value: Any, image: Any) -> tuple[Any, Any]:
-    """Indices (seeds, axes) and the values there, both on the host: it waits for the image."""
-    indices = _region.inside(op, name, value, image.shape)
-    values = _arrays.fetch(image[tuple(indices.T)])
-    _region.refuse_nan(op, name, indices, values)
-    return indices, values
+def _seeds(op: str, name: str, value: Any, image: Any, apart: int) -> tuple[Any, Any]:
+    """Indices (seeds, axes) and the values there, both on the host: it waits for the image.
+
+    Images that are `apart` have the same seeds, those of the first image first.
+    """
+    indices = _region.inside(op, name, value, image.shape[apart:])
+    whole = indices
+    if apart:
+        numbers = np.repeat(np.arange(len(image)), len(indices))
+        whole = np.column_stack([numbers, np.tile(indices, (len(image), 1))])
+    values = _arrays.fetch(image[tuple(whole.T)])
+    _region.refuse_nan(op, name, whole[:, apart:], values)
+    return whole, values
+
+
+def _of_images(device: Device, bounds: list[Any], image: Any) -> tuple[Any, Any]:
+    """Least and largest value of each image's flood, to compare the images with."""
+    empty = np.array([1, 0], image.dtype)
+    given = np.array([empty if each is None else each for each in bounds], image.dtype)
+    ends = device.xp.asarray(given).reshape(len(image), 2, *(1,) * (image.ndim - 1))
+    return ends[:, 0], ends[:, 1]
 
 
 def _grow(
@@ -126,19 +146,23 @@ def _grow(
     mask: Any,
     *,
     force: bool = False,
+    apart: int = 0,
 ) -> None:
     """Write the region. `force`: the seeds are inside whatever their values."""
     limit = _region.limit(op, max_voxels, image)
     places = device.xp.asarray(np.ravel_multi_index(tuple(indices.T), image.shape))
     candidates = device.xp.zeros(image.shape, np.bool_)
-    if bounds is not None:
+    if isinstance(bounds, tuple):
+        candidates[...] = (image >= bounds[0]) & (image <= bounds[1])
+    elif bounds is not None:
         in_range(device, image, bounds, candidates)
     if force:
         candidates.reshape(-1)[places] = True
     keys = candidates.view(np.uint8)
-    sets = Components(device, op, keys, 0, reach)
+    sets = Components(device, op, keys, 0, reach, apart)
     written = _arrays.scratch(device, mask)
     sets.holding(places, written.view(np.uint8))
     _arrays.finish(mask, written)
-    if limit < image.size and int(mask.sum()) > limit:
+    each = mask.reshape(len(mask) if apart else 1, -1)
+    if limit < each.shape[1] and int(each.sum(1).max()) > limit:
         raise NotImplementedError(f"{op}: no GPU kernel stops growth at max_voxels={limit}")

@@ -1,8 +1,8 @@
 """Runs CUDA kernels on the CPU: builds kernels/shim with g++ and launches as CuPy would.
 
 Libraries are kept in the system's temporary folder under the hash of what they are made of.
-MEDSEG_FAST_SHIM=address, =undefined or =thread builds with that sanitizer; `sanitized` starts such a
-process, and `python tests/gpu/sanitize.py address` runs the tests in one.
+MEDSEG_FAST_SHIM=address, =undefined or =thread builds with that sanitizer; `sanitized` starts such
+a process, and `python tests/gpu/sanitize.py address` runs the tests in one.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python tests/gpu/sanitize.py address      memory errors and undefined behaviour
     python tests/gpu/sanitize.py undefined    undefined behaviour alone
-    python tests/gpu/sanitize.py thread       data races: barriers that lack, plain for atomic access
+    python tests/gpu/sanitize.py thread       data races: missing barriers, plain for atomic access
 
 The kernels are built for the sanitizer, the engine that runs them is not. For the first two all
 differential tests run again; the last, to which each CUDA thread is a thread, launches every kernel

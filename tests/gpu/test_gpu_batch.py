@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from _shim import needs_compiler, on_device
+from conftest import DTYPES
 from numpy.testing import assert_array_equal
 
 import medseg_fast as ms
 from medseg_fast._dispatch import OPERATIONS
+from medseg_fast._gpu import _device
 from medseg_fast.batch import _Batch
 
 pytestmark = needs_compiler
@@ -105,11 +107,72 @@ def test_filters_with_options(rng):
         check("gaussian", images, channel_axis=0)
 
 
+def test_regions_from_seeds_and_holes(rng):
+    images = rng.integers(0, 4, (4, 17, 35)).astype(np.float32)
+    images[2] = 3
+    for name, *args in [
+        ("connected_threshold", (8, 30), 0, 2),
+        ("connected_threshold", [(8, 30), (0, 0)], 1, 2),
+        ("flood", (8, 30)),
+        ("flood_fill", (8, 30), 7),
+        ("fill_holes",),
+    ]:
+        launched = check(name, images, *args)
+        assert len(launched) <= len(launches(name, images[0], *args))
+    check("flood", images, (3, 3), tolerance=1)
+    check("connected_threshold", images, (8, 30), 0, 2, connectivity=2)
+    check("fill_holes", images > 1, connectivity=2)
+    images[1, 3, 3] = np.inf
+    check("flood", images, (3, 3), tolerance=1)
+    images[1, 3, 3] = np.nan
+    with pytest.raises(ValueError, match=r"flood: seed_point \(3, 3\) lies on NaN"):
+        check("flood", images, (3, 3))
+    with pytest.raises(NotImplementedError, match="max_voxels=5"):
+        check("connected_threshold", images, (8, 30), 0, 9, max_voxels=5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_otsu_of_each_image(rng, dtype, monkeypatch):
+    monkeypatch.setattr(_device, "MOST_BLOCKS", 2)
+    images = (rng.random((4, 30, 41)) * 90).astype(dtype)
+    images[1] = 3
+    images[2] = rng.random((30, 41)) * 20
+    for given in (images, images[:1], images[1:2]):
+        launched = check("threshold_otsu", given)
+        if len(given) == 4:
+            assert len(launched) == 1
+    if dtype.itemsize >= 4 and dtype.kind in "iu":
+        images[3, 0, 0] = 1 << 20  # counted one by one
+        check("threshold_otsu", images)
+
+
+def test_cuts_of_each_image(rng):
+    source, sink = rng.integers(0, 30, (2, 4, 9, 35)).astype(np.int32)
+    source[1], sink[2] = 0, 0
+    weights = rng.integers(0, 9, source.shape)
+    for kind in (np.uint8, np.int32, np.float32):
+        images = source.astype(kind), sink.astype(kind)
+        check("maxflow_grid", *images, 5)
+        check("maxflow_grid", *images, weights)
+        check("maxflow_grid", *images, weights[0])
+        check("maxflow_grid", *images, 4, structure=np.ones((3, 3), int))
+    seeds = np.zeros(source.shape, bool)
+    seeds[:, 0] = True
+    check("maxflow_grid", source, sink, 3, source_seeds=seeds)
+    check("maxflow_grid", source[:, 0], sink[:, 0], 3)
+    device_of_one, device_of_all = (
+        on_device(op, args, {})[1]
+        for op, args in (
+            (OPERATIONS["maxflow_grid"], (source[0], sink[0], 5)),
+            (_Batch(OPERATIONS["maxflow_grid"]), (source, sink, 5)),
+        )
+    )
+    assert set(device_of_one) == set(device_of_all)
+    assert len(device_of_all) == len(device_of_one) == 4
+
+
 def test_others_and_volumes_go_one_by_one(rng):
     images = rng.integers(0, 9, (3, 9, 12)).astype(np.uint8)
-    check("threshold_otsu", images)
-    check("connected_threshold", images, (3, 4), 0, 7)
-    check("maxflow_grid", images.astype(np.int32), images[::-1].astype(np.int32), 3)
     check("label", rng.random((2, 5, 6, 7)) < 0.5)
     out = np.zeros(images.shape, bool)
     got, _ = on_device(_Batch(OPERATIONS["threshold"]), (images, 4), {"out": out})
