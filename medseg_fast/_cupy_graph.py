@@ -21,6 +21,8 @@ class Graph:
         # Its own: the graph goes on using memory that the function gives back while recorded.
         self._pool = cupy.cuda.MemoryPool()
         self._constants: dict[Any, Any] = {}
+        # Of what it takes first: a step of `medseg_fast.stream.Pipeline` is warmed up by these.
+        self.shape, self.dtype = examples[0].shape, examples[0].dtype
         with self._device:
             before = cupy.cuda.get_current_stream().record()
             stream = cupy.cuda.Stream(non_blocking=True)

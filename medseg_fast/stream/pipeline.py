@@ -36,7 +36,8 @@ class Pipeline:
         has a method `close`, that is called to end a wait for the next frame.
     steps : callable or sequence of callables
         Each takes the former's result, the first one the frame's array. Plans (`ThresholdPlan`,
-        `CannyPlan`, `NetworkPlan`, ...) allocate nothing per frame.
+        `CannyPlan`, `NetworkPlan`, ...) allocate nothing per frame. On a GPU, steps recorded by
+        `medseg_fast.capture` take the frames from the host; a last step fetches the mask.
     sinks : callable or sequence of callables, optional
         Called with a `Result` for each mask, in the thread that made it. ``close()`` is called at
         the end where a sink has it.

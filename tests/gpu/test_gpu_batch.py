@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from importlib import import_module
+
 import numpy as np
 import pytest
 from _shim import needs_compiler, on_device
@@ -169,6 +172,14 @@ def test_cuts_of_each_image(rng):
     )
     assert set(device_of_one) == set(device_of_all)
     assert len(device_of_all) == len(device_of_one) == 4
+
+
+def test_every_operation_of_images_takes_a_batch():
+    """Those of networks have a batch in their arguments."""
+    for op in OPERATIONS.values():
+        if op.gpu is not None and not op.of_networks:
+            launch = getattr(import_module(f"medseg_fast._gpu.{op.gpu}"), op.name)
+            assert "apart" in inspect.signature(launch).parameters, op.name
 
 
 def test_others_and_volumes_go_one_by_one(rng):

@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import medseg_fast as ms
 from medseg_fast import _dispatch
 from medseg_fast.nn import functional as F
+from medseg_fast.stream import Pipeline
 
 pytestmark = needs_compiler
 
@@ -136,6 +137,19 @@ def test_a_graph_keeps_its_memory_and_constants(cupy, rng):
     batch = np.stack([one, two])
     run = ms.capture(lambda images: ms.batch(ms.canny, images), cupy.asarray(batch))
     same(run(cupy.asarray(batch[::-1].copy())), ms.batch(ms.canny, batch[::-1]))
+
+
+def test_a_graph_is_a_step_of_the_pipeline_of_frames(cupy, rng):
+    """Recorded in one thread, launched in that of the pipeline."""
+    given, masks = frames(rng, 5), []
+    edges = ms.capture(lambda frame: ms.canny(frame, 1.0), cupy.asarray(given[0]))
+    steps = [edges, lambda mask: mask.get()]
+    sink = lambda result: masks.append(result.mask)  # noqa: E731
+    summary = Pipeline(given, steps, sink, policy="all", warm_up=2).run()
+    assert summary.sent == 5
+    assert edges._graph.launches == 7
+    for frame, mask in zip(given, masks, strict=True):
+        assert_array_equal(mask, ms.canny(frame, 1.0))
 
 
 def test_results_are_the_graphs_own(cupy, rng):
