@@ -87,7 +87,7 @@ def resample_argmax(
     n, classes, height, width = logits.shape
     rows, columns = size
     labels = logits.new_empty((n, rows, columns), dtype=torch.uint8)
-    scales = scales or tuple(
+    covered = scales or tuple(
         (inputs - 1) / max(outputs - 1, 1) if align_corners else inputs / outputs
         for inputs, outputs in ((height, rows), (width, columns))
     )
@@ -101,7 +101,7 @@ def resample_argmax(
         width,
         rows,
         columns,
-        *scales,
+        *covered,
         ALIGN_CORNERS=align_corners,
         BLOCK=block,
         enable_fp_fusion=False,  # products and sums are rounded as the CPU's

@@ -78,7 +78,9 @@ def _conv_pool(
     convolution._check(x, weight, activation, pool, *returned)
     sizes = convolution.geometry(
         tuple(weight.shape[2:]),
-        *(options[name] for name in ("stride", "padding", "dilation")),
+        options["stride"],
+        options["padding"],
+        options["dilation"],
         pool,
         options["pool_size"],
     )

@@ -84,10 +84,13 @@ def maxflow_grid(
     problems = [
         _problem(
             device,
-            *(of(v, i) for v in (source, sink, weights)),
+            source[i],
+            of(sink, i),
+            of(weights, i),
             structure,
             symmetric,
-            *(of(v, i) for v in (source_seeds, sink_seeds)),
+            of(source_seeds, i),
+            of(sink_seeds, i),
         )
         for i in range(len(source))
     ]

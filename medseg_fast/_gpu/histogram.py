@@ -104,13 +104,13 @@ def _grid(images: Any) -> tuple[int, int]:
 def _occupied(device: Device, images: Any) -> list[tuple[NDArray[Any], Counts]]:
     """The distinct values of bool or float16 images, ascending, and their counts."""
     unsigned = images.view(f"u{images.dtype.itemsize}")
-    found = []
+    found: list[tuple[NDArray[Any], Counts]] = []
     for counts in _count(device, unsigned, 0, 2 if images.dtype.kind == "b" else 1 << 16):
         present = np.flatnonzero(counts)
         if images.dtype.kind == "b":
             found.append((present, counts[present]))
             continue
-        halves = present.astype(np.uint16).view(np.float16)
+        halves: NDArray[np.float16] = present.astype(np.uint16).view(np.float16)
         values, place = np.unique(halves, return_inverse=True)
         found.append((values, np.bincount(place, counts[present]).astype(np.int64)))
     return found

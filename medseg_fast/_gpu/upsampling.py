@@ -44,7 +44,8 @@ def transposed_conv2x2(
     written = _arrays.scratch(device, doubled)
     if written is doubled and xp.may_share_memory(features, doubled):
         written = xp.empty(shape, features.dtype)
-    depth, rows, columns = (*(1,) * (3 - rank), *space)
+    depth = 1 if rank == 2 else space[0]
+    rows, columns = space[-2:]
     groups, deep = ceil_div(outputs, _OUTPUTS), 1 if rank == 2 else 2
     numbers = len(kernel), outputs, groups, depth, rows, columns, deep
     given = (a.astype(features.dtype, copy=False) for a in (features, kernel, added))
