@@ -60,7 +60,7 @@ def look(cases: Sequence[Pair]) -> Facts:
         if len(found):
             inside.append(np.percentile(image.array[label > 0], (0.5, 99.5)))
     if len({len(shape) for shape in shapes}) > 1:
-        raise ValueError(f"{cases[0].label.parent}: images of 2 and of 3 axes")
+        raise ValueError(f"{cases[0].mask.parent}: images of 2 and of 3 axes")
     total = sum(math.prod(shape) for shape in shapes)
     # Classes recur from image to image; objects are numbered anew in each.
     target = "classes"
