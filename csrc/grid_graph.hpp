@@ -8,12 +8,12 @@
 #include <cstdint>
 #include <memory>
 #include <numeric>
-#include <optional>
 #include <utility>
 #include <vector>
 
 #include "array.hpp"
 #include "grid_blocks.hpp"
+#include "grid_flow.hpp"
 #include "grid_marks.hpp"
 #include "grid_search.hpp"
 #include "kernels/maxflow.hpp"
@@ -21,12 +21,11 @@
 
 namespace msf {
 
-template <class Cap, class Mask>
+template <class Cap>
 class GridGraphOf final : public GridGraph {
-  using State = GridState<Cap, Mask>;
-  using Search = GridSearch<Cap, Mask>;
+  using State = GridState<Cap>;
   using Node = GridBlocks::Node;
-  using Sum = typename Search::Sum;
+  using Sum = typename State::Sum;
 
  public:
   explicit GridGraphOf(const GridBlocks& blocks) : state_(blocks) {
@@ -38,7 +37,7 @@ class GridGraphOf final : public GridGraph {
       : state_(other.state_), flow_(other.flow_), used_(other.used_), depth_(other.depth_) {
     terminals_ = other.terminals_;
     if (other.search_ && other.search_->idle())
-      search_.emplace(state_, 0, state_.blocks.nodes(), other.search_->time(), flow_);
+      search_ = search(0, state_.blocks.nodes(), other.search_->time(), flow_);
     planted_ = other.planted_;
   }
 
@@ -128,7 +127,7 @@ class GridGraphOf final : public GridGraph {
         if (!search_) search_all();
         search_->run();
         return;
-      } catch (const typename Search::OutOfTime&) {
+      } catch (const GridSearch::OutOfTime&) {
         search_.reset();
       } catch (...) {
         if (!finished_ || (search_ && search_->broken())) search_.reset();
@@ -145,9 +144,10 @@ class GridGraphOf final : public GridGraph {
 
   void segments(const MutableArray& out) const override {
     auto* const mask = out.as<std::uint8_t>();
+    const std::uint8_t* const sides = state_.sides();
     each_line([&](std::int64_t line, Cap* scratch) {
       auto* const row = reinterpret_cast<std::uint8_t*>(scratch);
-      state_.blocks.load_row(&state_.tree[line_node(line)], row);
+      state_.blocks.load_row(&sides[line_node(line)], row);
       std::uint8_t* const to = mask + line * line_pixels();
       for (std::int64_t x = 0; x < line_pixels(); ++x) to[x] = (row[x] & tree_side) == tree_sink;
     });
@@ -296,12 +296,10 @@ class GridGraphOf final : public GridGraph {
     return static_cast<Sum>(std::min(s, t)) + static_cast<Sum>(passes);
   }
   [[gnu::noinline]] void add_at(Node v, Cap s, Cap t) {
-    const Cap e = state_.excess[v];
+    Cap& e = state_.excess[v];
     flow_ += direct(e, s, t);
-    if (search_)
-      search_->change(v, e + (s - t));
-    else
-      state_.excess[v] = e + (s - t);
+    e += s - t;
+    if (search_) search_->change(v, e > 0 ? tree_source : e < 0 ? tree_sink : 0);
   }
 
   // nodes (a line from its first pixel on) += capacities for n pixels from `first` on.
@@ -336,8 +334,10 @@ class GridGraphOf final : public GridGraph {
   void search_all() {
     finished_ = false;
     if (planted_) {
-      std::fill_n(state_.distance, state_.blocks.nodes(), 0u);
-      std::fill_n(state_.stamp, state_.blocks.nodes(), 0u);
+      state_.with_trees([&](const auto& trees) {
+        std::fill_n(trees.distance, state_.blocks.nodes(), 0u);
+        std::fill_n(trees.stamp, state_.blocks.nodes(), 0u);
+      });
     }
     planted_ = true;
     std::vector<Sum> flows(std::size_t{2} << depth_, Sum{0});
@@ -349,23 +349,36 @@ class GridGraphOf final : public GridGraph {
         for (const Sum flow : flows) total += flow;
       }
     } collect{flows, flow_};
-    GridMarks<Mask>(GridSidesOf<Cap, Mask>(state_)).run();
+    state_.with_trees([&]<class Mask>(const GridForest<Mask>& trees) {
+      const GridRange<Mask> all{state_.blocks, trees, 0, state_.blocks.nodes()};
+      GridMarks<Mask>(all, GridFlowOf<Cap, Mask>(all, state_, flow_)).run();
+    });
     int level = 0;
     while (level < depth_ && 1 << level < 4 * num_threads() && num_threads() > 1) ++level;
     parallel_tasks(1 << level, [&](std::int64_t i) { search_part(level, i, flows); });
     while (level-- > 0)
       parallel_tasks(1 << level, [&](std::int64_t i) { join_parts(level, i, flows); });
-    search_.emplace(state_, 0, state_.blocks.nodes(), times_[1], flow_);
+    search_ = search(0, state_.blocks.nodes(), times_[1], flow_);
     finished_ = true;
   }
 
   std::int64_t layer(int level, std::int64_t i) const {
     return state_.blocks.layers() * i >> level;
   }
-  Search part(int level, std::int64_t i, std::uint32_t time, std::vector<Sum>& flows) {
+  std::unique_ptr<GridSearch> search(std::int64_t begin, std::int64_t end, std::uint32_t time,
+                                     Sum& flow) {
+    return state_.with_trees(
+        [&]<class Mask>(const GridForest<Mask>& trees) -> std::unique_ptr<GridSearch> {
+          const GridRange<Mask> range{state_.blocks, trees, begin, end};
+          auto flow_of = std::make_unique<GridFlowOf<Cap, Mask>>(range, state_, flow);
+          return std::make_unique<GridSearchOf<Mask>>(range, time, std::move(flow_of));
+        });
+  }
+  std::unique_ptr<GridSearch> part(int level, std::int64_t i, std::uint32_t time,
+                                   std::vector<Sum>& flows) {
     const std::int64_t n = state_.blocks.layer_nodes();
-    return {state_, layer(level, i) * n, layer(level, i + 1) * n, time,
-            flows[(std::size_t{1} << level) + i]};
+    return search(layer(level, i) * n, layer(level, i + 1) * n, time,
+                  flows[(std::size_t{1} << level) + i]);
   }
   void search_part(int level, std::int64_t i, std::vector<Sum>& flows) {
     if (level < depth_) {
@@ -374,22 +387,22 @@ class GridGraphOf final : public GridGraph {
       join_parts(level, i, flows);
       return;
     }
-    Search search = part(level, i, 0, flows);
-    search.start();
-    search.run();
-    times_[(std::size_t{1} << level) + i] = search.time();
+    const auto search = part(level, i, 0, flows);
+    search->start();
+    search->run();
+    times_[(std::size_t{1} << level) + i] = search->time();
   }
   void join_parts(int level, std::int64_t i, std::vector<Sum>& flows) {
     const std::size_t whole = (std::size_t{1} << level) + i;
-    Search search = part(level, i, std::max(times_[2 * whole], times_[2 * whole + 1]), flows);
-    search.join(layer(level + 1, 2 * i + 1));
-    search.run();
-    times_[whole] = search.time();
+    const auto search = part(level, i, std::max(times_[2 * whole], times_[2 * whole + 1]), flows);
+    search->join(layer(level + 1, 2 * i + 1));
+    search->run();
+    times_[whole] = search->time();
   }
 
   State state_;
   Sum flow_ = 0;
-  std::optional<Search> search_;  // over all nodes, once trees are grown
+  std::unique_ptr<GridSearch> search_;  // over all nodes, once trees are grown
   bool planted_ = false, finished_ = false, terminals_ = false;  // any added
   std::array<bool, GridBlocks::most_directions / 2> used_{};     // offsets with edges
   int depth_ = 0;

@@ -16,37 +16,30 @@
 #include <cstdint>
 #include <vector>
 
+#include "grid_flow.hpp"
 #include "grid_trees.hpp"
 #include "parallel.hpp"
 
 namespace msf {
 
-template <class Cap, class Mask>
-class GridLevels : GridTrees<Cap, Mask> {
-  using Trees = GridTrees<Cap, Mask>;
+template <class Mask>
+class GridLevels : GridTrees<Mask> {
+  using Trees = GridTrees<Mask>;
   using Trees::begin_, Trees::blocks_, Trees::s_, Trees::size_;
   using Trees::code, Trees::each, Trees::inside, Trees::set_code, Trees::side;
 
  public:
-  using typename Trees::Node, typename Trees::State, typename Trees::Sum;
+  using typename Trees::Node;
 
-  // Plants trees anew in nodes [begin, end). Adds to `flow`.
-  GridLevels(State& state, std::int64_t begin, std::int64_t end, Sum& flow)
-      : Trees(state, begin, end, flow) {
-    const auto roots = [&](auto&& is_root) {
-      return std::count_if(s_.excess + begin, s_.excess + end, is_root);
-    };
-    fronts_[0].reserve(roots([](Cap excess) { return excess > 0; }));
-    fronts_[1].reserve(roots([](Cap excess) { return excess < 0; }));
+  // Plants trees anew in a range of nodes.
+  GridLevels(const GridRange<Mask>& range, GridFlow<Mask>& flow) : Trees(range), flow_(flow) {
+    flow_.plant();
+    for (const std::uint8_t tree : {tree_source, tree_sink})
+      front(tree).reserve(std::count(s_.tree + range.begin, s_.tree + range.end, tree | tree_root));
     Ticker tick;
     for (Node v = begin_; v < begin_ + size_; ++v) {
       tick();
-      const Cap excess = s_.excess[v];
-      s_.tree[v] = static_cast<std::uint8_t>(excess > 0   ? tree_source | tree_root
-                                             : excess < 0 ? tree_sink | tree_root
-                                                          : 0);
-      s_.distance[v] = 0;
-      if (excess != 0) front(side(v)).push_back(v);
+      if (side(v) != 0) front(side(v)).push_back(v);
     }
   }
 
@@ -95,7 +88,11 @@ class GridLevels : GridTrees<Cap, Mask> {
   }
 
   void augment(Node v, int d, Node w) {
-    this->send(v, d, w, [&](Node x, std::uint8_t tree) { disown(x, tree); });
+    flow_.send(v, d, w, filled_);
+    for (int tree : {0, 1}) {
+      for (const Node x : filled_[tree]) orphans_[tree].add(x, s_.distance[x]);
+      filled_[tree].clear();
+    }
     adopt(tree_source);
     adopt(tree_sink);
   }
@@ -166,6 +163,8 @@ class GridLevels : GridTrees<Cap, Mask> {
       orphans(tree).add(v, lowest + 1);
   }
 
+  GridFlow<Mask>& flow_;
+  std::vector<Node> filled_[2];        // by a path, of either tree
   std::vector<Node> now_, fronts_[2];  // who is being scanned; the highest levels
   std::uint32_t levels_[2]{0, 0};      // the highest, of either tree
   std::uint8_t growing_ = 0;

@@ -9,60 +9,18 @@
 #include <cstdint>
 #include <vector>
 
-#include "grid_search.hpp"
+#include "grid_flow.hpp"
 #include "parallel.hpp"
 
 namespace msf {
 
-// What the marks need of a graph, whatever the type of its capacities.
-template <class Mask>
-struct GridSides {
-  const GridBlocks& blocks;
-  Mask *out, *in;
-  std::uint8_t* tree;
-  // Side of each node of a row from `base` on; the bits of its arcs that have capacity.
-  virtual void sides(std::int64_t base, std::uint8_t* side) const = 0;
-  virtual void mark_out(std::int64_t begin, std::int64_t end) const = 0;
-
- protected:
-  GridSides(const GridBlocks& blocks, Mask* out, Mask* in, std::uint8_t* tree)
-      : blocks(blocks), out(out), in(in), tree(tree) {}
-  ~GridSides() = default;
-};
-
-template <class Cap, class Mask>
-struct GridSidesOf final : GridSides<Mask> {
-  explicit GridSidesOf(const GridState<Cap, Mask>& state)
-      : GridSides<Mask>(state.blocks, state.out, state.in, state.tree), state(state) {}
-
-  void sides(std::int64_t base, std::uint8_t* side) const override {
-    const std::int64_t n = state.blocks.row_nodes();
-    std::vector<Cap> row(n);
-    state.blocks.load_row(state.excess + base, row.data());
-    const Cap* __restrict const excess = row.data();
-    for (std::int64_t x = 0; x < n; ++x)
-      side[x] = static_cast<std::uint8_t>((excess[x] > 0 ? tree_source : 0) |
-                                          (excess[x] < 0 ? tree_sink : 0));
-  }
-  void mark_out(std::int64_t begin, std::int64_t end) const override {
-    Mask* __restrict const out = state.out;
-    std::fill(out + begin, out + end, Mask{0});
-    for (int d = 0; d < state.blocks.directions(); ++d) {
-      const Cap* __restrict const arcs = state.residual + d * state.blocks.nodes();
-      const Mask bit = static_cast<Mask>(Mask{1} << d);
-      for (std::int64_t v = begin; v < end; ++v) out[v] |= arcs[v] > 0 ? bit : Mask{0};
-    }
-  }
-
-  const GridState<Cap, Mask>& state;
-};
-
 template <class Mask>
 class GridMarks {
  public:
-  explicit GridMarks(const GridSides<Mask>& sides)
-      : s_(sides),
-        blocks_(sides.blocks),
+  GridMarks(const GridRange<Mask>& all, const GridFlow<Mask>& flow)
+      : s_(all.trees),
+        flow_(flow),
+        blocks_(all.blocks),
         flat_(blocks_.layer_axis() == 1),
         planes_(flat_ ? blocks_.extents()[1] : blocks_.extents()[0]),
         lines_(flat_ ? 1 : blocks_.extents()[1]),
@@ -70,7 +28,8 @@ class GridMarks {
 
   void run() {
     if (blocks_.nodes() == 0) return;
-    parallel_for(blocks_.nodes(), 1 << 14, [&](auto begin, auto end) { s_.mark_out(begin, end); });
+    parallel_for(blocks_.nodes(), 1 << 14,
+                 [&](auto begin, auto end) { flow_.mark_out(begin, end); });
     const std::int64_t thick = std::max<std::int64_t>(8, (1 << 15) / (lines_ * stride_));
     parallel_for(planes_, thick, [&](auto begin, auto end) { mark_planes(begin, end); });
   }
@@ -95,7 +54,7 @@ class GridMarks {
     for (std::int64_t line = 0; line < lines_; ++line) {
       const std::int64_t at = (line + 1) * stride_ + 1, base = row(plane, line);
       blocks_.load_row(s_.out + base, to.out.data() + at);
-      s_.sides(base, to.side.data() + at);
+      flow_.sides(base, to.side.data() + at);
     }
   }
 
@@ -153,7 +112,8 @@ class GridMarks {
     }
   }
 
-  const GridSides<Mask>& s_;
+  const GridForest<Mask> s_;
+  const GridFlow<Mask>& flow_;
   const GridBlocks& blocks_;
   bool flat_;  // planes of one line: rows of an image
   std::int64_t planes_, lines_, stride_;

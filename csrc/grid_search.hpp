@@ -27,37 +27,59 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <utility>
 #include <vector>
 
+#include "grid_flow.hpp"
 #include "grid_levels.hpp"
-#include "grid_sweeps.hpp"
 #include "grid_trees.hpp"
 #include "parallel.hpp"
 
 namespace msf {
 
-template <class Cap, class Mask>
-class GridSearch : GridTrees<Cap, Mask> {
-  using Trees = GridTrees<Cap, Mask>;
-  using Trees::begin_, Trees::blocks_, Trees::flow_, Trees::s_, Trees::size_;
+class GridSearch {
+ public:
+  using Node = GridBlocks::Node;
+  struct OutOfTime {};  // thrown by run() after 2^32 paths: plant again
+
+  virtual ~GridSearch() = default;
+  virtual std::uint32_t time() const = 0;
+  virtual bool idle() const = 0;
+  virtual bool broken() const = 0;  // stopped where the trees are not to be used again
+
+  // Puts the nodes that are marked for it in the queue.
+  virtual void start() = 0;
+  // Puts the nodes on both sides of the border before `layer` in the queue.
+  virtual void join(std::int64_t layer) = 0;
+  // Augments until no path is left. May throw between two paths.
+  virtual void run() = 0;
+  // Makes a node of grown trees a root of one or of none, its excess having changed; settle() must
+  // follow. Kohli and Torr (2007), "Dynamic graph cuts for efficient inference in Markov random
+  // fields", PAMI 29(12).
+  virtual void change(Node v, std::uint8_t now) = 0;
+  virtual void settle() = 0;
+};
+
+template <class Mask>
+class GridSearchOf final : public GridSearch, GridTrees<Mask> {
+  using Trees = GridTrees<Mask>;
+  using Trees::begin_, Trees::blocks_, Trees::s_, Trees::size_;
   using Trees::bit, Trees::code, Trees::each, Trees::inside, Trees::set_code, Trees::side;
 
  public:
-  using typename Trees::Node, typename Trees::State, typename Trees::Sum;
+  using typename Trees::Node;
 
-  struct OutOfTime {};  // thrown by run() after 2^32 paths: plant again
+  // Keeps to a range of nodes. time: at least all stamps there.
+  GridSearchOf(const GridRange<Mask>& range, std::uint32_t time,
+               std::unique_ptr<GridFlow<Mask>> flow)
+      : Trees(range), range_(range), flow_(std::move(flow)), time_(time) {}
 
-  // Keeps to nodes [begin, end). time: at least all stamps there. Adds to `flow`.
-  GridSearch(State& state, std::int64_t begin, std::int64_t end, std::uint32_t time, Sum& flow)
-      : Trees(state, begin, end, flow), time_(time) {}
+  std::uint32_t time() const override { return time_; }
+  bool idle() const override { return next_ == active_.size() && later_.empty(); }
+  bool broken() const override { return broken_; }
 
-  std::uint32_t time() const { return time_; }
-  bool idle() const { return next_ == active_.size() && later_.empty(); }
-  bool broken() const { return broken_; }  // stopped where the trees are not to be used again
-
-  // Puts the nodes that are marked for it in the queue.
-  [[gnu::noinline]] void start() {
+  void start() override {
     const Node end = begin_ + size_;
     for (Node v = begin_; v < end; v += 8) {  // blocks are of 64
       std::uint64_t eight;
@@ -68,8 +90,7 @@ class GridSearch : GridTrees<Cap, Mask> {
     }
   }
 
-  // Puts the nodes on both sides of the border before `layer` in the queue.
-  [[gnu::noinline]] void join(std::int64_t layer) {
+  void join(std::int64_t layer) override {
     const std::int64_t n = blocks_.layer_nodes();
     for (int across = 0; across < 2; ++across) {
       Mask crossing = 0;
@@ -84,8 +105,7 @@ class GridSearch : GridTrees<Cap, Mask> {
     }
   }
 
-  // Augments until no path is left. May throw between two paths.
-  [[gnu::noinline]] void run() {
+  void run() override {
     Ticker tick(1 << 6);  // a path may be long
     walked_ = pushed_ = 0;
     swept_ = false;
@@ -106,16 +126,12 @@ class GridSearch : GridTrees<Cap, Mask> {
     }
   }
 
-  // Changes the excess of a node of grown trees; settle() must follow. Kohli and Torr (2007),
-  // "Dynamic graph cuts for efficient inference in Markov random fields", PAMI 29(12).
-  [[gnu::noinline]] void change(Node v, Cap excess) {
-    s_.excess[v] = excess;
+  void change(Node v, std::uint8_t now) override {
     const std::uint8_t old = side(v);
-    if (excess == 0) {
+    if (now == 0) {
       if (old != 0 && code(v) == tree_root) disown(v, old);
       return;
     }
-    const std::uint8_t now = excess > 0 ? tree_source : tree_sink;
     if (old != now) {
       if (old != 0) leave(v, old);
       s_.tree[v] = static_cast<std::uint8_t>(now | (s_.tree[v] & tree_queued));
@@ -125,7 +141,7 @@ class GridSearch : GridTrees<Cap, Mask> {
     s_.distance[v] = 0;
     s_.stamp[v] = time_;
   }
-  [[gnu::noinline]] void settle() {
+  void settle() override {
     ++time_;
     adopt(tree_source);
     adopt(tree_sink);
@@ -140,22 +156,15 @@ class GridSearch : GridTrees<Cap, Mask> {
   // takes 208 ms and not 362; where there are few roots, it would lose a quarter.
   [[gnu::noinline]] void sweep() {
     swept_ = true;
-    const Cap* const excess = s_.excess + begin_;
-    if (std::count(excess, excess + size_, Cap{0}) > size_ / 4 * 3) return;
+    if (size_ - flow_->excesses() > size_ / 4 * 3) return;
     active_.clear();
     later_.clear();
     next_ = 0;
     broken_ = true;
-    GridSweeps<Cap, Mask>(s_, begin_, begin_ + size_, flow_).run();
-    ++time_;
+    flow_->sweep();
+    flow_->plant();
+    std::fill_n(s_.stamp + begin_, size_, ++time_);
     Ticker tick;
-    for (Node v = begin_; v < begin_ + size_; ++v) {
-      tick();
-      const std::uint8_t tree = s_.excess[v] > 0 ? tree_source : s_.excess[v] < 0 ? tree_sink : 0;
-      s_.tree[v] = tree ? static_cast<std::uint8_t>(tree | tree_root) : 0;
-      s_.distance[v] = 0;
-      s_.stamp[v] = time_;
-    }
     for (Node v = begin_; v < begin_ + size_; ++v) {
       tick();
       if (meets_other(v, side(v) == tree_source ? s_.out[v] : s_.in[v])) activate(v);
@@ -169,7 +178,7 @@ class GridSearch : GridTrees<Cap, Mask> {
     later_ = {};
     next_ = 0;
     broken_ = true;
-    GridLevels<Cap, Mask>(s_, begin_, begin_ + size_, flow_).run();
+    GridLevels<Mask>(range_, *flow_).run();
     std::fill_n(s_.stamp + begin_, size_, time_);
     broken_ = false;
   }
@@ -220,7 +229,7 @@ class GridSearch : GridTrees<Cap, Mask> {
   void augment(Node v, int d, Node w) {
     if (time_ == ~std::uint32_t{0}) throw OutOfTime{};
     ++time_;
-    pushed_ += this->send(v, d, w, [&](Node x, std::uint8_t tree) { disown(x, tree); });
+    pushed_ += flow_->send(v, d, w, orphans_);
     // The nearest to the root first: the others then find it connected.
     for (auto& orphans : orphans_) std::reverse(orphans.begin(), orphans.end());
     adopt(tree_source);
@@ -298,6 +307,8 @@ class GridSearch : GridTrees<Cap, Mask> {
     orphans.clear();
   }
 
+  const GridRange<Mask> range_;
+  const std::unique_ptr<GridFlow<Mask>> flow_;
   std::uint32_t time_;
   std::uint64_t walked_ = 0;  // by orphans that look for a root, since run() began
   std::uint64_t pushed_ = 0;  // arcs of paths since then

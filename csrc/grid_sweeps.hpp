@@ -19,17 +19,19 @@
 namespace msf {
 
 template <class Cap, class Mask>
-class GridSweeps : GridTrees<Cap, Mask> {
-  using Trees = GridTrees<Cap, Mask>;
-  using Trees::begin_, Trees::blocks_, Trees::flow_, Trees::s_, Trees::size_;
+class GridSweeps : GridTrees<Mask> {
+  using Trees = GridTrees<Mask>;
+  using Trees::begin_, Trees::blocks_, Trees::s_, Trees::size_;
   using Trees::bit, Trees::inside;
 
  public:
-  using typename Trees::Node, typename Trees::State, typename Trees::Sum;
+  using typename Trees::Node;
+  using State = GridState<Cap>;
+  using Sum = typename State::Sum;
 
-  // Keeps to nodes [begin, end). Adds to `flow`.
-  GridSweeps(State& state, std::int64_t begin, std::int64_t end, Sum& flow)
-      : Trees(state, begin, end, flow), use_(size_) {}
+  // Keeps to a range of nodes. Adds to `flow`.
+  GridSweeps(const GridRange<Mask>& range, State& state, Sum& flow)
+      : Trees(range), state_(state), flow_(flow), use_(size_) {}
 
   // May throw between two blocks.
   [[gnu::noinline]] void run() {
@@ -67,8 +69,8 @@ class GridSweeps : GridTrees<Cap, Mask> {
   // use: what a node and those ahead can take.
   void look_ahead(Node block, Node flip, int d) {
     constexpr Cap most = std::numeric_limits<Cap>::max();
-    const Cap* const arcs = &s_.arc(d, 0);
-    const Cap* const excess = s_.excess;
+    const Cap* const arcs = &state_.arc(d, 0);
+    const Cap* const excess = state_.excess;
     Cap* const use = use_.data();
     for (Node i = 0; i < GridBlocks::block; ++i) {
       const Node v = block + (i ^ flip), w = blocks_.neighbour(v, d);
@@ -78,9 +80,9 @@ class GridSweeps : GridTrees<Cap, Mask> {
   }
 
   void send(Node block, Node flip, int d) {
-    Cap* const forth = &s_.arc(d, 0);
-    Cap* const back = &s_.arc(d ^ 1, 0);
-    Cap* const excess = s_.excess;
+    Cap* const forth = &state_.arc(d, 0);
+    Cap* const back = &state_.arc(d ^ 1, 0);
+    Cap* const excess = state_.excess;
     const Cap* const use = use_.data();
     for (Node i = 0; i < GridBlocks::block; ++i) {
       const Node v = block + (i ^ flip), w = blocks_.neighbour(v, d);
@@ -99,6 +101,8 @@ class GridSweeps : GridTrees<Cap, Mask> {
     }
   }
 
+  State& state_;
+  Sum& flow_;
   std::vector<Cap> use_;
 };
 

@@ -13,14 +13,6 @@
 namespace msf {
 namespace {
 
-template <class Cap>
-std::unique_ptr<GridGraph> make(const GridBlocks& blocks) {
-  // 64 bits are rare: a mask of more bits than needed costs them less than a build of their own.
-  if constexpr (sizeof(Cap) == 4)
-    if (blocks.directions() <= 8) return std::make_unique<GridGraphOf<Cap, std::uint8_t>>(blocks);
-  return std::make_unique<GridGraphOf<Cap, std::uint32_t>>(blocks);
-}
-
 // Signed integers in the order of values, so that one loop of minima and maxima, which vectorises,
 // also finds NaN: beyond an infinity.
 template <class T, class Int = std::make_signed_t<OrderKey<T>>>
@@ -81,13 +73,13 @@ std::unique_ptr<GridGraph> make_grid_graph(DType capacity, const std::vector<std
   const GridBlocks blocks(extents, steps);
   switch (capacity) {
     case DType::int32:
-      return make<std::int32_t>(blocks);
+      return std::make_unique<GridGraphOf<std::int32_t>>(blocks);
     case DType::int64:
-      return make<std::int64_t>(blocks);
+      return std::make_unique<GridGraphOf<std::int64_t>>(blocks);
     case DType::float32:
-      return make<float>(blocks);
+      return std::make_unique<GridGraphOf<float>>(blocks);
     case DType::float64:
-      return make<double>(blocks);
+      return std::make_unique<GridGraphOf<double>>(blocks);
     default:
       throw std::logic_error("maxflow: capacity type");
   }
