@@ -31,9 +31,9 @@ else:
 # and unions. Vectors do nothing for these (AVX2 against baseline: 0.8 to 1.08 times the speed), and
 # compiling them three times took a third of the installation.
 SHARED = """
-    active_contour boundaries chan_vese_snake components convex_image convolution crc64 descents
-    diameters edge_flow_boundaries edge_flow_regions fast_marching first_order geodesic
-    geodesic_snake histogram_peaks hysteresis key_image label_cells label_pairs level_set
+    active_contour boundaries chan_vese_snake components convex_image convolution cost_search crc64
+    descents diameters edge_flow_boundaries edge_flow_regions fast_marching first_order front_queue
+    geodesic geodesic_snake histogram_peaks hysteresis key_image label_cells label_pairs level_set
     live_wire maxflow minima minimum_cost multiotsu parallel plan reconstruction region
     region_growing region_pixels region_table seeded_region_growing separable_plan snake_matrix
     sparse_field sparse_graph spline texture threshold_explorer watershed watershed_compact

@@ -189,7 +189,7 @@ class March {
   Scratch<Trial> trials_;
   std::vector<Axis> axes_;
   std::vector<std::int64_t> lines_;
-  FrontQueue<std::int64_t> queue_;
+  FrontQueue queue_;
 };
 
 template <int order>

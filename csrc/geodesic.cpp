@@ -15,26 +15,21 @@ template <class T, bool with_labels>
 struct Landscape {
   using Value = T;
   static constexpr bool labelled = with_labels;
-  static constexpr T outside = std::numeric_limits<T>::infinity();
   double intensity;
   std::vector<double> squares;  // of the steps in space
 
-  double start(double) const { return 0; }
   double step(double from, double to, std::int64_t, std::int64_t, std::int16_t k) const {
     const double rise = intensity * (to - from);
     return std::sqrt(squares[k] + rise * rise);
   }
-  bool passable(T) const { return true; }  // steps to NaN cost NaN
 };
 
 template <class T, bool labelled>
 std::unique_ptr<CostSearch> search(const Array& image, const Offsets& offsets,
                                    std::vector<double> squares, double intensity) {
   using Model = Landscape<T, labelled>;
-  auto search =
-      std::make_unique<GridSearch<Model>>(image, offsets, Model{intensity, std::move(squares)});
-  search->load(image);
-  return search;
+  return std::make_unique<ModelSearch<Model>>(image, offsets, SearchRules{},  // NaN costs NaN
+                                              Model{intensity, std::move(squares)});
 }
 
 }  // namespace

@@ -18,7 +18,6 @@ constexpr int directions = 255, no_direction = 255;
 struct EdgeCosts {
   using Value = float;
   static constexpr bool labelled = false;
-  static constexpr float outside = std::numeric_limits<float>::infinity();
   struct Move {
     double length;
     std::array<float, directions + 1> angle;  // of the step with each direction, 0 to pi
@@ -27,7 +26,6 @@ struct EdgeCosts {
   std::vector<Move> moves;
   std::vector<std::uint8_t> direction;
 
-  double start(double) const { return 0; }
   double step(double, double to, std::int64_t v, std::int64_t w, std::int16_t k) const {
     constexpr float pi = std::numbers::pi_v<float>;
     const Move& move = moves[k];
@@ -35,7 +33,6 @@ struct EdgeCosts {
     const float turn = at_start <= pi / 2 ? sum : 2 * pi - sum;  // the edge taken the other way
     return move.length * (to + static_cast<double>(weight * turn));
   }
-  bool passable(float value) const { return value >= 0; }
 };
 
 std::uint8_t direction_of(double along_rows, double along_columns) {
@@ -64,8 +61,8 @@ std::unique_ptr<CostSearch> search_live_wire(const Array& local, const Array& gr
     made.angle[no_direction] = std::numbers::pi_v<float> / 2;
     model.moves.push_back(made);
   }
-  auto search = std::make_unique<GridSearch<EdgeCosts>>(local, offsets, std::move(model));
-  search->load(local);
+  const SearchRules rules{.least = 0};
+  auto search = std::make_unique<ModelSearch<EdgeCosts>>(local, offsets, rules, std::move(model));
   auto& direction = search->model().direction;
   direction.assign(search->grid().size(), no_direction);
   const std::int64_t n = local.size();

@@ -9,42 +9,30 @@ template <class T>
 struct EnteredCosts {
   using Value = T;
   static constexpr bool labelled = false;
-  static constexpr T outside = std::numeric_limits<T>::infinity();
-  double most;
-
-  double start(double value) const { return value; }
   double step(double, double to, std::int64_t, std::int64_t, std::int16_t) const { return to; }
-  bool passable(T value) const { return value >= 0 && static_cast<double>(value) <= most; }
 };
 
 template <class T>
 struct MeanCosts {
   using Value = T;
   static constexpr bool labelled = false;
-  static constexpr T outside = std::numeric_limits<T>::infinity();
-  double most;
   std::vector<double> half_lengths;
 
-  double start(double) const { return 0; }
   double step(double from, double to, std::int64_t, std::int64_t, std::int16_t k) const {
     return half_lengths[k] * (from + to);
   }
-  bool passable(T value) const { return value >= 0 && static_cast<double>(value) <= most; }
 };
-
-template <class Model>
-std::unique_ptr<CostSearch> search(const Array& costs, const Offsets& offsets, Model model) {
-  auto search = std::make_unique<GridSearch<Model>>(costs, offsets, std::move(model));
-  search->load(costs);
-  return search;
-}
 
 template <class T>
 std::unique_ptr<CostSearch> search(const Array& costs, const Offsets& offsets,
                                    std::vector<double> lengths, bool geometric, double most) {
-  if (!geometric) return search(costs, offsets, EnteredCosts<T>{most});
+  const SearchRules rules{0, most, !geometric};
+  if (!geometric) {
+    return std::make_unique<ModelSearch<EnteredCosts<T>>>(costs, offsets, rules, EnteredCosts<T>{});
+  }
   for (double& length : lengths) length *= 0.5;
-  return search(costs, offsets, MeanCosts<T>{most, std::move(lengths)});
+  using Model = MeanCosts<T>;
+  return std::make_unique<ModelSearch<Model>>(costs, offsets, rules, Model{std::move(lengths)});
 }
 
 }  // namespace
