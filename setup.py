@@ -41,13 +41,14 @@ SHARED = """
 """.split()
 
 # Compiled for the baseline and for AVX2, whose objects the AVX-512 build links, too: they count,
-# compare, pack bits and move tiles about, which wider registers hardly speed up, or have vectors
-# of 32 bytes in every build.
+# compare, pack bits and move tiles about, or pass over memory once with a few operations a pixel,
+# which wider registers hardly speed up, or have vectors of 32 bytes in every build.
 AT_MOST_AVX2 = """
-    canny_crossings chan_vese distance distance_passes edge_bits edge_flow_propagation
-    expand_labels histogram label label_sizes local local_mean local_median mask_clip moves
-    multigrid multigrid_levels nearest_background nms overlap paste_masks random_walker shade
-    signed_distance snake_smoothing sums surface_cells threshold warp zero_crossings
+    canny_crossings chan_vese cross_difference distance distance_passes edge_bits
+    edge_flow_propagation expand_labels histogram label label_sizes laplace load_values local
+    local_mean local_median mask_clip morphology moves multigrid multigrid_levels nearest_background
+    nms overlap paste_masks pooling pyramid_pool random_walker shade signed_distance snake_smoothing
+    sums surface_cells threshold warp zero_crossings
 """.split()
 
 # Of the sources compiled for each instruction set those that -O3 makes a tenth faster or more.

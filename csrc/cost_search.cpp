@@ -1,6 +1,10 @@
 // What searches for least costs share, whatever a step costs: all but the steps.
 #include "cost_search.hpp"
 
+#include <chrono>
+
+#include "load_values.hpp"
+
 namespace msf {
 
 template <class Value, bool labelled>

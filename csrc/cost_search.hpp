@@ -14,7 +14,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
@@ -25,7 +24,6 @@
 
 #include "front_queue.hpp"
 #include "kernels/cost_search.hpp"
-#include "load_values.hpp"
 #include "padded_grid.hpp"
 #include "parallel.hpp"
 #include "tie_set.hpp"

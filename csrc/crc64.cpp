@@ -21,7 +21,8 @@
 #include "parallel.hpp"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include <tmmintrin.h>
+#include <wmmintrin.h>
 #endif
 
 namespace msf {
