@@ -48,7 +48,7 @@ AT_MOST_AVX2 = """
     edge_flow_propagation expand_labels histogram label label_sizes laplace load_values local
     local_mean local_median mask_clip morphology moves multigrid multigrid_levels nearest_background
     nms overlap paste_masks pooling pyramid_pool random_walker shade signed_distance snake_smoothing
-    sums surface_cells threshold warp zero_crossings
+    sums surface_cells threshold walk_gradients warp zero_crossings
 """.split()
 
 # Of the sources compiled for each instruction set those that -O3 makes a tenth faster or more.

@@ -44,14 +44,15 @@ class Cycle {
     Sides<K>* const right = work_[l + 1].right.data();
     blocks(g, [&](std::int64_t, std::uint32_t begin, std::uint32_t end) {
       for (std::uint32_t i = begin; i < end; ++i) {
-        Sides<K> sum = r[i];
+        double sum[K];
+        for (int k = 0; k < K; ++k) sum[k] = r[i].at[k];
         for (std::uint32_t e = g.first[i]; e < g.first[i + 1]; ++e) {
           const std::uint32_t j = g.column[e];
           if (j >= i) break;
           if (j < begin) continue;
-          for (int k = 0; k < K; ++k) sum.at[k] += g.weight[e] * x[j].at[k];
+          for (int k = 0; k < K; ++k) sum[k] += g.weight[e] * x[j].at[k];
         }
-        for (int k = 0; k < K; ++k) x[i].at[k] = level.inverse[i] * sum.at[k];
+        for (int k = 0; k < K; ++k) x[i].at[k] = level.inverse[i] * sum[k];
       }
     });
     std::fill_n(right, levels_[l + 1].rows(), Sides<K>{});
@@ -93,12 +94,13 @@ class Cycle {
 
  private:
   static Sides<K> times(const WeightedGraph& g, const Sides<K>* x, std::uint32_t i) {
-    const Sides<K> here = x[i];
+    double here[K];  // copies of a struct would go through memory
     Sides<K> sum;
-    for (int k = 0; k < K; ++k) sum.at[k] = g.excess[i] * here.at[k];
+    for (int k = 0; k < K; ++k) here[k] = x[i].at[k];
+    for (int k = 0; k < K; ++k) sum.at[k] = g.excess[i] * here[k];
     for (std::uint32_t e = g.first[i]; e < g.first[i + 1]; ++e) {
       const Sides<K>& other = x[g.column[e]];
-      for (int k = 0; k < K; ++k) sum.at[k] += g.weight[e] * (here.at[k] - other.at[k]);
+      for (int k = 0; k < K; ++k) sum.at[k] += g.weight[e] * (here[k] - other.at[k]);
     }
     return sum;
   }
@@ -252,15 +254,15 @@ std::int64_t conjugate_gradients(const std::vector<Level>& levels,
     blocks(g, [&](std::int64_t block, std::uint32_t begin, std::uint32_t end) {
       Row product{};
       for (std::uint32_t i = begin; i < end; ++i) {
-        const Row here = p[i];
-        Row sum;
-        for (int k = 0; k < K; ++k) sum.at[k] = g.excess[i] * here.at[k];
+        double here[K], sum[K];
+        for (int k = 0; k < K; ++k) here[k] = p[i].at[k];
+        for (int k = 0; k < K; ++k) sum[k] = g.excess[i] * here[k];
         for (std::uint32_t e = g.first[i]; e < g.first[i + 1]; ++e) {
           const Row& other = p[g.column[e]];
-          for (int k = 0; k < K; ++k) sum.at[k] += g.weight[e] * (here.at[k] - other.at[k]);
+          for (int k = 0; k < K; ++k) sum[k] += g.weight[e] * (here[k] - other.at[k]);
         }
-        q[i] = sum;
-        for (int k = 0; k < K; ++k) product.at[k] += sum.at[k] * here.at[k];
+        for (int k = 0; k < K; ++k) q[i].at[k] = sum[k];
+        for (int k = 0; k < K; ++k) product.at[k] += sum[k] * here[k];
       }
       sums[block][0] = product;
     });

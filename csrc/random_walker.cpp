@@ -1,10 +1,8 @@
 // Random walks to seeds, Grady (2006), IEEE PAMI 28(11):1768-1783: for each label the linear system
 // of the graph's Laplacian, by conjugate gradients preconditioned with its diagonal.
 //
-// No matrix is built: an edge is one float32 at its first pixel. The Laplacian is applied to
-// differences, p_i - p_j, so that rows sum to zero whatever the weights are rounded to. Up to four
-// labels are solved at once and share the weights. Sums are by rows, then over rows in order: they
-// do not depend on threads.
+// No matrix is built: an edge is one float32 at its first pixel, and a node of walk_gradients.hpp
+// or multigrid.hpp for each unknown pixel.
 #include "kernels/random_walker.hpp"
 
 #include <algorithm>
@@ -15,13 +13,10 @@
 #include "load_values.hpp"
 #include "multigrid.hpp"
 #include "parallel.hpp"
+#include "walk_gradients.hpp"
 
 namespace msf {
 namespace {
-
-// Far from seeds first steps are products of many small weights. Numbers of less than 1e-308, also
-// as squares, take a hundred times as long.
-constexpr double vanishing = 1e-120;
 
 constexpr std::int64_t lanes = 8;  // sums kept apart, so that the loops vectorise
 
@@ -43,11 +38,7 @@ void load(const Array& image, double scale, std::int64_t begin, std::int64_t n, 
   load_values(image, begin, n, scale, scale < 1 ? -1 : -HUGE_VAL, out);
 }
 
-struct Seed {  // an edge from an unknown pixel to a seed
-  std::int64_t pixel;
-  std::int32_t label;
-  float weight;
-};
+using Seed = WalkSeed;
 
 class Walk {
  public:
@@ -60,11 +51,9 @@ class Walk {
         n_(rows_ * length_),
         strides_{shape[1] * shape[2], shape[2], 1},
         grain_(std::max<std::int64_t>(1, (1 << 14) / std::max<std::int64_t>(length_, 1))),
-        none_(length_, 0.0f),
-        inverse_(n_),
-        seeds_of_row_(rows_) {
-    for (auto& w : weights_) w.assign(n_ + 1, 0.0f);  // one before the first: no neighbour there
-  }
+        height_(std::max<std::int64_t>(1, (1 << 10) / std::max<std::int64_t>(length_, 1))),
+        fields_(4 * (n_ + 1), 0.0f),
+        seeds_of_row_(rows_) {}
 
   // Weights of the edges between unknown pixels, those to seeds, and the diagonal.
   void weigh(const Array& image, double scale) {
@@ -182,56 +171,77 @@ class Walk {
     return graph;
   }
 
-  // Probabilities of the labels from `first` on, `count` of them at once.
-  void solve(std::int32_t first, int count, RandomWalkReport& report) {
-    systems_.resize(count);
-    std::vector<System*> open;
-    for (int k = 0; k < count; ++k) {
-      System& s = systems_[k];
-      s.x.assign(n_, 0.0);
-      s.r.assign(n_, 0.0);
-      s.p.assign(n_ + 2, 0.0);  // one before the first and one after the last
-      s.q.assign(n_, 0.0);
-      s.sums.assign(2 * rows_, 0.0);
-      for (const auto& row : seeds_of_row_)
-        for (const Seed& seed : row)
-          if (seed.label == first + k) s.r[seed.pixel] += seed.weight;
-      measure(s);
-      s.enough = walk_.tolerance * std::sqrt(s.norm2);
-      s.before = 0;
-      if (s.norm2 > 0) open.push_back(&s);
-    }
-    for (std::int64_t i = 0;; ++i) {
-      std::erase_if(open, [](const System* s) { return std::sqrt(s->norm2) < s->enough; });
-      if (open.empty()) break;
-      if (i == walk_.most_iterations) {
-        report.converged = false;
-        break;
-      }
-      iterate(open);
-      ++report.iterations;
-    }
+  // f(pixel, piece) for unknown pixels of a piece: some rows of all planes, so that neighbours
+  // along any axis are near in memory.
+  std::int64_t pieces() const { return (extents_[1] + height_ - 1) / height_; }
+  template <class F>
+  void each_unknown(std::int64_t piece, F&& f) const {
+    const std::int64_t top = piece * height_, bottom = std::min(top + height_, extents_[1]);
+    for (std::int64_t z = 0; z < extents_[0]; ++z)
+      for (std::int64_t pixel = z * strides_[0] + top * length_;
+           pixel < z * strides_[0] + bottom * length_; ++pixel)
+        if (labels_[pixel] == 0) f(pixel);
   }
-  const double* probability(int k) const { return systems_[k].x.data(); }
+
+  // The system for conjugate gradients. `first` receives the first node of each piece. The weights
+  // are gone afterwards.
+  WalkSystem system(std::vector<std::uint32_t>& first) {
+    std::vector<std::uint32_t> number(n_);
+    first.assign(pieces() + 1, 0);
+    parallel_tasks(pieces(), [&](std::int64_t piece) {
+      std::uint32_t count = 0;
+      each_unknown(piece, [&](std::int64_t pixel) { number[pixel] = count++; });
+      first[piece + 1] = count;
+    });
+    for (std::int64_t piece = 0; piece < pieces(); ++piece) first[piece + 1] += first[piece];
+    parallel_tasks(pieces(), [&](std::int64_t piece) {
+      each_unknown(piece, [&](std::int64_t pixel) { number[pixel] += first[piece]; });
+    });
+    WalkSystem system;
+    system.nodes.resize(first.back() + 1);
+    system.inverse.resize(first.back());
+    parallel_tasks(pieces(), [&](std::int64_t piece) {
+      std::uint32_t at = first[piece];
+      each_unknown(piece, [&](std::int64_t pixel) {
+        WalkNode& node = system.nodes[at + 1];
+        for (int axis = 0; axis < 3; ++axis) node.weight[axis] = weights(axis)[pixel];
+        for (int axis = 0; axis < 2; ++axis) {
+          const std::int64_t before = pixel - strides_[axis];
+          const bool near = before >= 0 && weights(axis)[before] > 0;
+          node.before[axis] = near ? number[before] : at;
+          node.after[axis] = node.weight[axis] > 0 ? number[pixel + strides_[axis]] : at;
+        }
+        system.inverse[at++] = inverse()[pixel];
+      });
+    });
+    fields_ = {};
+    for (auto& row : seeds_of_row_) {
+      for (Seed seed : row) {
+        seed.pixel = number[seed.pixel];
+        system.nodes[seed.pixel + 1].excess += seed.weight;
+        system.seeds.push_back(seed);
+      }
+      row = {};
+    }
+    system.tolerance = walk_.tolerance;
+    system.most_iterations = walk_.most_iterations;
+    return system;
+  }
 
  private:
-  struct System {
-    std::vector<double> x, r, p, q, sums;  // p from p[1] on
-    double norm2 = 0, rho = 0, before = 0, enough = 0;
-  };
-
   template <class F>
   void rows(F&& f) const {
     parallel_for(rows_, grain_, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) f(row);
     });
   }
-  float* weights(int axis) { return weights_[axis].data() + 1; }
-  const float* weights(int axis) const { return weights_[axis].data() + 1; }
+  float* weights(int axis) { return fields_.data() + axis * (n_ + 1) + 1; }
+  const float* weights(int axis) const { return fields_.data() + axis * (n_ + 1) + 1; }
+  float* inverse() { return weights(3); }
 
   void diagonal(std::int64_t row, std::int64_t x) {
     const std::int64_t pixel = row * length_ + x;
-    inverse_[pixel] = 0;
+    inverse()[pixel] = 0;
     if (labels_[pixel] != 0) return;
     const std::int64_t at[3] = {row / extents_[1], row % extents_[1], x};
     double sum = 0;
@@ -243,92 +253,8 @@ class Walk {
         sum += w;
         if (labels_[other] > 0) seeds_of_row_[row].push_back({pixel, labels_[other], w});
       }
-    inverse_[pixel] =
+    inverse()[pixel] =
         sum > 0 ? static_cast<float>(walk_.solver == WalkSolver::plain ? 1 : 1 / sum) : 0.0f;
-  }
-
-  // Squared norm of the residual, and of it preconditioned.
-  void add_up(System& s) const {
-    s.norm2 = s.rho = 0;
-    for (std::int64_t row = 0; row < rows_; ++row) {
-      s.norm2 += s.sums[2 * row];
-      s.rho += s.sums[2 * row + 1];
-    }
-  }
-  void measure_row(System& s, std::int64_t row) const {
-    const double* const r = s.r.data() + row * length_;
-    const float* const m = inverse_.data() + row * length_;
-    s.sums[2 * row] = sum_of(length_, [&](std::int64_t i) { return r[i] * r[i]; });
-    s.sums[2 * row + 1] = sum_of(length_, [&](std::int64_t i) { return r[i] * (m[i] * r[i]); });
-  }
-  void measure(System& s) const {
-    rows([&](std::int64_t row) { measure_row(s, row); });
-    add_up(s);
-  }
-
-  void iterate(const std::vector<System*>& open) const {
-    rows([&](std::int64_t row) {
-      const float* const __restrict m = inverse_.data() + row * length_;
-      for (System* const s : open) {
-        const double beta = s->before > 0 ? s->rho / s->before : 0;
-        double* const __restrict p = s->p.data() + 1 + row * length_;
-        const double* const __restrict r = s->r.data() + row * length_;
-        for (std::int64_t i = 0; i < length_; ++i) {
-          const double next = m[i] * r[i] + beta * p[i];
-          p[i] = std::abs(next) < vanishing ? 0 : next;
-        }
-      }
-    });
-    rows([&](std::int64_t row) {
-      for (System* const s : open) apply(*s, row);
-    });
-    for (System* const s : open) {
-      double curvature = 0;
-      for (std::int64_t row = 0; row < rows_; ++row) curvature += s->sums[2 * row];
-      s->before = s->rho;
-      s->rho /= curvature;  // the step
-    }
-    rows([&](std::int64_t row) {
-      for (System* const s : open) {
-        const double alpha = s->rho;
-        const std::int64_t begin = row * length_;
-        double* const __restrict x = s->x.data() + begin;
-        double* const __restrict r = s->r.data() + begin;
-        const double* const __restrict p = s->p.data() + 1 + begin;
-        const double* const __restrict q = s->q.data() + begin;
-        for (std::int64_t i = 0; i < length_; ++i) {
-          x[i] += alpha * p[i];
-          r[i] -= alpha * q[i];
-        }
-        measure_row(*s, row);
-      }
-    });
-    for (System* const s : open) add_up(*s);
-  }
-
-  // q = A p of a row, and the row's part of p q. A weight is zero where there is no neighbour.
-  void apply(System& s, std::int64_t row) const {
-    const std::int64_t z = row / extents_[1], y = row % extents_[1], begin = row * length_;
-    const std::int64_t down[2] = {z > 0 ? -strides_[0] : 0, y > 0 ? -strides_[1] : 0};
-    const std::int64_t up[2] = {z + 1 < extents_[0] ? strides_[0] : 0,
-                                y + 1 < extents_[1] ? strides_[1] : 0};
-    const double* const p = s.p.data() + 1 + begin;
-    const double *const pz0 = p + down[0], *const pz1 = p + up[0];
-    const double *const py0 = p + down[1], *const py1 = p + up[1];
-    const float* const none = none_.data();
-    const float *const wx = weights(2) + begin, *const wz = weights(0) + begin;
-    const float *const wy = weights(1) + begin, *const wz0 = z > 0 ? wz + down[0] : none;
-    const float* const wy0 = y > 0 ? wy + down[1] : none;
-    double* const __restrict q = s.q.data() + begin;
-    for (std::int64_t i = 0; i < length_; ++i) {
-      const double here = p[i];
-      q[i] = (wx[i] * (here - p[i + 1]) + wx[i - 1] * (here - p[i - 1])) +
-             (wy[i] * (here - py1[i]) + wy0[i] * (here - py0[i])) +
-             (wz[i] * (here - pz1[i]) + wz0[i] * (here - pz0[i]));
-    }
-    for (const Seed& seed : seeds_of_row_[row])
-      q[seed.pixel - begin] += seed.weight * p[seed.pixel - begin];
-    s.sums[2 * row] = sum_of(length_, [&](std::int64_t i) { return p[i] * q[i]; });
   }
 
   const RandomWalk& walk_;
@@ -337,10 +263,11 @@ class Walk {
   std::int64_t length_, rows_, n_;
   std::array<std::int64_t, 3> strides_;
   std::int64_t grain_;
-  std::vector<float> none_, inverse_;
-  std::vector<float> weights_[3];
+  std::int64_t height_;
+  // Weights along each axis and the inverse of the diagonal, each with one before the first, where
+  // there is no neighbour: one piece of memory, which the solver's vectors can take over.
+  std::vector<float> fields_;
   std::vector<std::vector<Seed>> seeds_of_row_;
-  std::vector<System> systems_;
 };
 
 // Probabilities sum to one: the last label's are what the others leave. Its residual is then minus
@@ -410,6 +337,75 @@ void solve_by_multigrid(const Walk& system, const RandomWalk& walk, std::int32_t
   });
 }
 
+class Winners final : public WalkSolutions {  // the label that is most probable so far
+ public:
+  Winners(const Walk& walk, const std::vector<std::uint32_t>& first, std::int64_t all,
+          double* probabilities, RandomWalkReport& report)
+      : walk_(walk), first_(first), all_(all), probabilities_(probabilities), report_(report) {}
+
+  void take(std::int32_t label, const double* x, int stride) override {
+    const bool start = winner_.empty();
+    if (start) {
+      best_.resize(first_.back());
+      winner_.resize(first_.back());
+    }
+    double* const out = probabilities_ ? probabilities_ + (label - 1) * all_ : nullptr;
+    std::vector<std::array<double, 2>> range(walk_.pieces());
+    parallel_tasks(walk_.pieces(), [&](std::int64_t piece) {
+      double least = 0, most = 0;
+      std::int64_t i = first_[piece];
+      walk_.each_unknown(piece, [&](std::int64_t pixel) {
+        const double here = x[i * stride];
+        least = std::min(least, here);
+        most = std::max(most, here);
+        if (out) out[pixel] = here;
+        // Solutions come in any order; of equal ones the lowest label wins.
+        if (start || here > best_[i] || (here == best_[i] && label < winner_[i])) {
+          best_[i] = here;
+          winner_[i] = label;
+        }
+        ++i;
+      });
+      range[piece] = {least, most};
+    });
+    for (const auto& r : range) {
+      report_.least = std::min(report_.least, r[0]);
+      report_.most = std::max(report_.most, r[1]);
+    }
+  }
+
+  void write(std::int32_t* labels) const {
+    parallel_tasks(walk_.pieces(), [&](std::int64_t piece) {
+      std::int64_t i = first_[piece];
+      walk_.each_unknown(piece, [&](std::int64_t pixel) { labels[pixel] = winner_[i++]; });
+    });
+  }
+
+ private:
+  const Walk& walk_;
+  const std::vector<std::uint32_t>& first_;
+  std::int64_t all_;
+  double* probabilities_;
+  RandomWalkReport& report_;
+  std::vector<double> best_;
+  std::vector<std::int32_t> winner_;
+};
+
+void solve_by_gradients(Walk& walk, std::int32_t* label, std::int64_t all, std::int64_t n,
+                        double* probabilities, RandomWalkReport& report) {
+  std::vector<std::uint32_t> first_node;
+  const WalkSystem system = walk.system(first_node);
+  Winners winners(walk, first_node, all, probabilities, report);
+  constexpr int most_at_once = 4;
+  for (std::int64_t first = 1; first <= n; first += most_at_once) {
+    const int count = static_cast<int>(std::min<std::int64_t>(most_at_once, n + 1 - first));
+    const std::int64_t used = solve_walk(system, static_cast<std::int32_t>(first), count, winners);
+    if (used < 0) report.converged = false;
+    report.iterations += std::max<std::int64_t>(used, 0);
+  }
+  winners.write(label);
+}
+
 }  // namespace
 
 std::array<double, 2> mean_and_deviation(const Array& image) {
@@ -444,28 +440,8 @@ RandomWalkReport random_walker(const Array& image, double scale, const RandomWal
                        probabilities ? probabilities->as<double>() : nullptr, report);
     return report;
   }
-  constexpr int most_at_once = 4;
-  std::vector<double> best(n > 1 ? pixels : 0, -1.0);
-  std::vector<std::int32_t> winner(n > 1 ? pixels : 0);
-  for (std::int64_t first = 1; first <= n; first += most_at_once) {
-    const int count = static_cast<int>(std::min<std::int64_t>(most_at_once, n + 1 - first));
-    system.solve(static_cast<std::int32_t>(first), count, report);
-    for (int k = 0; k < count; ++k) {
-      const double* const p = system.probability(k);
-      const auto number = static_cast<std::int32_t>(first + k);
-      double* const out =
-          probabilities ? probabilities->as<double>() + (first + k - 1) * pixels : nullptr;
-      for (std::int64_t i = 0; i < pixels; ++i) {
-        if (label[i] != 0) continue;
-        report.least = std::min(report.least, p[i]);
-        report.most = std::max(report.most, p[i]);
-        if (out) out[i] = p[i];
-        if (n > 1 && (number == 1 || p[i] > best[i])) best[i] = p[i], winner[i] = number;
-      }
-    }
-  }
-  for (std::int64_t i = 0; i < pixels; ++i)
-    if (label[i] == 0) label[i] = n > 1 ? winner[i] : 1;
+  solve_by_gradients(system, label, pixels, n,
+                     probabilities ? probabilities->as<double>() : nullptr, report);
   return report;
 }
 
