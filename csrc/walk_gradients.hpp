@@ -28,10 +28,10 @@ struct WalkSeed {  // an edge from an unknown pixel to a seed
 };
 
 struct WalkSystem {
-  std::vector<WalkNode> nodes;   // and one before the first
-  std::vector<float> inverse;    // what preconditions
-  std::vector<WalkSeed> seeds;   // `pixel` is the node
-  double tolerance;              // of the residual's norm, relative to the right side's
+  std::vector<WalkNode> nodes;  // and one before the first
+  std::vector<float> inverse;   // what preconditions
+  std::vector<WalkSeed> seeds;  // `pixel` is the node
+  double tolerance;             // of the residual's norm, relative to the right side's
   std::int64_t most_iterations;
   std::int64_t size() const { return static_cast<std::int64_t>(inverse.size()); }
 };
