@@ -71,7 +71,8 @@ void bind_plan(const Scope& m) {
       .def<&Plan::gather>("gather")
       .def<&Plan::adaptive_means>("adaptive_means")
       .def<&Plan::normalise>("normalise")
-      .def<&Plan::softmax>("softmax");
+      .def<&Plan::softmax>("softmax")
+      .def<&Plan::attention>("attention");
 }
 
 }  // namespace msf

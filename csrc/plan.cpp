@@ -173,6 +173,22 @@ void Plan::softmax(const View& in, const View& out) {
   add([=](const Slots& slots) { msf::softmax(at(slots, in), at(slots, out)); });
 }
 
+void Plan::attention(std::int64_t heads, float scale, const View& queries, const View& keys,
+                     const View& values, const View& out) {
+  for (const View* view : {&queries, &keys, &values, &out}) {
+    known(*view);
+    const Features &f = view->features, &like = view == &values ? keys.features : queries.features;
+    const bool fits = view == &keys || f.size == like.size;
+    if (heads < 1 || f.channels % heads || f.channels != out.features.channels ||
+        f.batch != out.features.batch || !fits)
+      throw std::invalid_argument("plan: queries, keys and values must fit one another");
+  }
+  add([=](const Slots& slots) {
+    msf::attention(heads, scale, at(slots, queries), at(slots, keys), at(slots, values),
+                   at(slots, out));
+  });
+}
+
 void Plan::run(std::int64_t begin, std::int64_t end, int threads, const Slots& slots) const {
   if (begin < 0 || end > count() || slots.size() < least_bytes_.size())
     throw std::invalid_argument("plan: no such steps, or too few arrays");

@@ -44,6 +44,8 @@ class Plan {
   void normalise(std::int64_t groups, float eps, PointwiseSpec after, const View& in,
                  const View& out);
   void softmax(const View& in, const View& out);
+  void attention(std::int64_t heads, float scale, const View& queries, const View& keys,
+                 const View& values, const View& out);
 
   // Steps [begin, end) on so many threads; 0: the setting.
   void run(std::int64_t begin, std::int64_t end, int threads, const Slots& slots) const;

@@ -72,6 +72,12 @@ void adaptive_means(const Features& in, const Features& out);
 void normalise(std::int64_t groups, float eps, const PointwiseSpec& after, const Features& in,
                const Features& out);
 
+// Each pixel of `out` is a mean of the pixels of `values`, weighted by the softmax of `scale` times
+// the products of its `queries` with all `keys`, for each head (an equal part of the channels) on
+// its own. queries and out have one size, keys and values another; all have the same channels.
+void attention(std::int64_t heads, float scale, const Features& queries, const Features& keys,
+               const Features& values, const Features& out);
+
 // Over the channels.
 void softmax(const Features& in, const Features& out);
 

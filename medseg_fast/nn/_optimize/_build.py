@@ -63,9 +63,10 @@ def optimize(
     -----
     Our kernels run convolutions of any kernel, stride, dilation and groups, transposed
     convolutions, linear layers, batch, instance and group norms, ReLU, leaky ReLU, PReLU, ReLU6,
-    ELU, SiLU, sigmoid, tanh, their "hard" kin, softmax over channels, max and average pooling (also
-    with indices, and their inverse), adaptive average pooling, linear and nearest interpolation,
-    padding, crops, concatenations, sums and products; 1D to 3D. Other layers are left to torch, one
+    ELU, SiLU, sigmoid, tanh, their "hard" kin, softmax over channels, attention of all pixels to
+    all pixels (block by block: memory does not grow with their square), max and average pooling
+    (also with indices, and their inverse), adaptive average pooling, linear and nearest
+    interpolation, padding, crops, concatenations, sums and products; 1D to 3D. Other layers are left to torch, one
     by one, and listed in ``plan.fallbacks``; a plan without any can be saved (`Plan.save`) and read
     by `load_plan` where there is no torch.
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medseg_fast.nn._optimize._attention import Rows
 from medseg_fast.nn._optimize._graph import Graph, Layer, Value
 from medseg_fast.nn._optimize._lower import view_of
 from medseg_fast.nn._optimize._memory import Placement
@@ -68,6 +69,8 @@ class Runner:
         def given(argument: Any) -> Any:
             if isinstance(argument, Value):
                 return self._tensor(argument, slots, made)
+            if isinstance(argument, Rows):
+                return argument.of(self._tensor(argument.value, slots, made))
             if isinstance(argument, (list, tuple)):
                 return type(argument)(given(each) for each in argument)
             if isinstance(argument, dict):

@@ -22,6 +22,7 @@ _VERSION = 1
 # Methods of the core's plan that a file may call.
 _CALLS = (
     "adaptive_means",
+    "attention",
     "convolution",
     "gather",
     "normalise",

@@ -75,8 +75,8 @@ class Layer:
     Attributes
     ----------
     kind : str
-        conv, transposed, pointwise, pool, unpool, resize, gather, means, norm, softmax, cat; or
-        torch, which torch does.
+        conv, transposed, pointwise, pool, unpool, resize, gather, means, norm, softmax,
+        attention, cat; or torch, which torch does.
     name : str
         Of the module it comes from.
     inputs, outputs : dict

@@ -349,6 +349,12 @@ class _Lowering:
         views = [self.view(layer.inputs["in"]), self.view(layer.outputs["out"])]
         yield "adaptive_means", views, "adaptive means"
 
+    def _attention(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
+        roles = [layer.inputs[role] for role in ("in", "keys", "values")]
+        views = [self.view(value) for value in (*roles, layer.outputs["out"])]
+        text = f"attention, {layer['heads']} heads"
+        yield "attention", [layer["heads"], layer["scale"], *views], text
+
     def _softmax(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
         views = [self.view(layer.inputs["in"]), self.view(layer.outputs["out"])]
         yield "softmax", views, "softmax"

@@ -257,14 +257,14 @@ def _from(call: Call, x: Value, axis: int, first: int) -> Value:
 
 
 @handles("alias", "clone", "contiguous", "detach", "dropout", "feature_dropout", "lift_fresh_copy")
-def _same(call: Call, **arguments: Any) -> Any:
+def same(call: Call, **arguments: Any) -> Any:
     if arguments.get("train"):
         raise NotCovered("dropout that is active")
     return next(iter(arguments.values()))
 
 
 @handles("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze")
-def _reshape(call: Call, self: Any, **_: Any) -> Value:
+def plain_reshape(call: Call, self: Any, **_: Any) -> Value:
     x, shape = map_of(self), call.shapes[0]
     whole(x)
     if shape == x.shape:

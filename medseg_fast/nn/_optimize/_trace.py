@@ -183,7 +183,7 @@ def _values(arguments: Any) -> list[Value]:
         elif isinstance(each, dict):
             for item in each.values():
                 visit(item)
-        elif isinstance(each, _layers.Stack):
+        elif isinstance(each, (_layers.Rows, _layers.Stack)):
             visit(each.values)
         elif isinstance(each, (list, tuple)):
             for item in each:
