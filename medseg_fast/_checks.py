@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,13 @@ def number(op: str, name: str, value: Any) -> float | int:
     if math.isnan(value):
         raise ValueError(f"{op}: {name} must be a number, got NaN")
     return value
+
+
+def choice(op: str, name: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Refuse what is not in the list."""
+    if value not in allowed:
+        words = ", ".join(map(repr, allowed))
+        raise ValueError(f"{op}: {name} must be one of {words}, got {value!r}")
 
 
 def connectivity(op: str, value: Any, ndim: int) -> int:

@@ -10,6 +10,7 @@ line on stderr; ``--debug`` shows the traceback. With ``--json`` stdout is JSON 
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -236,10 +237,15 @@ def edges(image: Path, output: Path, threads: int | None, as_json: bool, **optio
 )
 @click.option(
     "--model",
-    required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="Network with its weights: a .safetensors file of nn.save_model, or a known checkpoint.",
+)
+@click.option(
+    "--plan",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Instead: a network compiled by nn.optimize, which runs without PyTorch.",
 )
 @click.option(
     "--window",
@@ -326,10 +332,13 @@ def predict(
 
     if zscore and clip:
         raise click.UsageError("--zscore and --clip exclude each other.")
+    if (options["model"] is None) == (options["plan"] is None):
+        raise click.UsageError("One of --model and --plan must be given.")
     how = "zscore" if zscore else clip
     job = Job(images, spacing=spacing or None, normalise=how, **options)
     count = threads or ms.get_num_threads()
-    with progress("predict", STEPS, as_json) as step, ms.num_threads(count), torch_threads(count):
+    torch = nullcontext() if job.plan else torch_threads(count)
+    with progress("predict", STEPS, as_json) as step, ms.num_threads(count), torch:
         report = run(job, step)
     click.echo(_text(report if as_json else summary(report)))
 

@@ -20,6 +20,7 @@ from medseg_fast._app.segment import single, stored
 
 if TYPE_CHECKING:
     from medseg_fast.nn._blocks import Network
+    from medseg_fast.nn._optimize._plan import Plan
     from medseg_fast.nn.mask_rcnn import MaskRCNN
 
 STEPS = 100  # calls of `step` in `run` at most: per cent of the windows
@@ -27,11 +28,12 @@ STEPS = 100  # calls of `step` in `run` at most: per cent of the windows
 
 @dataclass(frozen=True)
 class Job:
-    """What `medseg-fast predict` was asked to do."""
+    """What `medseg-fast predict` was asked to do: by a model's file, or by that of a plan."""
 
     inputs: Sequence[Path]
     output: Path
-    model: Path
+    model: Path | None = None
+    plan: Path | None = None
     window: int | tuple[int, ...] | None = None
     overlap: float = 0.5
     mirror: bool = False
@@ -46,6 +48,23 @@ class Job:
     frame: int | None = None
     channel: int | None = None
 
+    @property
+    def file(self) -> Path:
+        """Of the model or the plan."""
+        path = self.model or self.plan
+        assert path is not None
+        return path
+
+
+class _Network(NamedTuple):
+    """What was in the file."""
+
+    model: Network | MaskRCNN | Plan
+    name: str
+    channels: int
+    ndim: int
+    finds_objects: bool = False
+
 
 def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
     """Do it, and return the measurements file's content.
@@ -53,8 +72,6 @@ def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, 
     Nothing is written before everything has been computed, and each file appears complete or not
     at all. `step` is called at each per cent of the windows.
     """
-    from medseg_fast import nn
-
     likely_path = files.beside(job.output, ".probabilities" + _ending(job.output))
     picture_path = files.beside(job.output, ".overlay.png")
     report_path = files.beside(job.output, ".json")
@@ -64,7 +81,7 @@ def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, 
         report_path: job.measurements,
     }
     paths = [job.output, *(path for path, chosen in wanted.items() if chosen)]
-    files.check_writable(paths, force=job.force, inputs=(*job.inputs, job.model))
+    files.check_writable(paths, force=job.force, inputs=(*job.inputs, job.file))
 
     seconds: dict[str, float] = {}
 
@@ -75,14 +92,14 @@ def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, 
         seconds[name] = round(time.perf_counter() - start, 6)
 
     with timed("load model"):
-        model = nn.load_model(job.model)
+        network = _loaded(job)
     with timed("read"):
-        volume = _channels(job, model)
+        volume = _channels(job, network.channels)
     with timed("predict"):
-        if isinstance(model, nn.mask_rcnn.MaskRCNN):
-            found = _objects(job, model, volume)
+        if network.finds_objects:
+            found = _objects(job, network.model, volume)
         else:
-            found = _classes(job, model, volume, _percent(step))
+            found = _classes(job, network, volume, _percent(step))
     image = volume if "c" not in volume.axes else volume.like(volume.array[..., 0])
     labelled = image.like(stored(found.labels))
     with timed("measure"):
@@ -96,9 +113,9 @@ def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, 
                 ("probabilities", "overlay", "measurements"), wanted.items(), strict=True
             )
         },
-        "model": str(job.model),
-        "network": model.architecture.network,
-        "classes": model.classes,
+        "model": str(job.file),
+        "network": network.name,
+        "classes": found.classes,
         "image": {
             "shape": list(image.array.shape),
             "dtype": str(image.array.dtype),
@@ -126,37 +143,54 @@ def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, 
     return report
 
 
+def _loaded(job: Job) -> _Network:
+    """The network; a plan without importing torch."""
+    from medseg_fast import nn
+
+    if job.plan is not None:
+        plan = nn.load_plan(job.plan)
+        shape = plan.input_shapes[0]
+        return _Network(plan, plan.network or "plan", shape[1], len(shape) - 2)
+    model = nn.load_model(job.file)
+    objects = isinstance(model, nn.mask_rcnn.MaskRCNN)
+    ndim = 2 if isinstance(model, nn.mask_rcnn.MaskRCNN) else model.ndim
+    return _Network(model, model.architecture.network, model.in_channels, ndim, objects)
+
+
 class _Found(NamedTuple):
     labels: Any
+    classes: int
     likely: io.Volume | None = None
     objects: list[dict[str, Any]] | None = None
 
 
 def _classes(
-    job: Job, model: Network, volume: io.Volume, progress: Callable[[int, int], None]
+    job: Job, network: _Network, volume: io.Volume, progress: Callable[[int, int], None]
 ) -> _Found:
     """What each pixel is, by a network that labels pixels."""
     from medseg_fast import nn
 
     if job.score is not None:
-        raise ValueError(f"{job.model}: finds no objects, so there is no score to ask for")
+        raise ValueError(f"{job.file}: finds no objects, so there is no score to ask for")
+    model: Any = network.model
     found = nn.predict(
         model,
         volume,
         window=job.window,
         overlap=job.overlap,
-        mirror=range(model.ndim) if job.mirror else (),
+        mirror=range(network.ndim) if job.mirror else (),
         spacing=job.spacing,
         normalise=job.normalise,
         output="probabilities" if job.probabilities else "labels",
         progress=progress,
     )
+    count = model.classes if job.plan is None else model.output_shapes[0][1]
     if job.probabilities:
-        return _Found(_most_likely(found.array), found)
-    return _Found(found.array)
+        return _Found(_most_likely(found.array), count, found)
+    return _Found(found.array, count)
 
 
-def _objects(job: Job, model: MaskRCNN, volume: io.Volume) -> _Found:
+def _objects(job: Job, model: Any, volume: io.Volume) -> _Found:
     """A label for each object, and what it is, by a network that finds objects."""
     from medseg_fast import nn
 
@@ -167,7 +201,7 @@ def _objects(job: Job, model: MaskRCNN, volume: io.Volume) -> _Found:
         "probabilities": job.probabilities,
     }
     if unknown := [name for name, given in asked.items() if given]:
-        raise ValueError(f"{job.model}: finds objects, which knows no {' or '.join(unknown)}")
+        raise ValueError(f"{job.file}: finds objects, which knows no {' or '.join(unknown)}")
     intensities: Any = job.normalise
     score = 0.5 if job.score is None else job.score
     found = nn.instances(model, volume, score=score, intensities=intensities)
@@ -182,7 +216,7 @@ def _objects(job: Job, model: MaskRCNN, volume: io.Volume) -> _Found:
             zip(found.classes, found.scores, found.boxes, strict=True), 1
         )
     ]
-    return _Found(found.labels.array, objects=objects)
+    return _Found(found.labels.array, model.classes, objects=objects)
 
 
 def _ending(path: Path) -> str:
@@ -190,10 +224,10 @@ def _ending(path: Path) -> str:
     return path.name[len(files.beside(path, "").name) :]
 
 
-def _channels(job: Job, model: Network | MaskRCNN) -> io.Volume:
-    """The image as the model wants it: one channel, or several from one file or from several."""
+def _channels(job: Job, channels: int) -> io.Volume:
+    """The image as the network wants it: one channel, or several from one file or from several."""
     volumes = [io.read(path) for path in job.inputs]
-    if len(volumes) > 1 or model.in_channels == 1:
+    if len(volumes) > 1 or channels == 1:
         volumes = [single(volume, job.frame, job.channel) for volume in volumes]
     first = volumes[0]
     if len(volumes) > 1:
@@ -204,9 +238,9 @@ def _channels(job: Job, model: Network | MaskRCNN) -> io.Volume:
         stacked = np.stack([volume.array for volume in volumes], -1)
         first = first.like(stacked, axes=first.axes + "c")
     count = first.array.shape[-1] if "c" in first.axes else 1
-    if count != model.in_channels:
+    if count != channels:
         raise ValueError(
-            f"{job.model}: needs {model.in_channels} channels, the image has {count}"
+            f"{job.file}: needs {channels} channels, the image has {count}"
             + (": give one INPUT for each" if count == 1 else "")
         )
     if count == 1 and "c" in first.axes:

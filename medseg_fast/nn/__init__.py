@@ -1,8 +1,8 @@
 """Networks for segmentation, and the kernels they are made of.
 
-`functional`, `load_plan`, `pseudo_labels` and `box_labels` need NumPy alone. The networks need
-PyTorch (``pip install "medseg_fast[nn]"``), which is imported when the first of them is asked for.
-Their files begin with an underscore: a module ``unet`` would hide the function.
+`functional`, `load_plan`, `predict` of a plan, `pseudo_labels` and `box_labels` need NumPy alone.
+The networks need PyTorch (``pip install "medseg_fast[nn]"``), which is imported when the first of
+them is asked for. Their files begin with an underscore: a module ``unet`` would hide the function.
 """
 
 from importlib import import_module

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from medseg_fast._checks import choice as choice  # what the networks check as well
+
 P = ParamSpec("P")
 N = TypeVar("N", bound="_Remembers")
 
@@ -146,13 +148,6 @@ def positive(op: str, **values: Any) -> None:
             raise TypeError(f"{op}: {name} must be an integer, got {value!r}")
         if value < 1:
             raise ValueError(f"{op}: {name} must be at least 1, got {value}")
-
-
-def choice(op: str, name: str, value: Any, allowed: Sequence[Any]) -> None:
-    """Refuse what is not in the list."""
-    if value not in allowed:
-        words = ", ".join(map(repr, allowed))
-        raise ValueError(f"{op}: {name} must be one of {words}, got {value!r}")
 
 
 def fraction(op: str, name: str, value: Any) -> float:

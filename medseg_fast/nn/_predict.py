@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
 
-from medseg_fast import _checks
+from medseg_fast import _checks, _warp
 from medseg_fast.io.volume import Volume
-from medseg_fast.nn._blocks import choice, positive
 from medseg_fast.nn._intensities import scaling
-from medseg_fast.nn._lenet import LeNet5, to_fully_convolutional
+from medseg_fast.nn._runners import Runner, runner
 from medseg_fast.nn._windows import Axis, Image, Output, axis, slide
 
 Array = NDArray[Any]
@@ -26,7 +23,6 @@ Array = NDArray[Any]
 _OP = "predict"
 # Without `window`: what a laptop holds of the papers' networks.
 _WINDOW = {2: 512, 3: 96}
-_STEP = 32  # usual networks halve five times at most
 
 
 class Cancelled(Exception):
@@ -34,7 +30,7 @@ class Cancelled(Exception):
 
 
 def predict(
-    model: Callable[[Tensor], Any],
+    model: Callable[[Any], Any],
     volume: ArrayLike | Volume,
     *,
     window: int | Sequence[int] | None = None,
@@ -52,21 +48,23 @@ def predict(
 
     Parameters
     ----------
-    model : nn.Module or callable
+    model : nn.Module, Plan or callable
         (N, channels, [D,] H, W) -> logits (N, classes, [D,] H, W): a network of `medseg_fast.nn`,
         or any other module (of a tuple or list of results the first counts, of a dict ``"out"``).
         One class means a mask, of which a logit above 0 is the inside. It is put into evaluation
-        mode for the time, and runs where its weights are.
+        mode for the time, and runs where its weights are. A plan (of `optimize` or `load_plan`)
+        needs no PyTorch; its windows have the size of its example.
     volume : array_like or Volume
         (H, W) or (D, H, W), for several channels with a last axis for them. A 2D network labels a
         volume plane by plane.
     window : int or sequence of int, optional
         Pixels that the network sees at a time, for all axes or each. Default: the one saved with
-        the model, else 512 in 2D and 96 in 3D. Where the image is smaller, so is the window; for
-        modules that are not of `medseg_fast.nn` it is a multiple of 32 then, and what they see
-        beyond the image is its mirror image. For a U-Net without padding this is the size of its
-        input, raised to one that fits, and what it sees beyond the image is mirrored, too (the
-        paper's overlap-tile strategy); so for `lenet5`, which sees the patch around every pixel.
+        the model, else 512 in 2D and 96 in 3D; a plan has its own. Where the image is smaller, so
+        is the window; for modules that are not of `medseg_fast.nn` it is a multiple of 32 then, and
+        what they and plans see beyond the image is its mirror image. For a U-Net without padding
+        this is the size of its input, raised to one that fits, and what it sees beyond the image is
+        mirrored, too (the paper's overlap-tile strategy); so for `lenet5`, which sees the patch
+        around every pixel.
     overlap : float, optional
         Part of a window that the next one shares at least; in [0, 1).
     blend : {"gaussian", "constant"}, optional
@@ -126,19 +124,19 @@ def predict(
     >>> labels.shape, labels.dtype
     ((100, 80), dtype('uint8'))
     """
-    choice(_OP, "blend", blend, ("gaussian", "constant"))
-    choice(_OP, "output", output, ("labels", "probabilities"))
-    positive(_OP, batch=batch)
+    _checks.choice(_OP, "blend", blend, ("gaussian", "constant"))
+    _checks.choice(_OP, "output", output, ("labels", "probabilities"))
+    batch = _checks.integer(_OP, "batch", batch, 1)
     if not 0 <= overlap < 1:
         raise ValueError(f"{_OP}: overlap must be in [0, 1), got {overlap}")
-    network = _Runner(model, np.ndim(volume.array if isinstance(volume, Volume) else volume))
+    network = runner(model, np.ndim(volume.array if isinstance(volume, Volume) else volume))
     array, own_spacing = _pixels(volume, network)
-    saved: Mapping[str, Any] = getattr(model, "metadata", None) or {}
+    saved = network.metadata
     if saved.get("unit") == "pixel":  # the model works at a part of the pixels, whatever their size
         own_spacing = (1.0,) * (array.ndim - 1)
     network.mirror = _mirror_sets(mirror, network.ndim)
     target = spacing if spacing is not None else saved.get("spacing")
-    wanted = _window(window if window is not None else saved.get("window"), network.ndim)
+    wanted = _window(network.lengths(window), network.ndim)
     how = normalise if normalise is not None else saved.get("normalise")
 
     prepared = scaling(_OP, array, how if how is not None else "none")
@@ -153,13 +151,13 @@ def predict(
     axes = _axes(network, grid, wanted, overlap, blend)
     axes.insert(0, axes.pop(roll))
     windows = len(works) * int(np.prod([len(a.starts) for a in axes]))
-    with _bar(progress, windows) as report, _evaluating(model), torch.inference_mode():
+    with _bar(progress, windows) as report, network.running():
         tick = _ticker(report, windows, cancel)
         tick(0)
         for number, work in enumerate(works):
             if grid != work.shape[:-1]:
                 work = _resampled(work, grid)
-            image = Image(np.moveaxis(work, roll, 0), prepared, dtype=network.dtype)
+            image = Image(np.moveaxis(work, roll, 0), prepared, dtype=network.pixels)
 
             def make(classes: int, number: int = number) -> Array:
                 whole = result.array(classes)
@@ -174,59 +172,7 @@ def predict(
     return result.like(volume)
 
 
-class _Runner:
-    """A model, and what there is to know about it."""
-
-    def __init__(self, model: Callable[[Tensor], Any], rank: int) -> None:
-        if not callable(model):
-            raise TypeError(f"{_OP}: model must be callable, got {type(model).__name__}")
-        if isinstance(model, LeNet5):  # the patch around every pixel
-            model = to_fully_convolutional(model).eval()
-        self.model = model
-        self.mirror: list[tuple[int, ...]] = [()]
-        parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
-        self.dtype = parameters[0].dtype if parameters else torch.float32
-        self.device = parameters[0].device if parameters else torch.device("cpu")
-        first: Any = None
-        if isinstance(model, nn.Module):
-            kinds = (nn.Conv2d, nn.Conv3d)
-            first = next((m for m in model.modules() if isinstance(m, kinds)), None)
-        default = 3 if isinstance(first, nn.Conv3d) else 2 if first is not None else min(rank, 3)
-        self.ndim: int = getattr(model, "ndim", default)
-        self.channels: int = getattr(model, "in_channels", first.in_channels if first else 1)
-        # Ours say which sizes they take and what becomes of them; others take what they are given.
-        self.sizes: Callable[[int], tuple[int, int]] | None = getattr(model, "sizes", None)
-
-    def __call__(self, windows: Tensor, roll: int) -> Tensor:
-        """Logits of windows whose axis `roll` is in front, in that order, too."""
-        x = windows.movedim(2, 2 + roll).to(self.device)
-        total: Tensor | None = None
-        for flips in self.mirror:
-            logits = self._logits(x.flip(flips) if flips else x)
-            logits = logits.flip(flips) if flips else logits
-            total = logits if total is None else total + logits
-        assert total is not None
-        mean = total / len(self.mirror) if len(self.mirror) > 1 else total
-        return mean.movedim(2 + roll, 2)
-
-    def _logits(self, x: Tensor) -> Tensor:
-        answer = self.model(x)
-        if isinstance(answer, Mapping):
-            answer = answer.get("out", next(iter(answer.values()), None))
-        if isinstance(answer, (tuple, list)):
-            answer = answer[0]
-        size = tuple(x.shape[2:])
-        expected = size if self.sizes is None else tuple(self.sizes(n)[1] for n in size)
-        if not isinstance(answer, Tensor) or tuple(answer.shape[2:]) != expected:
-            got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-            raise ValueError(
-                f"{_OP}: model must return logits of shape (N, classes, "
-                f"{', '.join(map(str, expected))}) for windows of {size}, got {got}"
-            )
-        return answer
-
-
-def _pixels(volume: Any, network: _Runner) -> tuple[Array, tuple[float, ...] | None]:
+def _pixels(volume: Any, network: Runner) -> tuple[Array, tuple[float, ...] | None]:
     """Spatial axes first, channels last; and the spacing, where it is known."""
     given = volume.array if isinstance(volume, Volume) else np.asarray(volume)
     if given.dtype.kind not in "buif" or given.dtype.itemsize > 8:
@@ -288,29 +234,19 @@ def _grid(
 
 
 def _axes(
-    network: _Runner, grid: Sequence[int], window: Sequence[int], overlap: float, blend: str
+    network: Runner, grid: Sequence[int], window: Sequence[int], overlap: float, blend: str
 ) -> list[Axis]:
     axes = []
-    for size, length in zip(grid, window, strict=True):
-        if network.sizes is not None:
-            given, answer = network.sizes(length)
-            given, answer = network.sizes(min(length, size + given - answer))
-        else:
-            given = answer = min(length, -(-size // _STEP) * _STEP)
-        lost = given - answer
-        axes.append(axis(size, given, answer, lost // 2, overlap, blend))
+    for number, (size, length) in enumerate(zip(grid, window, strict=True)):
+        given, answer = network.window(length, size, number)
+        axes.append(axis(size, given, answer, (given - answer) // 2, overlap, blend))
     return axes
 
 
 def _resampled(array: Array, size: tuple[int, ...]) -> Array:
-    """Linearly, channel by channel, as float32."""
-    mode = "trilinear" if len(size) == 3 else "bilinear"
-    result = np.empty((*size, array.shape[-1]), np.float32)
-    for c in range(array.shape[-1]):
-        pixels = torch.from_numpy(np.ascontiguousarray(array[..., c], np.float32))
-        found = nn.functional.interpolate(pixels[None, None], size, mode=mode, align_corners=False)
-        result[..., c] = found[0, 0].numpy()
-    return result
+    """Linearly, as float32; channels last."""
+    channels_first = np.ascontiguousarray(np.moveaxis(array, -1, 0), np.float32)
+    return np.moveaxis(_warp.resize(channels_first, size)[0], 0, -1)
 
 
 class _Result:
@@ -338,18 +274,6 @@ class _Result:
             return found
         spatial = volume.axes.replace("c", "")
         return volume.like(found, axes=spatial + "c" if self.probabilities else spatial)
-
-
-@contextlib.contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    before = model.training if isinstance(model, nn.Module) else False
-    if before:
-        model.eval()
-    try:
-        yield
-    finally:
-        if before:
-            model.train()
 
 
 def _ticker(report: Callable[[int, int], None], total: int, cancel: Any) -> Callable[[int], None]:

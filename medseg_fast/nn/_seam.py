@@ -12,7 +12,6 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medseg_fast.nn import functional
@@ -110,19 +109,3 @@ def pyramid_pool(
         x, tuple(bins), weights, biases, activation="relu", align_corners=align_corners
     )
     return found
-
-
-def enlarge(logits: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(classes, planes, rows[, columns]) to other rows and columns, linearly."""
-    planes = (logits.shape[1], *size)
-    mode = "trilinear" if len(size) == 2 else "bilinear"
-    return nn.functional.interpolate(logits[None], planes, mode=mode, align_corners=False)[0]
-
-
-def label_planes(logits: Tensor, size: tuple[int, ...]) -> NDArray[Any]:
-    """The class of the largest logit after `enlarge`; of one class, where it exceeds 0."""
-    threshold = 0.0 if logits.shape[0] == 1 else None
-    array = logits.cpu().numpy()
-    if len(size) == 1:  # rows of a 2D image: one plane
-        return functional.resample_argmax(array, (array.shape[1], *size), threshold=threshold)
-    return functional.resample_argmax(array.swapaxes(0, 1), size, threshold=threshold)

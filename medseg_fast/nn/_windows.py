@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from medseg_fast.nn import _seam
+from medseg_fast import _warp
+from medseg_fast.nn import _arrays, functional
 from medseg_fast.nn._intensities import Scaling
 
 Array = NDArray[Any]
@@ -29,8 +28,8 @@ class Axis(NamedTuple):
     used: int  # pixels of its answer that lie in the image
     before: int  # pixels that it gets in front of those
     starts: tuple[int, ...]  # where the used pixels begin
-    weight: Tensor  # of each used pixel
-    total: Tensor  # sum of the weights at each pixel of the image
+    weight: Array  # of each used pixel
+    total: Array  # sum of the weights at each pixel of the image
 
 
 def axis(size: int, window: int, answer: int, before: int, overlap: float, blend: str) -> Axis:
@@ -41,18 +40,18 @@ def axis(size: int, window: int, answer: int, before: int, overlap: float, blend
         step = max(1, int(used * (1 - overlap)))
         count = -(-(size - used) // step) + 1
     starts = tuple(round(i * (size - used) / max(1, count - 1)) for i in range(count))
-    weight = torch.ones(used, dtype=torch.float64)
+    weight = np.ones(used)
     if blend == "gaussian" and count > 1:
         # nnU-Net's and MONAI's: one eighth of the window; 0.0003 at its border.
-        position = torch.arange(used, dtype=torch.float64) - (used - 1) / 2
-        weight = torch.exp(-0.5 * (position / (used / 8)).square())
-    total = torch.zeros(size, dtype=torch.float64)
+        position = np.arange(used) - (used - 1) / 2
+        weight = np.exp(-0.5 * (position / (used / 8)) ** 2)
+    total = np.zeros(size)
     for start in starts:
         total[start : start + used] += weight
     return Axis(size, window, used, before, starts, weight, total)
 
 
-def outer(vectors: Sequence[Tensor]) -> Tensor:
+def outer(vectors: Sequence[Array]) -> Array:
     """The product of one vector per axis."""
     result = vectors[0]
     for vector in vectors[1:]:
@@ -69,9 +68,9 @@ class Image:
 
     array: Array
     scaling: Scaling
-    dtype: torch.dtype
+    dtype: type[np.floating[Any]]
 
-    def read(self, starts: Sequence[int], sizes: Sequence[int]) -> Tensor:
+    def read(self, starts: Sequence[int], sizes: Sequence[int]) -> Array:
         """A window, channels first."""
         parts: list[slice | Array] = []
         inside = True
@@ -87,9 +86,9 @@ class Image:
             block = self.array
             for number, part in enumerate(parts):
                 block = block[(slice(None),) * number + (part,)]
-        block = block.astype(np.float64 if self.dtype == torch.float64 else np.float32)
+        block = block.astype(self.dtype)
         self.scaling.apply(block)
-        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(block, -1, 0))).to(self.dtype)
+        return np.moveaxis(block, -1, 0)
 
 
 def _mirrored(start: int, size: int, length: int) -> Array:
@@ -102,8 +101,8 @@ def _mirrored(start: int, size: int, length: int) -> Array:
 def slide(
     image: Image,
     axes: Sequence[Axis],
-    run: Callable[[Tensor], Tensor],
-    take: Callable[[int, Tensor], None],
+    run: Callable[[Array], Any],
+    take: Callable[[int, Any], None],
     tick: Callable[[int], None],
     batch: int,
 ) -> None:
@@ -112,12 +111,12 @@ def slide(
     Holds one slab: classes x the window's length x the image's cross-section.
     """
     first, rest = axes[0], axes[1:]
-    weight = outer([axis.weight for axis in axes])
-    below = outer([axis.total for axis in rest]) if rest else torch.ones(())
-    slab: Tensor | None = None
+    weight: Any = outer([axis.weight for axis in axes])
+    below: Any = outer([axis.total for axis in rest]) if rest else np.ones(())
+    slab: Any = None
     for number, begin in enumerate(first.starts):
         for corners in _batches(rest, batch):
-            windows = torch.stack(
+            windows = np.stack(
                 [
                     image.read(
                         [
@@ -129,29 +128,26 @@ def slide(
                     for c in corners
                 ]
             )
-            logits = run(windows)
-            if logits.dtype != torch.float64:
-                logits = logits.float()
+            logits = _arrays.widened(run(windows))
             if slab is None:
                 cross = [axis.size for axis in rest]
-                slab = logits.new_zeros((logits.shape[1], first.used, *cross))
-                weight, below = weight.to(slab), below.to(slab)
+                slab = _arrays.zeros((logits.shape[1], first.used, *cross), logits)
+                weight, below = _arrays.as_like(weight, slab), _arrays.as_like(below, slab)
+            inside = tuple(slice(axis.used) for axis in axes)
             for answer, corner in zip(logits, corners, strict=True):
-                for dimension, axis in enumerate(axes, 1):
-                    answer = answer.narrow(dimension, 0, axis.used)
                 place = [slice(s, s + axis.used) for s, axis in zip(corner, rest, strict=True)]
-                slab[(slice(None), slice(None), *place)] += answer * weight
+                slab[(slice(None), slice(None), *place)] += answer[(slice(None), *inside)] * weight
             tick(len(corners))
         assert slab is not None
         last = number == len(first.starts) - 1
         done = first.used if last else first.starts[number + 1] - begin
-        totals = first.total[begin : begin + done].to(slab)
+        totals = _arrays.as_like(first.total[begin : begin + done], slab)
         totals = totals.reshape(-1, *(1,) * len(rest)) * below
         take(begin, slab[:, :done] / totals)
         if not last:
             keep = first.used - done
             if keep:
-                slab[:, :keep] = slab[:, done:].clone()
+                slab[:, :keep] = _arrays.copied(slab[:, done:])
             slab[:, keep:] = 0
 
 
@@ -191,27 +187,26 @@ class Output:
         self.probabilities = probabilities
         self.array: Array | None = None
         self._next = 0  # plane of the result
-        self._held: Tensor | None = None  # the last plane of logits so far
+        self._held: Array | None = None  # the last plane of logits so far
 
-    def take(self, start: int, logits: Tensor) -> None:
+    def take(self, start: int, logits: Any) -> None:
         """(classes, planes, ...), which begin at plane `start`."""
         if self.array is None:
             self.array = self.make(logits.shape[0])
         if self.size == self.inputs:
             self._put(start, logits)
             return
-        logits = logits.cpu()
+        planes = _arrays.to_numpy(logits)
         if self._held is not None:
-            logits, start = torch.cat([self._held, logits], 1), start - 1
-        stop = start + logits.shape[1]
+            planes, start = np.concatenate([self._held, planes], 1), start - 1
+        stop = start + planes.shape[1]
         low, high, part = self._neighbours(stop)
         if len(low):
-            fraction = torch.from_numpy(part).to(logits).reshape(-1, *(1,) * (logits.ndim - 2))
-            front = logits[:, torch.from_numpy(low - start)]
-            back = logits[:, torch.from_numpy(high - start)]
-            self._put(self._next, torch.lerp(front, back, fraction))
+            share = part.astype(planes.dtype).reshape(-1, *(1,) * (planes.ndim - 2))
+            front = planes[:, low - start]
+            self._put(self._next, front + share * (planes[:, high - start] - front))
             self._next += len(low)
-        self._held = logits[:, -1:].clone()
+        self._held = planes[:, -1:].copy()
 
     def _neighbours(self, stop: int) -> tuple[Array, Array, Array]:
         """For the next planes of the result: those on both sides, where they lie before `stop`."""
@@ -223,20 +218,27 @@ class Output:
         ready = high < stop
         return low[ready], high[ready], (position - low)[ready]
 
-    def _put(self, start: int, logits: Tensor) -> None:
+    def _put(self, start: int, logits: Any) -> None:
         """Planes of the result's grid along the first axis, of the logits' along the others."""
         assert self.array is not None
-        stop = start + logits.shape[1]
-        resize = self.size[1:] != tuple(logits.shape[2:])
+        planes, size = slice(start, start + logits.shape[1]), self.size[1:]
+        resize = size != tuple(logits.shape[2:])
         if self.probabilities:
-            if resize:
-                logits = _seam.enlarge(logits, self.size[1:])
-            values = logits.softmax(0) if logits.shape[0] > 1 else logits.sigmoid()
-            self.array[:, start:stop] = values.cpu().numpy()
-            return
-        if resize:
-            self.array[start:stop] = _seam.label_planes(logits, self.size[1:])
-        elif logits.shape[0] == 1:
-            self.array[start:stop] = (logits[0] > 0).cpu().numpy()
+            self.array[:, planes] = _arrays.chances(_enlarged(logits, size) if resize else logits)
+        elif resize:
+            self.array[planes] = _label_planes(logits, size)
         else:
-            self.array[start:stop] = logits.argmax(0).cpu().numpy()
+            self.array[planes] = _arrays.classes(logits)
+
+
+def _enlarged(logits: Array, size: tuple[int, ...]) -> Array:
+    """(classes, planes, rows[, columns]) to other rows and columns, linearly."""
+    return _warp.resize(np.ascontiguousarray(logits, np.float32), (logits.shape[1], *size))[0]
+
+
+def _label_planes(logits: Array, size: tuple[int, ...]) -> Array:
+    """The class of the largest logit after `_enlarged`; of one class, where it exceeds 0."""
+    threshold = 0.0 if len(logits) == 1 else None
+    if len(size) == 1:  # rows of a 2D image: one plane
+        return functional.resample_argmax(logits, (logits.shape[1], *size), threshold=threshold)
+    return functional.resample_argmax(logits.swapaxes(0, 1), size, threshold=threshold)

@@ -22,8 +22,8 @@ for name in nn.__all__:
             f'medseg_fast.nn: {name} needs PyTorch: pip install "medseg_fast[nn]"'
         ), error
     else:
-        without = "functional folds load_plan Plan plan_training TrainingPlan".split()
-        assert name in [*without, "box_labels", "pseudo_labels"], name
+        without = "functional Cancelled folds load_plan Plan plan_training predict".split()
+        assert name in [*without, "TrainingPlan", "box_labels", "pseudo_labels"], name
 """
 
 

@@ -120,10 +120,10 @@ def _plain(node: fx.Node) -> bool:
     """Attention of equal channels without mask, dropout or order; its three operands are rows."""
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
     given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-    operands = [given[name] for name in names[:3]]
+    operands = [each for name in names[:3] if isinstance(each := given[name], fx.Node)]
     if given.get("attn_mask") is not None or given.get("dropout_p") or given.get("is_causal"):
         return False
-    if given.get("enable_gqa") or not all(isinstance(each, fx.Node) for each in operands):
+    if given.get("enable_gqa") or len(operands) < 3:
         return False
     q, k, v = (_shape(each) for each in operands)
     same = len(q) == len(k) == len(v) == 4 and k == v and (*q[:2], q[3]) == (*k[:2], k[3])

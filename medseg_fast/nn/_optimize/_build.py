@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import torch
@@ -66,9 +67,9 @@ def optimize(
     ELU, SiLU, sigmoid, tanh, their "hard" kin, softmax over channels, attention of all pixels to
     all pixels (block by block: memory does not grow with their square), max and average pooling
     (also with indices, and their inverse), adaptive average pooling, linear and nearest
-    interpolation, padding, crops, concatenations, sums and products; 1D to 3D. Other layers are left to torch, one
-    by one, and listed in ``plan.fallbacks``; a plan without any can be saved (`Plan.save`) and read
-    by `load_plan` where there is no torch.
+    interpolation, padding, crops, concatenations, sums and products; 1D to 3D. Other layers are
+    left to torch, one by one, and listed in ``plan.fallbacks``; a plan without any can be saved
+    (`Plan.save`), read by `load_plan` where there is no torch, and used there by `predict`.
 
     float32 results are within 1e-4 of torch's, relative to the largest: the order of sums differs,
     and convolutions of 3 x 3 and 5 x 5 go by Winograd's algorithm.
@@ -117,6 +118,8 @@ def optimize(
         "arena_bytes": lowered.arena_bytes,
         "naive_bytes": lowered.naive_bytes,
         "fallbacks": graph.reasons,
+        "network": getattr(getattr(model, "architecture", None), "network", ""),
+        "metadata": _plain(getattr(model, "metadata", None) or {}),
         "steps": [_described(step) for step in lowered.steps],
     }
     runner = _runner(graph, lowered, left)
@@ -129,6 +132,15 @@ def optimize(
 def _runner(graph: Graph, lowered: Lowered, left: bool) -> Runner | None:
     made_by_torch = any(not value.root.native for value in graph.outputs)
     return Runner(graph, lowered.placement) if left or made_by_torch else None
+
+
+def _plain(metadata: Any) -> dict[str, Any]:
+    """A copy, as a file of the plan will give it back."""
+    try:
+        copy: dict[str, Any] = json.loads(json.dumps(metadata))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"optimize: model's metadata must fit into JSON: {error}") from None
+    return copy
 
 
 def _described(step: Step) -> dict[str, Any]:

@@ -106,6 +106,8 @@ def _write(file: Any, parts: dict[str, Any]) -> None:
 
 def read(path: Path) -> tuple[dict[str, Any], mmap.mmap | None]:
     """The parts of a plan, and the mapping that its weights are in."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
     with path.open("rb") as file:
         return _read(file, str(path))
 

@@ -59,6 +59,10 @@ class Plan:
         Bytes of packed weights.
     fallbacks : dict
         Layers that torch runs, and why.
+    network : str
+        The function of `medseg_fast.nn` that made the network; "" for another one.
+    metadata : dict
+        The model's, which `predict` reads.
 
     Notes
     -----
@@ -76,6 +80,9 @@ class Plan:
         self.peak_memory: int = parts["arena_bytes"]
         self.naive_memory: int = parts["naive_bytes"]
         self.fallbacks: dict[str, str] = dict(parts["fallbacks"])
+        # Files of before there were any have none.
+        self.network: str = parts.get("network", "")
+        self.metadata: dict[str, Any] = parts.get("metadata", {})
         self._core = core.plan()
         self._segments: list[Any] = []  # (begin, end) of steps, or a step of torch's
         self._build(mapping)
