@@ -349,6 +349,14 @@ def test_wrong_arguments(options, error, message):
         nn.optimize(model, x.double())
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_bfloat16_agrees_on_classes(name):
+    """Random weights are the hardest case: logits lie close together."""
+    model, x, expected, _ = _compiled(name)
+    found = nn.optimize(model, x, precision="bfloat16")(x)
+    assert (found.argmax(1) == expected.argmax(1)).float().mean() >= 0.98
+
+
 def test_bfloat16():
     """Half the memory; results agree where bfloat16's 8 bits do."""
     for name in ("unet bilinear", "segnet", "vnet", "pspnet"):
