@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pybind11
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
@@ -87,6 +88,7 @@ VECTORS = ["-ftree-vectorize", "-fvect-cost-model=dynamic"]  # as -O3 has them
 FLAGS = ["-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 # Larger functions inlined, as -O3 does, double the time to compile and save none at run time.
 FLAGS += ["--param=max-inline-insns-single=70"]
+FLAGS += ["-isystem", pybind11.get_include()]  # its warnings are not ours
 FLAGS += ["-std=c++20", "-fvisibility=hidden", "-Wall", "-Wextra", "-MMD", "-pthread"]
 FLAGS += ["-Wno-psabi"]  # no build hands vectors wider than its registers to another
 

@@ -1,5 +1,7 @@
-// What python.hpp and bindings.hpp need not compile for each type or signature, and the module.
+// What python.hpp and bindings.hpp need not compile for each type or signature. Only this file
+// includes pybind11, which makes the module and knows NumPy's arrays.
 #include <cxxabi.h>
+#include <pybind11/numpy.h>
 
 #include <algorithm>
 #include <bit>
@@ -8,7 +10,8 @@
 #include <stdexcept>
 
 #include "bindings.hpp"
-#include "numpy_abi.hpp"
+
+namespace py = pybind11;
 
 namespace msf {
 namespace {
@@ -22,42 +25,10 @@ void deallocate(PyObject* self) {
   Py_DECREF(type);
 }
 
-// NumPy's table of functions and what depends on its version.
-class NumPy {
- public:
-  // Throws PythonError.
-  static void load() {
-    Ref module(PyImport_ImportModule("numpy._core.multiarray"));
-    if (!module) {  // NumPy 1
-      PyErr_Clear();
-      module = owned(PyImport_ImportModule("numpy.core.multiarray"));
-    }
-    const Ref table = owned(PyObject_GetAttrString(module.get(), "_ARRAY_API"));
-    table_ = static_cast<void**>(PyCapsule_GetPointer(table.get(), nullptr));
-    if (table_ == nullptr) throw PythonError{};
-    second_ = call<unsigned>(numpy::feature_version) >= numpy::version_of_numpy_2;
-  }
-
-  static PyTypeObject* array_type() {
-    return static_cast<PyTypeObject*>(table_[numpy::array_type]);
-  }
-  static Py_ssize_t item_size(const numpy::Type& type) {
-    return second_ ? type.two.size : type.size;
-  }
-  template <class R, class... A>
-  static R call(numpy::Entry entry, A... args) {
-    return reinterpret_cast<R (*)(A...)>(table_[entry])(args...);
-  }
-
- private:
-  static inline void** table_ = nullptr;
-  static inline bool second_ = false;
-};
-
-bool dtype_of(const numpy::Type& type, DType& dtype) {
+bool dtype_of(const py::dtype& type, DType& dtype) {
   using enum DType;
-  const auto size = NumPy::item_size(type);
-  switch (type.kind) {
+  const auto size = type.itemsize();
+  switch (type.kind()) {
     case 'b':
       dtype = boolean;
       return true;
@@ -81,16 +52,16 @@ bool dtype_of(const numpy::Type& type, DType& dtype) {
 // Looks at an array in native byte order. The view does not hold it: the caller does while the
 // kernel runs.
 bool look_at(PyObject* object, bool to_write, Array& view) {
-  if (!PyObject_TypeCheck(object, NumPy::array_type())) return false;
-  const auto& array = *reinterpret_cast<const numpy::Array*>(object);
-  const int wanted = numpy::c_contiguous | (to_write ? numpy::writeable : 0);
-  if ((array.flags & wanted) != wanted) return false;
+  if (!py::isinstance<py::array>(object)) return false;
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  if (!(array.flags() & py::array::c_style) || (to_write && !array.writeable())) return false;
+  const py::dtype type = array.dtype();
   // NumPy normalises the native order to '=' nearly always, but newbyteorder("<") keeps it.
   constexpr char foreign = std::endian::native == std::endian::little ? '>' : '<';
-  if (array.type->byteorder == foreign || !dtype_of(*array.type, view.dtype)) return false;
-  view.data = array.data;
-  view.ndim = array.ndim;
-  std::copy_n(array.shape, view.ndim, view.shape.begin());
+  if (type.byteorder() == foreign || !dtype_of(type, view.dtype)) return false;
+  view.data = array.data();
+  view.ndim = static_cast<int>(array.ndim());
+  std::copy_n(array.shape(), view.ndim, view.shape.begin());
   return true;
 }
 
@@ -170,25 +141,12 @@ Ref new_object(PyTypeObject* type, Owner value) {
 }
 
 Ref new_array(Owner owner, void* data, std::size_t n, char kind, int size) {
-  const char name[] = {kind, static_cast<char>('0' + size), '\0'};
-  PyObject* type = nullptr;
-  if (!NumPy::call<int>(numpy::convert_type, to_python(name).get(), &type)) throw PythonError{};
-  const Py_ssize_t length = static_cast<Py_ssize_t>(n);
-  // Takes the reference to the type.
-  Ref array = owned(NumPy::call<PyObject*>(
-      numpy::new_array, NumPy::array_type(), type, 1, &length, static_cast<Py_ssize_t*>(nullptr),
-      n == 0 ? nullptr : data, numpy::writeable, static_cast<PyObject*>(nullptr)));
-  if (n == 0) return array;  // of its own memory
-  Ref base = owned(PyCapsule_New(owner.get(), nullptr, [](PyObject* capsule) {
-    reinterpret_cast<void (*)(void*)>(PyCapsule_GetContext(capsule))(
-        PyCapsule_GetPointer(capsule, nullptr));
-  }));
-  PyCapsule_SetContext(base.get(), reinterpret_cast<void*>(owner.get_deleter()));
+  const char type[] = {kind, static_cast<char>('0' + size), '\0'};
+  void (*const destroy)(void*) = owner.get_deleter();
+  const py::capsule base(owner.get(), destroy);
   owner.release();
-  if (NumPy::call<int>(numpy::set_base_object, array.get(), base.release()) != 0) {
-    throw PythonError{};
-  }
-  return array;
+  py::array array(py::dtype(type), {static_cast<py::ssize_t>(n)}, {}, data, base);
+  return Ref(array.release().ptr());
 }
 
 Call::Call(PyObject* self, PyObject* const* args, Py_ssize_t n)
@@ -212,6 +170,8 @@ PyObject* Call::raise() const {
   try {
     throw;
   } catch (const PythonError&) {  // noted already
+  } catch (py::error_already_set& error) {
+    error.restore();
   } catch (const WrongArgument& wrong) {
     const std::size_t place = wrong.index + 1;
     if (place > n) {
@@ -257,25 +217,4 @@ PyTypeObject* Scope::add_type(const char* name) const {
 
 }  // namespace msf
 
-extern "C" PyObject* PyInit__core() {
-  static PyModuleDef_Slot slots[] = {
-      {Py_mod_exec, reinterpret_cast<void*>(+[](PyObject* module) {
-         try {
-           msf::NumPy::load();
-           msf::bind_all(msf::Scope(module));
-         } catch (const msf::PythonError&) {
-           return -1;
-         }
-         return 0;
-       })},
-#if PY_VERSION_HEX >= 0x030C0000
-      {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
-#endif
-#if PY_VERSION_HEX >= 0x030D0000
-      {Py_mod_gil, Py_MOD_GIL_NOT_USED},
-#endif
-      {0, nullptr}};
-  static PyModuleDef definition{
-      PyModuleDef_HEAD_INIT, "_core", nullptr, 0, nullptr, slots, nullptr, nullptr, nullptr};
-  return PyModuleDef_Init(&definition);
-}
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) { msf::bind_all(msf::Scope(m.ptr())); }

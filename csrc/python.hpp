@@ -2,9 +2,9 @@
 //
 // From<T>::read takes a Python object to a T and says whether it could; to_python does the reverse.
 // The values are few and plain, so that converting them compiles in no time, which is why this is
-// not left to a binding library (pybind11: five times the time for all our functions). Arrays come
-// as views (array.hpp). A vector of numbers goes to Python as a NumPy array that owns it, any other
-// vector as a list, a pair as a tuple; bindings overload to_python for their structs.
+// not left to pybind11's casters (five times the time for all our functions). Arrays come as views
+// (array.hpp). A vector of numbers goes to Python as a NumPy array that owns it, any other vector
+// as a list, a pair as a tuple; bindings overload to_python for their structs.
 #pragma once
 
 #define PY_SSIZE_T_CLEAN
