@@ -62,7 +62,7 @@ def test_priority_of_all_threads():
     with ms.num_threads(2):
         core.busy_tasks([0.01] * 4, None, None)  # so that there are workers before
     workers = core.worker_ids()
-    assert workers
+    assert len(workers)
     with Server(0, priority=4) as server, Client(port=server.port, priority=5) as client:
         assert client.wait_connected(5)
         client.send(Status())
