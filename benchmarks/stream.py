@@ -196,13 +196,9 @@ def line(row: Row, busy: bool, figures: dict[str, Any]) -> list[str]:
 
 
 def page(kept: dict[str, Any]) -> str:
-    rows = [
-        line(row, busy, kept[key(row, busy)])
-        for row in ROWS
-        for busy in (False, True)
-        if key(row, busy) in kept
-    ]
-    seconds = sorted({f["seconds"] for f in kept.values() if "found" in f})
+    runs = [(row, busy) for row in ROWS for busy in (False, True) if key(row, busy) in kept]
+    rows = [line(row, busy, kept[key(row, busy)]) for row, busy in runs]
+    seconds = sorted({kept[key(row, busy)]["seconds"] for row, busy in runs})
     lines = [
         "# Streams",
         "",
