@@ -39,6 +39,16 @@ class Scene(NamedTuple):
         return self._ellipsoid(self.inside, 0.25)
 
     @property
+    def seeds(self) -> Array:
+        """The part of the core that lies in the box."""
+        return self.core & ~self.outside
+
+    @property
+    def sigma(self) -> list[float]:
+        """One voxel of the finest axis, in voxels of each."""
+        return [min(self.spacing) / mm for mm in self.spacing]
+
+    @property
     def ball(self) -> Array:
         """The ellipsoid that fills nine tenths of the box."""
         return self._ellipsoid([(s.start + s.stop - 1) / 2 for s in self.box], 0.9)
@@ -86,8 +96,7 @@ def _boxed(s: Scene, mask: Array) -> Array:
 
 
 def _smooth(s: Scene) -> Array:
-    sigma = [min(s.spacing) / mm for mm in s.spacing]
-    return np.asarray(ms.gaussian(s.image, sigma))
+    return np.asarray(ms.gaussian(s.image, s.sigma))
 
 
 def _scaled(s: Scene) -> Array:
@@ -105,7 +114,7 @@ def otsu(s: Scene) -> Array:
 def region_growing(s: Scene) -> Array:
     """Intensities between those of the core and of the surroundings, connected to the pixel."""
     image = _smooth(s)
-    core = np.median(image[s.core & ~s.outside])
+    core = np.median(image[s.seeds])
     around = np.median(image[s.outside])
     half = abs(core - around) / 2
     low, high = float(core - half), float(core + half)
@@ -120,7 +129,7 @@ def confidence(s: Scene) -> Array:
 
 def watershed(s: Scene) -> Array:
     """Of the gradient, from the core and from beyond the box."""
-    gradient = ms.gaussian_gradient_magnitude(s.image, [min(s.spacing) / mm for mm in s.spacing])
+    gradient = ms.gaussian_gradient_magnitude(s.image, s.sigma)
     return ms.watershed(gradient, _markers(s)) == 1
 
 
@@ -129,14 +138,13 @@ def random_walker(s: Scene) -> Array:
 
 
 def graph_cut(s: Scene) -> Array:
-    return ms.graph_cut(_scaled(s), s.core & ~s.outside, s.outside, lambda_=2.0, spacing=s.spacing)
+    return ms.graph_cut(_scaled(s), s.seeds, s.outside, lambda_=2.0, spacing=s.spacing)
 
 
 def grab_cut(s: Scene) -> Array:
     box = [(int(p.start), int(p.stop)) for p in s.box]
-    seeds = s.core & ~s.outside
     # A grey value tells less than a colour, for which the default of 50 is made.
-    return ms.grab_cut(_scaled(s), box, foreground_seeds=seeds, lambda_=2.0, spacing=s.spacing)
+    return ms.grab_cut(_scaled(s), box, foreground_seeds=s.seeds, lambda_=2.0, spacing=s.spacing)
 
 
 def geodesic(s: Scene) -> Array:
@@ -154,8 +162,7 @@ def level_set(s: Scene) -> Array:
 
 def edge_level_set(s: Scene) -> Array:
     """From the ellipsoid that fills the box to the edges, swelling a little."""
-    sigma = [min(s.spacing) / mm for mm in s.spacing]
-    edges = np.asarray(ms.gaussian_gradient_magnitude(255 * _scaled(s), sigma))
+    edges = np.asarray(ms.gaussian_gradient_magnitude(255 * _scaled(s), s.sigma))
     strong = np.percentile(edges, 90)
     speed = 1 / (1 + np.exp(6 * edges / strong - 3))
     return ms.geodesic_active_contour(

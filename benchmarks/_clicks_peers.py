@@ -60,7 +60,7 @@ def threshold_level_set(s: Scene) -> Array:
     import SimpleITK as sitk
 
     image = _smooth(s)
-    core, around = np.median(image[s.core & ~s.outside]), np.median(image[s.outside])
+    core, around = np.median(image[s.seeds]), np.median(image[s.outside])
     half = abs(core - around) / 2
     level = sitk.ThresholdSegmentationLevelSet(
         _signed(s, s.core),
@@ -80,7 +80,7 @@ def opencv_grab_cut(s: Scene) -> Array:
     import cv2
 
     planes = (255 * _scaled(s)).astype(np.uint8).reshape(-1, *s.image.shape[-2:])
-    outside, core = (m.reshape(planes.shape) for m in (s.outside, s.core & ~s.outside))
+    outside, core = (m.reshape(planes.shape) for m in (s.outside, s.seeds))
     found = np.zeros(planes.shape, bool)
     cv2.setRNGSeed(0)
     for plane, out, sure, mask in zip(planes, outside, core, found, strict=True):

@@ -152,9 +152,10 @@ def _loaded(job: Job) -> _Network:
         shape = plan.input_shapes[0]
         return _Network(plan, plan.network or "plan", shape[1], len(shape) - 2)
     model = nn.load_model(job.file)
-    objects = isinstance(model, nn.mask_rcnn.MaskRCNN)
-    ndim = 2 if isinstance(model, nn.mask_rcnn.MaskRCNN) else model.ndim
-    return _Network(model, model.architecture.network, model.in_channels, ndim, objects)
+    name, channels = model.architecture.network, model.in_channels
+    if isinstance(model, nn.mask_rcnn.MaskRCNN):
+        return _Network(model, name, channels, 2, finds_objects=True)
+    return _Network(model, name, channels, model.ndim)
 
 
 class _Found(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from medseg_fast import _checks
 from medseg_fast.morphological_snakes import morphological_chan_vese
-from medseg_fast.stream.tracking import _sizes, _Tracked
+from medseg_fast.stream.tracking import _first, _sizes, _Tracked
 
 __all__ = ["TrackedLevelSet"]
 
@@ -100,8 +99,7 @@ class TrackedLevelSet(_Tracked):
         )
         sizes = _sizes(box)
         image, before, level_set = (
-            room.reshape(-1)[: math.prod(sizes)].reshape(sizes)
-            for room in (self._box_image, self._box_before, self._level_set)
+            _first(room, sizes) for room in (self._box_image, self._box_before, self._level_set)
         )
         np.copyto(image, self._image[box])
         np.copyto(before, self._before[box])

@@ -137,10 +137,9 @@ class _Tracked(_Plan):
         """Put the window there."""
         self._window = window
         sizes = _sizes(window)
-        n = math.prod(sizes)
-        self._image = self._image_room.reshape(-1)[:n].reshape(sizes)
+        self._image = _first(self._image_room, sizes)
         self._before, self._near, self._inside, self._found, self._far = (
-            room.reshape(-1)[:n].reshape(sizes) for room in self._mask_room
+            _first(room, sizes) for room in self._mask_room
         )
 
     def _settings(self) -> dict[str, Any]:
@@ -178,6 +177,11 @@ def _grown(box: _Box, by: int, shape: Sequence[int]) -> _Box:
 
 def _sizes(box: _Box) -> tuple[int, ...]:
     return tuple(part.stop - part.start for part in box)
+
+
+def _first(room: NDArray[Any], sizes: tuple[int, ...]) -> NDArray[Any]:
+    """An array of these sizes in the first pixels of a larger one."""
+    return room.reshape(-1)[: math.prod(sizes)].reshape(sizes)
 
 
 class TrackedRegion(_Tracked):
@@ -267,7 +271,7 @@ class TrackedRegion(_Tracked):
         found &= self._far
         found &= self._near
         inside &= found
-        levels = self._levels_room.reshape(-1)[: found.size].reshape(found.shape)
+        levels = _first(self._levels_room, found.shape)
         np.add(found, inside, out=levels, dtype=np.uint8)
         apply_hysteresis_threshold(levels, 0, 1, out=found)
 
