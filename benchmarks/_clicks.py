@@ -17,6 +17,8 @@ import medseg_fast as ms
 
 Array = NDArray[Any]
 
+_CRUMB = 0.02  # of the largest part: what is smaller is none
+
 
 class Scene(NamedTuple):
     """What a method sees: an image cut to twice the box, the box in it, and the pixel inside."""
@@ -83,16 +85,33 @@ def _markers(s: Scene) -> Array:
 
 
 def _boxed(s: Scene, mask: Array) -> Array:
-    """Within the box, the part that holds the pixel inside, without holes."""
-    mask = (mask != 0) & ~s.outside
-    parts = ms.label(mask, connectivity=1)
-    if parts[s.inside]:
-        mask = parts == parts[s.inside]
+    """Within the box, the part that holds the pixel inside and those that lie clear of the box.
+
+    A target does not reach the box's sides, so what does is something else, unless the pixel says
+    it is the target; a target may have several parts, but no crumbs. Without holes.
+    """
+    parts = ms.label((mask != 0)[s.box], connectivity=1)
+    held = parts[tuple(i - side.start for i, side in zip(s.inside, s.box, strict=True))]
+    kept = np.ones(int(parts.max()) + 1, bool)
+    kept[_at_sides(parts)] = False
+    kept[held] = True
+    kept[0] = False
+    sizes = np.bincount(parts.ravel()) * kept
+    kept &= sizes >= _CRUMB * sizes.max()
+    whole = np.zeros(s.image.shape, bool)
+    whole[s.box] = _filled(kept[parts] if kept.any() else parts > 0)
+    return whole
+
+
+def _at_sides(labels: Array) -> Array:
+    """Which labels reach a side of the array."""
+    sides = [np.moveaxis(labels, a, 0)[[0, -1]].ravel() for a in range(labels.ndim)]
+    return np.unique(np.concatenate(sides))
+
+
+def _filled(mask: Array) -> Array:
     holes = ms.label(~mask, connectivity=1)
-    edge = np.unique(
-        np.concatenate([np.moveaxis(holes, a, 0)[[0, -1]].ravel() for a in range(mask.ndim)])
-    )
-    return mask | ~np.isin(holes, edge)
+    return mask | ~np.isin(holes, _at_sides(holes))
 
 
 def _smooth(s: Scene) -> Array:
@@ -109,6 +128,28 @@ def otsu(s: Scene) -> Array:
     image = _smooth(s)
     bright = image > ms.threshold_otsu(np.ascontiguousarray(image[s.box]))
     return bright if bright[s.inside] else ~bright
+
+
+def otsu_closed(s: Scene) -> Array:
+    """Otsu's threshold, then as an outline drawn by hand runs: past gaps, around what is enclosed.
+
+    Gaps are closed by a ball of 0.08 of the box (its second longest side), the holes of each plane
+    of the coarsest axis are filled.
+    """
+    image = s.image
+    bright = image > ms.threshold_otsu(np.ascontiguousarray(image[s.box]))
+    mask = _boxed(s, bright if bright[s.inside] else ~bright)
+    sides = [(b.stop - b.start) * mm for b, mm in zip(s.box, s.spacing, strict=True)]
+    radius = 0.08 * sorted(sides)[-2]
+    room = [2 + int(radius / mm) for mm in s.spacing]
+    wide = np.pad(mask, [(n, n) for n in room])
+    wide = ms.distance_transform_edt(~wide, sampling=s.spacing) <= radius
+    wide = ms.distance_transform_edt(wide, sampling=s.spacing) > radius
+    mask = wide[tuple(slice(n, -n) for n in room)]
+    if mask.ndim == 3:
+        for plane in np.moveaxis(mask, int(np.argmax(s.spacing)), 0):
+            plane[...] = _filled(plane)
+    return mask
 
 
 def region_growing(s: Scene) -> Array:
@@ -177,6 +218,7 @@ def ellipsoid(s: Scene) -> Array:
 
 METHODS: dict[str, Callable[[Scene], Array]] = {
     "threshold_otsu": otsu,
+    "threshold_otsu and closing": otsu_closed,
     "connected_threshold": region_growing,
     "confidence_connected": confidence,
     "watershed": watershed,
