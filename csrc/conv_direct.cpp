@@ -16,6 +16,35 @@ namespace msf {
 
 namespace {
 
+// A pixel's inputs that are summed up for all pixels of a block before the next: the weights of so
+// many stay in the nearest cache but one meanwhile.
+constexpr std::int64_t stretch_length = 1024;
+// Bytes of weights that the blocks of an image stream in turn, so that they find them in cache.
+constexpr std::int64_t most_streamed = 8 << 20;
+
+struct Stretch {
+  std::int64_t first = 0;  // inputs before
+  std::vector<Run> runs;
+};
+
+std::vector<Stretch> stretches_of(const std::vector<Run>& runs) {
+  std::vector<Stretch> found(1);
+  std::int64_t length = 0;
+  for (Run run : runs)
+    while (run.length > 0) {
+      if (length == stretch_length) {
+        found.push_back({found.back().first + length, {}});
+        length = 0;
+      }
+      const std::int64_t some = std::min(run.length, stretch_length - length);
+      found.back().runs.push_back({run.offset, some});
+      run.offset += some;
+      run.length -= some;
+      length += some;
+    }
+  return found;
+}
+
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
 class Direct final : public Convolution {
@@ -55,12 +84,13 @@ class Direct final : public Convolution {
       count[a] = (full[a] + block[a] - 1) / block[a];
       packed[a] = (block[a] - 1) * spec_.stride[a] + (spec_.kernel[a] - 1) * spec_.dilation[a] + 1;
     }
-    const std::vector<Run> runs = runs_in(packed);
+    const std::vector<Stretch> stretches = stretches_of(runs_in(packed));
     const Finish finish{spec_, bias_.data(), out, full};
     const std::int64_t blocks = count[0] * count[1] * count[2];
     const std::int64_t pixels = block[0] * block[1] * block[2];
     const std::int64_t rows = round_up(pixels, dot_rows);
-    const TaskGrid grid(in.batch * blocks, panels_, 4);
+    TaskGrid grid(in.batch * blocks, panels_, 4);
+    grid.groups = std::max(grid.groups, std::min(panels_, packed_bytes() / most_streamed + 1));
     parallel_tasks(grid.count(), [&](std::int64_t task) {
       const std::int64_t number = grid.block(task), n = number / blocks, b = number % blocks;
       const Size3 place{b / (count[1] * count[2]), b / count[2] % count[1], b % count[2]};
@@ -83,10 +113,11 @@ class Direct final : public Convolution {
       std::int64_t work = 0;
       for (std::int64_t p = grid.first_panel(task); p < grid.last_panel(task); ++p) {
         const float* const weights = weights_.get() + p * taps_ * spec_.in_channels * panel;
-        for (std::int64_t r = 0; r < rows; r += dot_rows) {
-          dot_panel(&address[static_cast<std::size_t>(r)], runs.data(),
-                    static_cast<std::int64_t>(runs.size()), weights, sums + r * panel, panel);
-        }
+        for (const Stretch& some : stretches)
+          for (std::int64_t r = 0; r < rows; r += dot_rows)
+            dot_panel(&address[static_cast<std::size_t>(r)], some.runs.data(),
+                      static_cast<std::int64_t>(some.runs.size()), weights + some.first * panel,
+                      sums + r * panel, panel, some.first > 0);
         if ((work += taps_ * spec_.in_channels * rows) > 1 << 20) {
           work = 0;
           poll();

@@ -20,6 +20,7 @@ from medseg_fast._app.segment import single, stored
 
 if TYPE_CHECKING:
     from medseg_fast.nn._blocks import Network
+    from medseg_fast.nn._optimize._detector import DetectorPlan
     from medseg_fast.nn._optimize._plan import Plan
     from medseg_fast.nn.mask_rcnn import MaskRCNN
 
@@ -59,7 +60,7 @@ class Job:
 class _Network(NamedTuple):
     """What was in the file."""
 
-    model: Network | MaskRCNN | Plan
+    model: Network | MaskRCNN | Plan | DetectorPlan
     name: str
     channels: int
     ndim: int
@@ -149,8 +150,10 @@ def _loaded(job: Job) -> _Network:
 
     if job.plan is not None:
         plan = nn.load_plan(job.plan)
-        shape = plan.input_shapes[0]
-        return _Network(plan, plan.network or "plan", shape[1], len(shape) - 2)
+        shape, name = plan.input_shapes[0], plan.network or "plan"
+        if isinstance(plan, nn.DetectorPlan):
+            return _Network(plan, name, shape[0], 2, finds_objects=True)
+        return _Network(plan, name, shape[1], len(shape) - 2)
     model = nn.load_model(job.file)
     name, channels = model.architecture.network, model.in_channels
     if isinstance(model, nn.mask_rcnn.MaskRCNN):

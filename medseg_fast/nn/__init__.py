@@ -1,8 +1,9 @@
 """Networks for segmentation, and the kernels they are made of.
 
-`functional`, `load_plan`, `predict` of a plan, `pseudo_labels` and `box_labels` need NumPy alone.
-The networks need PyTorch (``pip install "medseg_fast[nn]"``), which is imported when the first of
-them is asked for. Their files begin with an underscore: a module ``unet`` would hide the function.
+`functional`, `load_plan`, `predict` and `instances` of a plan, `pseudo_labels` and `box_labels`
+need NumPy alone. The networks need PyTorch (``pip install "medseg_fast[nn]"``), which is imported
+when the first of them is asked for. Their files begin with an underscore: a module ``unet`` would
+hide the function.
 """
 
 from importlib import import_module
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from medseg_fast.nn._lenet import lenet5, to_fully_convolutional
     from medseg_fast.nn._nonlocal_unet import nonlocal_unet
     from medseg_fast.nn._optimize._build import optimize
+    from medseg_fast.nn._optimize._detector import DetectorPlan
     from medseg_fast.nn._optimize._plan import Plan, load_plan
     from medseg_fast.nn._planner import TrainingPlan, plan_training
     from medseg_fast.nn._predict import Cancelled, predict
@@ -50,6 +52,7 @@ __all__ = [
     "CombinedLoss",
     "CrossEntropyLoss",
     "DeepSupervisionLoss",
+    "DetectorPlan",
     "DiceLoss",
     "Ensemble",
     "FitResult",
@@ -124,6 +127,7 @@ _MODULES = {
     **_NETWORKS,
     **dict.fromkeys(_LOSSES, "losses"),
     "Cancelled": "_predict",
+    "DetectorPlan": "_optimize._detector",
     "Ensemble": "_ensemble",
     "FitResult": "_training.fit",
     "Instances": "_instances",

@@ -63,7 +63,7 @@ def encode(boxes: Tensor, origins: Tensor, weights: Sequence[float]) -> Tensor:
 def decode(offsets: Tensor, origins: Tensor, weights: Sequence[float]) -> Tensor:
     """Boxes (N, K, 4) from K offsets (N, 4 K) from each of N boxes."""
     origin, extent = _centre(origins.to(offsets.dtype))
-    offsets = offsets.reshape(len(origins), -1, 2, 2)
+    offsets = offsets.reshape(len(origins), offsets.shape[1] // 4, 2, 2)
     move = offsets[:, :, 0] / torch.tensor(weights[:2], dtype=offsets.dtype, device=offsets.device)
     grow = offsets[:, :, 1] / torch.tensor(weights[2:], dtype=offsets.dtype, device=offsets.device)
     centre = move * extent[:, None] + origin[:, None]

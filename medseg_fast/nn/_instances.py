@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import nn
 
 from medseg_fast import _checks
 from medseg_fast.io.volume import Volume
+from medseg_fast.nn import _arrays
 from medseg_fast.nn._intensities import scaling
+from medseg_fast.nn._optimize._detector import DetectorPlan
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _OP = "instances"
 
@@ -39,7 +43,7 @@ class Instances(NamedTuple):
 
 
 def instances(
-    model: nn.Module,
+    model: nn.Module | DetectorPlan,
     image: ArrayLike | Volume,
     *,
     score: float = 0.5,
@@ -50,9 +54,10 @@ def instances(
 
     Parameters
     ----------
-    model : nn.Module
+    model : nn.Module or DetectorPlan
         `mask_rcnn.maskrcnn_resnet50_fpn` or torchvision's: a list of tensors (C, H, W) -> a list of
-        dicts with boxes, labels, scores and masks. It is put into evaluation mode for the time.
+        dicts with boxes, labels, scores and masks. It is put into evaluation mode for the time. Or
+        a plan of the first, for images of its size, which needs no torch.
     image : array_like or Volume
         (H, W), or (H, W, C) with channels last. A grey image is given to all channels of the model.
     score : float, optional
@@ -86,9 +91,7 @@ def instances(
         if not 0 <= value <= 1:
             raise ValueError(f"{_OP}: {name} must be in [0, 1], got {value}")
     _checks.finite(_OP, "image", given)
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    weight = next(model.parameters(), torch.empty(0))
-    channels = 3 if first is None else first.in_channels
+    find, channels, dtype = _finder(model)
     pixels = given if given.ndim == 3 else given[..., None]
     if pixels.shape[-1] not in (1, channels):
         raise ValueError(
@@ -99,30 +102,50 @@ def instances(
         how = getattr(model, "metadata", {}).get("normalise")
     scaled = pixels.astype(np.float64)
     scaling(_OP, pixels, _range(given) if how is None else how, name="intensities").apply(scaled)
-    x = torch.from_numpy(np.moveaxis(scaled, -1, 0).copy()).to(weight.device, weight.dtype)
-    before = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            found = model([x.expand(channels, -1, -1).contiguous()])[0]
-    finally:
-        model.train(before)
-    scores = found["scores"].cpu().numpy()
+    x = np.moveaxis(scaled, -1, 0).astype(dtype)
+    found = find(np.ascontiguousarray(np.broadcast_to(x, (channels, *x.shape[1:]))))
+    scores = found["scores"]
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= score]
     labels = np.zeros(given.shape[:2], np.int32)
     masks = found["masks"]
     for label, index in reversed(list(enumerate(order.tolist(), 1))):  # the best last, on top
-        labels[(masks[index, 0] > mask).cpu().numpy()] = label
+        labels[masks[index, 0] > mask] = label
     result: Any = labels
     if isinstance(image, Volume):
         result = image.like(labels, axes=image.axes.replace("c", ""))
     return Instances(
         result,
-        found["boxes"].cpu().numpy()[order],
-        found["labels"].cpu().numpy()[order],
+        found["boxes"][order],
+        found["labels"][order],
         scores[order],
     )
+
+
+def _finder(
+    model: nn.Module | DetectorPlan,
+) -> tuple[Callable[[NDArray[Any]], dict[str, NDArray[Any]]], int, np.dtype[Any]]:
+    """Detections of an image (C, H, W), its channels and its dtype."""
+    if isinstance(model, DetectorPlan):
+        return lambda x: model([x])[0], model.input_shapes[0][0], np.dtype(np.float32)
+    import torch
+    from torch import nn
+
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    weight = next(model.parameters(), torch.empty(0))
+
+    def find(x: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        before = model.training
+        model.eval()
+        try:
+            with torch.inference_mode():
+                found = model([torch.from_numpy(x).to(weight.device, weight.dtype)])[0]
+        finally:
+            model.train(before)
+        return {name: _arrays.to_numpy(value) for name, value in found.items()}
+
+    double = weight.dtype == torch.float64
+    return find, 3 if first is None else first.in_channels, np.dtype("f8" if double else "f4")
 
 
 def _range(image: NDArray[Any]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg_fast.nn import _arrays
+from medseg_fast.nn._optimize._detector import DetectorPlan
 from medseg_fast.nn._optimize._plan import Plan
 
 _OP = "predict"
@@ -147,6 +148,8 @@ def runner(model: Callable[[Any], Any], rank: int) -> Runner:
     """For a plan, or a module; `rank` is that of the image."""
     if isinstance(model, Plan):
         return PlanRunner(model)
+    if isinstance(model, DetectorPlan):
+        raise TypeError(f"{_OP}: model must label pixels; `instances` takes {model!r}")
     if not callable(model):
         raise TypeError(f"{_OP}: model must be callable, got {type(model).__name__}")
     from medseg_fast.nn._module_runner import ModuleRunner

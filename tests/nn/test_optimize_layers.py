@@ -225,6 +225,7 @@ def test_spatial(name, after):
     if name == "flatten":
         linear = nn.Linear(6 * 9 * 14, 5)
         check(lambda x, linear: linear(x.relu().flatten(1)), IMAGE, layers=[linear])
+        check(lambda x, linear: linear(x.flatten(1)), IMAGE, layers=[linear])
         return
     if after:
         conv = nn.Conv2d(6, 6, 3, padding=1)

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from medseg_fast.nn._optimize import _file
+from medseg_fast.nn._optimize._detector import DetectorPlan
+from medseg_fast.nn._optimize._detector_build import optimize_detector
 from medseg_fast.nn._optimize._fallback import Runner, keep_with_torch
 from medseg_fast.nn._optimize._fuse import fuse
 from medseg_fast.nn._optimize._graph import Graph
 from medseg_fast.nn._optimize._lower import Lowered, Step, lower
 from medseg_fast.nn._optimize._plan import Plan, checked_threads
 from medseg_fast.nn._optimize._trace import trace
+from medseg_fast.nn.mask_rcnn import MaskRCNN
 
 _PRECISIONS = ("float32", "bfloat16")
 
@@ -24,7 +27,7 @@ def optimize(
     example: Any,
     precision: str = "float32",
     threads: int | None = None,
-) -> Plan:
+) -> Plan | DetectorPlan:
     """Compile a network for inference on the CPU, for inputs of one shape.
 
     Batch norms become part of convolutions; activations and poolings are done where a convolution
@@ -37,7 +40,8 @@ def optimize(
         Any of `medseg_fast.nn`, or a module of the same layers. It is compiled as it is in
         evaluation mode; weights are copied, later changes of the model do not reach the plan.
     example : tensor, array, or tuple of them
-        Inputs of the shape that the plan is to take; their values do not matter. float32.
+        Inputs of the shape that the plan is to take; their values do not matter. float32. For Mask
+        R-CNN an image (C, H, W), or a list of one.
     precision : {"float32", "bfloat16"}
         How maps between layers are stored. Sums are float32 in both; "bfloat16" halves the memory,
         and where the CPU has AMX it also rounds weights and runs on AMX's tiles (such a plan is
@@ -47,9 +51,11 @@ def optimize(
 
     Returns
     -------
-    plan : Plan
+    plan : Plan or DetectorPlan
         ``plan(x)`` gives what ``model(x)`` gives, as tensors for tensors and NumPy arrays for
-        arrays. ``print(plan)`` lists its steps, memory, and the layers it leaves to torch.
+        arrays. ``print(plan)`` lists its steps, memory, and the layers it leaves to torch. Of a
+        `mask_rcnn.MaskRCNN` a `DetectorPlan`: its network in three parts, and the choice of boxes
+        between them, which needs no torch either.
 
     Raises
     ------
@@ -99,7 +105,29 @@ def optimize(
     if precision not in _PRECISIONS:
         raise ValueError(f"{op}: precision must be 'float32' or 'bfloat16', got {precision!r}")
     threads = checked_threads(op, threads)
-    graph = trace(model, _examples(op, example))
+    examples = _examples(op, example)
+    about = {
+        "network": getattr(getattr(model, "architecture", None), "network", ""),
+        "metadata": _plain(getattr(model, "metadata", None) or {}),
+    }
+    if isinstance(model, MaskRCNN):
+        if len(examples) != 1:
+            raise ValueError(f"{op}: example must be one image, got {len(examples)}")
+        return optimize_detector(
+            model, examples[0], about, lambda part, x: _compiled(part, (x,), precision, threads, {})
+        )
+    return _compiled(model, examples, precision, threads, about)
+
+
+def _compiled(
+    model: nn.Module,
+    examples: tuple[Tensor, ...],
+    precision: str,
+    threads: int | None,
+    about: dict[str, Any],
+) -> Plan:
+    op = "optimize"
+    graph = trace(model, examples)
     keep_with_torch(graph)
     fuse(graph)
     lowered = lower(graph, precision == "bfloat16")
@@ -118,8 +146,7 @@ def optimize(
         "arena_bytes": lowered.arena_bytes,
         "naive_bytes": lowered.naive_bytes,
         "fallbacks": graph.reasons,
-        "network": getattr(getattr(model, "architecture", None), "network", ""),
-        "metadata": _plain(getattr(model, "metadata", None) or {}),
+        **about,
         "steps": [_described(step) for step in lowered.steps],
     }
     runner = _runner(graph, lowered, left)

@@ -143,8 +143,9 @@ def _read(file: BinaryIO, name: str) -> tuple[dict[str, Any], mmap.mmap | None]:
             return [arrays(each) for each in value]
         return value
 
-    for step in parts["steps"]:
-        if step["call"] not in _CALLS:
-            raise ValueError(f"load_plan: {name} is damaged: no step {step['call']!r}")
-        step["arguments"] = [arrays(each) for each in step["arguments"]]
+    for plan in parts.get("stages", {"": parts}).values():
+        for step in plan["steps"]:
+            if step["call"] not in _CALLS:
+                raise ValueError(f"load_plan: {name} is damaged: no step {step['call']!r}")
+            step["arguments"] = [arrays(each) for each in step["arguments"]]
     return parts, mapping

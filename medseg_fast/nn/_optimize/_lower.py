@@ -178,6 +178,8 @@ class _Lowering:
         indices = _words(self.view(outputs["indices"])) if "indices" in outputs else None
         groups = layer["groups"]
         weight, bias = _floats(layer["weight"]), _bias(layer)
+        if groups == 1 and full is not None and pooled is None:
+            whole, full, weight = _batch_as_pixels(layer, whole, full, weight)
         if groups == 1:
             parts: list[tuple[View, View | None, tuple[Size3, Size3, Size3] | None]]
             parts = [(whole, full, None)]
@@ -368,6 +370,40 @@ def _bias(layer: Layer) -> NDArray[np.float32]:
     axis = 0 if layer.kind == "conv" else 1
     bias = layer["bias"]
     return _floats(np.zeros(layer["weight"].shape[axis]) if bias is None else bias)
+
+
+def _batch_as_pixels(
+    layer: Layer, source: View, target: View, weight: NDArray[Any]
+) -> tuple[View, View, NDArray[Any]]:
+    """A convolution to one pixel of each of a batch, as a linear layer is, as one to an image.
+
+    Its pixels are the batch, its channels all that the kernel covers: so weights are read for many
+    pixels, not for each.
+    """
+    slot, offset, narrow, batch, channels, size, by_batch, by_channel, strides = source
+    count = size[0] * size[1] * size[2]
+    if batch == 1 or target[5] != (1, 1, 1) or tuple(weight.shape[2:]) != size:
+        return source, target, weight
+    if any((*layer["before"], *layer["after"])):
+        return source, target, weight
+    runs = [n * s for n, s in zip(size[1:], strides[1:], strict=True)]  # to the next row, plane
+    inner = strides[2]
+    joined = (size[1] == 1 or strides[1] == runs[1]) and (size[0] == 1 or strides[0] == runs[0])
+    if count == 1:
+        flat = weight
+    elif joined and inner == 1 and by_channel == count:  # channels outside
+        flat = weight.reshape(len(weight), -1)
+    elif joined and by_channel == 1 and inner == channels:  # and inside
+        flat = np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
+    else:
+        return source, target, weight
+    by_channel = by_channel if count == 1 else 1
+    flat = _floats(flat).reshape(len(weight), -1, 1, 1, 1)
+    line = (1, 1, batch)
+    seen = (slot, offset, narrow, 1, count * channels, line, 0, by_channel, (0, 0, by_batch))
+    slot, offset, narrow, _, channels, _, by_batch, by_channel, _ = target
+    made = (slot, offset, narrow, 1, channels, line, 0, by_channel, (0, 0, by_batch))
+    return seen, made, flat
 
 
 def _phases_of(

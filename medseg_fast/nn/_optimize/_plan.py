@@ -7,13 +7,16 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg_fast._cpu import core
 from medseg_fast.nn._optimize import _file
+
+if TYPE_CHECKING:
+    from medseg_fast.nn._optimize._detector import DetectorPlan
 
 Array = NDArray[Any]
 _ALIGNMENT = 64
@@ -80,7 +83,7 @@ class Plan:
         self.peak_memory: int = parts["arena_bytes"]
         self.naive_memory: int = parts["naive_bytes"]
         self.fallbacks: dict[str, str] = dict(parts["fallbacks"])
-        # Files of before there were any have none.
+        # Files of before there were any have none, and neither have stages of a detector.
         self.network: str = parts.get("network", "")
         self.metadata: dict[str, Any] = parts.get("metadata", {})
         self._core = core.plan()
@@ -229,14 +232,18 @@ class Plan:
         ValueError
             If torch runs some of its layers: those cannot be saved.
         """
+        _file.write(Path(path), self.parts())
+
+    def parts(self) -> dict[str, Any]:
+        """What a file of it holds; weights as arrays."""
         if self._runner is not None:
             left = "; ".join(self.fallbacks)
             raise ValueError(f"save: plan must not leave layers to torch, got {left}")
-        _file.write(Path(path), self._parts)
+        return self._parts
 
 
-def load_plan(path: str | Path, *, threads: int | None = None) -> Plan:
-    """Read a plan that `Plan.save` wrote. Needs NumPy alone.
+def load_plan(path: str | Path, *, threads: int | None = None) -> Plan | DetectorPlan:
+    """Read a plan that `Plan.save` or `DetectorPlan.save` wrote. Needs NumPy alone.
 
     Parameters
     ----------
@@ -246,7 +253,7 @@ def load_plan(path: str | Path, *, threads: int | None = None) -> Plan:
 
     Returns
     -------
-    Plan
+    Plan or DetectorPlan
 
     Raises
     ------
@@ -257,8 +264,17 @@ def load_plan(path: str | Path, *, threads: int | None = None) -> Plan:
     -----
     Nothing in the file is executed: it holds numbers, and names of steps that are known.
     """
+    count = checked_threads("load_plan", threads)
     parts, mapping = _file.read(Path(path))
-    return Plan({**parts, "threads": checked_threads("load_plan", threads)}, mapping=mapping)
+    if "stages" in parts:
+        from medseg_fast.nn._optimize._detector import DetectorPlan
+
+        stages = {
+            name: Plan({**stage, "threads": count}, mapping=mapping)
+            for name, stage in parts["stages"].items()
+        }
+        return DetectorPlan(parts["detector"], stages)
+    return Plan({**parts, "threads": count}, mapping=mapping)
 
 
 def checked_threads(op: str, threads: Any) -> int | None:

@@ -1,0 +1,214 @@
+"""Mask R-CNN compiled: three plans, and the choice of boxes between them, without torch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg_fast.nn import _arrays
+from medseg_fast.nn._optimize import _file
+from medseg_fast.nn._optimize import _regions as regions
+from medseg_fast.nn._optimize._plan import Plan, StepReport
+from medseg_fast.nn.functional.multiscale_roi_align import multiscale_roi_align
+from medseg_fast.nn.functional.nms import batched_nms
+from medseg_fast.nn.functional.paste_masks import paste_masks
+
+Array = NDArray[Any]
+
+STAGES = ("maps", "boxes", "masks")
+
+
+class DetectorPlan:
+    """Mask R-CNN compiled by `optimize` for images of one size.
+
+    Called as the model is: ``plan([image])`` with an image (C, H, W) of float32 in [0, 1] returns a
+    list with a dictionary of boxes (N, 4), labels (N,), scores (N,) and masks (N, 1, H, W). Arrays
+    give arrays, tensors give tensors. Several images are done one after the other.
+
+    Attributes
+    ----------
+    stages : dict of str to Plan
+        "maps": pyramid, scores and offsets of an image's anchors; "boxes": classes and offsets of
+        pooled regions; "masks": of pooled detections.
+    precision : str
+    threads : int or None
+    classes : int
+        The background (0) included.
+    input_shapes : list of tuple of int
+        Of the one image.
+    peak_memory, weight_memory : int
+        Bytes, as for a `Plan`: maps between layers of all stages, and packed weights.
+    fallbacks : dict
+        Layers that torch runs, and why: none.
+    network : str
+        The function of `medseg_fast.nn` that made the network.
+    metadata : dict
+        The model's, which `instances` reads.
+
+    Notes
+    -----
+    Proposals are the same as the model's wherever no two scores are equal to rounding. Calls from
+    several Python threads wait for one another.
+    """
+
+    def __init__(self, detector: dict[str, Any], stages: dict[str, Plan]) -> None:
+        self._settings = detector
+        self.stages = stages
+        maps = stages["maps"]
+        self.precision, self.threads = maps.precision, maps.threads
+        self.input_shapes = [tuple(detector["image"])]
+        self.classes = int(detector["classes"])
+        self.network: str = detector["network"]
+        self.metadata: dict[str, Any] = detector["metadata"]
+        self.fallbacks: dict[str, str] = {}
+        self.peak_memory = sum(plan.peak_memory for plan in stages.values())
+        self.weight_memory = sum(plan.weight_memory for plan in stages.values())
+        levels = (len(maps.output_shapes) + 2) // 3  # the coarsest has no map to pool from
+        self._levels = levels - 1
+        sizes: list[tuple[int, int]] = [
+            (shape[2], shape[3]) for shape in maps.output_shapes[self._levels : 2 * levels - 1]
+        ]
+        padded = tuple(detector["padded"])
+        self._anchors = np.concatenate(
+            regions.anchors(sizes, padded, detector["anchor_sizes"], detector["anchor_ratios"])
+        )
+        self._results = {
+            name: [np.empty(shape, np.float32) for shape in plan.output_shapes]
+            for name, plan in stages.items()
+        }
+        self._lock = threading.Lock()
+
+    def __call__(self, images: Sequence[Any]) -> list[dict[str, Any]]:
+        """Detections of each image, best first.
+
+        Parameters
+        ----------
+        images : sequence of arrays or tensors of float32, shape (C, H, W)
+            Of the size that it was made for.
+        """
+        found = []
+        for image in images:
+            shape = tuple(getattr(image, "shape", ()))
+            if shape != self.input_shapes[0]:
+                raise ValueError(
+                    "plan: image must have the shape it was made for, "
+                    f"{self.input_shapes[0]}, got {shape}"
+                )
+            with self._lock:
+                detections = self._detections(_arrays.to_numpy(image)[None])
+            if _arrays.is_tensor(image):
+                like = image.detach()
+                detections = {
+                    name: _arrays.as_like(array, like if array.dtype.kind == "f" else like.long())
+                    for name, array in detections.items()
+                }
+            found.append(detections)
+        return found
+
+    def _detections(self, image: Array) -> dict[str, Array]:
+        settings = self._settings
+        size, original = tuple(settings["resized"]), self.input_shapes[0][1:]
+        maps = self._run("maps", image)
+        features = maps[: self._levels]
+        levels = self._levels + 1
+        proposals = self._proposals(maps[levels - 1 : 2 * levels - 1], maps[2 * levels - 1 :])
+        logits, offsets = self._pooled("boxes", features, proposals, 7)
+        boxes, labels, scores = self._chosen(logits, offsets, proposals)
+        (chances,) = self._pooled("masks", features, boxes, 14)
+        own = chances[np.arange(len(labels)), labels][:, None]
+        boxes = regions.resize(boxes, size, original)
+        masks = paste_masks(own, boxes, original)
+        return {"boxes": boxes, "labels": labels, "scores": scores, "masks": masks}
+
+    def _run(self, stage: str, x: Array) -> list[Array]:
+        """The results' memory is that of the last call."""
+        results = self._results[stage]
+        self.stages[stage](x, out=results)
+        return results
+
+    def _proposals(self, scores: Sequence[Array], offsets: Sequence[Array]) -> Array:
+        """The best boxes of all levels, by the scores and offsets of their anchors."""
+        settings = self._settings
+        index, level, kept_scores, kept_offsets, first = [], [], [], [], 0
+        for number, (score, offset) in enumerate(zip(scores, offsets, strict=True)):
+            flat = np.moveaxis(score[0], 0, -1).ravel()
+            best = regions.largest(flat, settings["before"])
+            count = len(score[0])  # anchors of a pixel
+            pixel, which = np.divmod(best, count)
+            grid = offset[0].reshape(count, 4, -1)
+            index.append(best + first)
+            level.append(np.full(len(best), number))
+            kept_scores.append(flat[best])
+            kept_offsets.append(grid[which, :, pixel])
+            first += len(flat)
+        chosen = np.concatenate(index)
+        boxes = regions.decode(np.concatenate(kept_offsets), self._anchors[chosen], (1, 1, 1, 1))
+        boxes = regions.clip(boxes[:, 0], tuple(settings["resized"]))
+        likely = regions.sigmoid(np.concatenate(kept_scores))
+        fits = regions.large(boxes, 1e-3) & (likely >= settings["proposal_score"])
+        boxes, likely, of = boxes[fits], likely[fits], np.concatenate(level)[fits]
+        kept = batched_nms(boxes, likely, of, settings["proposal_overlap"])
+        return boxes[kept[: settings["after"]]]
+
+    def _pooled(
+        self, stage: str, features: Sequence[Array], boxes: Array, size: int
+    ) -> list[Array]:
+        """What a stage makes of the regions in the boxes, as many at a time as it takes."""
+        plan = self.stages[stage]
+        batch = plan.input_shapes[0][0]
+        parts: list[list[Array]] = [[] for _ in plan.output_shapes]
+        for first in range(0, len(boxes), batch):
+            some = boxes[first : first + batch]
+            count = len(some)
+            if count < batch:  # boxes of no size fill the rest
+                some = np.concatenate([some, np.zeros((batch - count, 4), np.float32)])
+            image = tuple(self._settings["resized"])
+            pooled = multiscale_roi_align(features, [some], size, 2, [image])
+            for part, result in zip(parts, self._run(stage, pooled), strict=True):
+                part.append(result[:count].copy())
+        return [
+            np.concatenate(part) if part else np.empty((0, *shape[1:]), np.float32)
+            for part, shape in zip(parts, plan.output_shapes, strict=True)
+        ]
+
+    def _chosen(
+        self, logits: Array, offsets: Array, proposals: Array
+    ) -> tuple[Array, NDArray[np.int64], Array]:
+        """Boxes, classes and scores, best first."""
+        settings = self._settings
+        every = regions.softmax(logits)
+        row, label = np.nonzero(every[:, 1:] > np.float32(settings["score"]))  # 0 is background
+        label = label + 1
+        scores = every[row, label]
+        near = offsets.reshape(len(offsets), self.classes, 4)[row, label]
+        boxes = regions.decode(near, proposals[row], settings["box_weights"])[:, 0]
+        boxes = regions.clip(boxes, tuple(settings["resized"]))
+        fits = regions.large(boxes, 1e-2)
+        boxes, scores, label = boxes[fits], scores[fits], label[fits]
+        kept = batched_nms(boxes, scores, label, settings["overlap"])[: settings["most"]]
+        return boxes[kept], label[kept].astype(np.int64), scores[kept]
+
+    @property
+    def steps(self) -> list[StepReport]:
+        """What all stages do, in order."""
+        return [step for plan in self.stages.values() for step in plan.steps]
+
+    def report(self) -> str:
+        """The steps of each stage in a table, and what memory they need."""
+        return "\n\n".join(f"{name}:\n{plan.report()}" for name, plan in self.stages.items())
+
+    def __str__(self) -> str:
+        return self.report()
+
+    def __repr__(self) -> str:
+        return f"<DetectorPlan for {self.input_shapes[0]}, {self.precision}>"
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan to a file, which `load_plan` reads; see `Plan.save`."""
+        parts = {name: plan.parts() for name, plan in self.stages.items()}
+        _file.write(Path(path), {"detector": self._settings, "stages": parts})
