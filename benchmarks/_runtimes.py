@@ -42,19 +42,20 @@ def runtimes(function: Callable[..., Any], *inputs: Any, skip: str = "") -> dict
             calls["OpenVINO"] = openvino_call(converted, list(inputs))
         if find_spec("onnxruntime") and find_spec("onnx") and "ONNX Runtime" not in skip:
             feed = {f"x{i}": each for i, each in enumerate(inputs)}
-            model = _onnx(Model(), tensors, list(feed))
+            model = onnx_of(Model(), tensors, list(feed))
             calls["ONNX Runtime"] = onnxruntime_call(model, feed)
     return calls
 
 
-def onnxruntime_call(model: bytes, feed: dict[str, Any]) -> Callable[[], Any]:
-    """A call of ONNX Runtime that returns the model's first output."""
+def onnxruntime_call(model: bytes, feed: dict[str, Any], every: bool = False) -> Callable[[], Any]:
+    """A call of ONNX Runtime that returns the model's first output, or a list of all."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
+    options.log_severity_level = 3  # it warns of every mask that is pasted
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, feed)[0]
+    return lambda: session.run(None, feed)[slice(None) if every else 0]
 
 
 def openvino_call(model: Any, feed: Any) -> Callable[[], Any]:
@@ -70,7 +71,8 @@ def openvino_call(model: Any, feed: Any) -> Callable[[], Any]:
     return lambda: request.infer(feed, share_inputs=True, share_outputs=True)[0]
 
 
-def _onnx(model: Any, tensors: Any, names: list[str]) -> bytes:
+def onnx_of(model: Any, tensors: Any, names: list[str]) -> bytes:
+    """A module as an ONNX file."""
     import torch
 
     file = io.BytesIO()

@@ -1,17 +1,21 @@
 """Whole networks at batch 1 as plans of `nn.optimize`, beside PyTorch, ONNX Runtime and OpenVINO.
 
+Mask R-CNN is beside torchvision's, of the same weights, and that one in ONNX Runtime; OpenVINO
+2026.2 reads neither its ONNX file (the loop that pastes masks) nor the module.
+
 float32, two threads, random weights, norms in evaluation mode. PyTorch runs the same module by its
 own operations alone, as it comes and channels-last.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from unittest import mock
 
 import numpy as np
 import pytest
 from _cases import Case
-from _runtimes import THREADS, runtimes
+from _runtimes import THREADS, onnx_of, onnxruntime_call, runtimes
 
 
 def _same(ours, theirs):
@@ -78,6 +82,51 @@ def _dense_lenet(nn):
     return nn.to_fully_convolutional(nn.lenet5(1, 2))
 
 
+def _same_objects(ours, theirs):
+    """The same box, class, score and mask, but where scores that are equal to rounding compete."""
+    (boxes, labels, scores, masks), theirs = ours, list(map(np.asarray, theirs))
+    apart = np.abs(np.asarray(boxes)[:, None] - theirs[0][None]).max(-1)
+    apart[np.asarray(labels)[:, None] != theirs[1][None]] = np.inf
+    nearest = apart.argmin(1)
+    found = apart.min(1) < 0.1  # pixels, after 50 layers in float32
+    assert len(boxes) == len(theirs[0])
+    assert found.mean() >= 0.9
+    scores, masks = np.asarray(scores)[found], np.asarray(masks)[found]
+    np.testing.assert_allclose(scores, theirs[2][nearest[found]], rtol=1e-3, atol=1e-4)
+    assert np.abs(masks - theirs[3][nearest[found]]).mean() < 1e-3
+
+
+def _mask_rcnn(size):
+    def build():
+        import torch
+        from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+        from medseg_fast import nn
+
+        torch.manual_seed(0)
+        torch.set_num_threads(THREADS)
+        sizes = {"min_size": size, "max_size": size}
+        theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, **sizes).eval()
+        with torch.no_grad():  # fresh weights tell no classes apart
+            theirs.roi_heads.box_predictor.cls_score.weight.mul_(20)
+        ours = nn.mask_rcnn.maskrcnn_resnet50_fpn(**sizes).eval()
+        ours.load_state_dict(theirs.state_dict())
+        tensor = torch.rand(3, size, size)
+        plan, x = nn.optimize(ours, tensor), tensor.numpy()
+
+        def torchvision():
+            with torch.inference_mode():
+                return list(theirs([tensor])[0].values())
+
+        calls = {"medseg_fast": lambda: list(plan([x])[0].values()), "torchvision": torchvision}
+        if find_spec("onnxruntime") and find_spec("onnx"):
+            model = onnx_of(theirs, ([tensor],), ["x0"])
+            calls["ONNX Runtime"] = onnxruntime_call(model, {"x0": x}, every=True)
+        return x, calls
+
+    return build
+
+
 def _case(name, make, size, channels=1, target=1.3, skip="", same=_same):
     text = f"{name}, {'x'.join(map(str, size))}, float32"
     return Case("optimize", text, _network(make, size, channels, skip), same=same, target=target)
@@ -106,6 +155,16 @@ CASES = [
     _case("3D U-Net", lambda nn: nn.unet(1, 2, ndim=3, padding="same"), VOLUME),
     _case("V-Net", lambda nn: nn.vnet(1, 2), VOLUME),
     _case("dense LeNet-5", _dense_lenet, LARGE),
+    *(
+        Case(
+            "optimize",
+            f"Mask R-CNN, ResNet50, {n}x{n}, float32",
+            _mask_rcnn(n),
+            same=_same_objects,
+            target=2,
+        )
+        for n in (512, 800)
+    ),
 ]
 
 

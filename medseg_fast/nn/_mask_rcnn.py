@@ -59,6 +59,7 @@ class Backbone(nn.Module):
     def __init__(self, body: ResNet, width: int) -> None:
         super().__init__()
         self.body = body
+        self.width = width
         self.fpn = _Pyramid(body.channels, width)
 
     def forward(self, x: Tensor) -> list[Tensor]:

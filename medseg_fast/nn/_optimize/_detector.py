@@ -153,7 +153,8 @@ class DetectorPlan:
         fits = regions.large(boxes, 1e-3) & (likely >= settings["proposal_score"])
         boxes, likely, of = boxes[fits], likely[fits], np.concatenate(level)[fits]
         kept = batched_nms(boxes, likely, of, settings["proposal_overlap"])
-        return boxes[kept[: settings["after"]]]
+        proposals: Array = boxes[kept[: settings["after"]]]
+        return proposals
 
     def _pooled(
         self, stage: str, features: Sequence[Array], boxes: Array, size: int

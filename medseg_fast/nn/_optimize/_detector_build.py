@@ -52,7 +52,8 @@ def _boxes(model: MaskRCNN, pooled: Tensor) -> Any:
 
 def _masks(model: MaskRCNN, pooled: Tensor) -> Any:
     heads = model.roi_heads
-    for convolution, _ in heads.mask_head:
+    for layer in heads.mask_head.children():
+        convolution, _ = layer.children()
         pooled = convolution(pooled).relu()
     return heads.mask_predictor(pooled).sigmoid()
 
@@ -72,7 +73,7 @@ def optimize_detector(
             f"optimize: example must be one image ({model.in_channels}, H, W) for Mask R-CNN, got "
             f"{tuple(image.shape)}"
         )
-    options, width = model.options, model.backbone.fpn.layer_blocks[0][0].out_channels
+    options, width = model.options, model.backbone.width
     regions = min(_REGIONS, options["rpn_post_nms_top_n_test"])
     detections = min(_DETECTIONS, options["box_detections_per_img"])
     mean, std = (

@@ -28,9 +28,11 @@ def anchors(
     for (rows, columns), size in zip(maps, sizes, strict=True):
         half = np.stack([1 / down, down], 1) * np.float32(size) / np.float32(2)
         cell = np.rint(np.concatenate([-half, half], 1))
-        y = np.arange(rows) * (image[0] // rows)
-        x = np.arange(columns) * (image[1] // columns)
-        y, x = np.meshgrid(y, x, indexing="ij")
+        y, x = np.meshgrid(
+            np.arange(rows) * (image[0] // rows),
+            np.arange(columns) * (image[1] // columns),
+            indexing="ij",
+        )
         shift = np.stack([x, y, x, y], -1).reshape(-1, 1, 4).astype(np.float32)
         found.append((shift + cell).reshape(-1, 4))
     return found
@@ -56,8 +58,9 @@ def clip(boxes: Array, image: Size) -> Array:
 
 def large(boxes: Array, least: float) -> NDArray[np.bool_]:
     """Whether both sides are at least `least` pixels."""
-    sides: NDArray[np.bool_] = (boxes[:, 2:] - boxes[:, :2]) >= np.float32(least)
-    return sides.all(1)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    large: NDArray[np.bool_] = sides.min(1) >= np.float32(least)
+    return large
 
 
 def resize(boxes: Array, before: Size, after: Size) -> Array:
