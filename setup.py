@@ -32,7 +32,7 @@ else:
 # and unions. Vectors do nothing for these (AVX2 against baseline: 0.8 to 1.08 times the speed), and
 # compiling them three times took a third of the installation.
 SHARED = """
-    active_contour boundaries chan_vese_snake components convex_image convolution cost_search crc64
+    active_contour chan_vese_snake components convex_image convolution cost_search crc64
     descents diameters edge_flow_boundaries edge_flow_regions fast_marching first_order front_queue
     geodesic geodesic_snake histogram_peaks hysteresis key_image label_cells label_pairs level_set
     live_wire maxflow minima minimum_cost multiotsu parallel plan reconstruction region
@@ -45,7 +45,7 @@ SHARED = """
 # compare, pack bits and move tiles about, or pass over memory once with a few operations a pixel,
 # which wider registers hardly speed up, or have vectors of 32 bytes in every build.
 AT_MOST_AVX2 = """
-    canny_crossings chan_vese cross_difference distance distance_passes edge_bits
+    boundaries canny_crossings chan_vese cross_difference distance distance_passes edge_bits
     edge_flow_propagation expand_labels histogram label label_sizes laplace load_values local
     local_mean local_median mask_clip morphology moves multigrid multigrid_levels nearest_background
     nms overlap paste_masks pooling pyramid_pool random_walker shade signed_distance snake_smoothing

@@ -93,7 +93,8 @@ def find_boundaries(
 
     Notes
     -----
-    Time O(n) times the number of neighbours, on all threads. Extra memory: none beside the result.
+    Time O(n) times ndim, "outer" times the number of neighbours, on all threads. Extra memory: 100
+    KB a thread.
 
     Examples
     --------

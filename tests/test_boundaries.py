@@ -59,6 +59,17 @@ def test_find_boundaries_equals_skimage(rng, threads, dtype, mode):
                 assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize(
+    "shape", [(70, 90, 200), (3, 20, 20000), (300, 500), (3, 70000), (140000,), (3, 34, 9, 70)]
+)
+def test_find_boundaries_in_tiles(rng, threads, shape):
+    labels = np.where(rng.random(shape) < 0.02, rng.integers(0, 9, shape), 0).astype(np.uint16)
+    for connectivity in range(1, len(shape) + 1):
+        for mode in MODES[:3]:
+            expected = segmentation.find_boundaries(labels, connectivity, mode)
+            assert_array_equal(ms.find_boundaries(labels, connectivity, mode), expected)
+
+
 def test_find_boundaries_of_a_background_no_label_can_have():
     labels = np.array([[0, 0, 2], [0, 1, 1]], np.uint8)
     for mode in ("inner", "outer"):
