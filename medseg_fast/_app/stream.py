@@ -256,7 +256,7 @@ def _page(start: Mapping[str, Any], records: Sequence[Record], summary: Summary)
         rows=rows,
         reasons=reasons or "<li>none</li>",
         worst=html.escape(worst) or "none",
-        histogram=_histogram(summary),
+        histogram=_histogram(records, summary.deadline_ms),
         timeline=_timeline(records, summary.deadline_ms),
         settings=html.escape(json.dumps(start, indent=2)),
     )
@@ -265,13 +265,18 @@ def _page(start: Mapping[str, Any], records: Sequence[Record], summary: Summary)
 _WIDTH, _HEIGHT = 900, 180
 
 
-def _histogram(summary: Summary) -> str:
+def _total(records: Sequence[Record]) -> list[float]:
+    """Milliseconds until each mask was sent."""
+    return [record.total_ms for record in records if record.sent and record.status != "stale"]
+
+
+def _histogram(records: Sequence[Record], deadline: float | None) -> str:
     """Bars of how many masks took how long, by their logarithm from half a millisecond up."""
-    total = summary.times("total")
-    if not len(total):
+    total = _total(records)
+    if not total:
         return ""
-    low = max(float(total.min()) * 0.9, 1e-3)
-    high = max(float(total.max()), summary.deadline_ms or 0) * 1.1
+    low = max(min(total) * 0.9, 1e-3)
+    high = max(*total, deadline or 0) * 1.1
     edges = np.geomspace(low, max(high, low * 1.5), _BINS + 1)
     counts, _ = np.histogram(total, edges)
     tall = np.log1p(counts) / np.log1p(counts.max()) * _HEIGHT
@@ -293,8 +298,8 @@ def _histogram(summary: Summary) -> str:
         if edges[0] <= ms <= edges[-1]
     )
     limit = ""
-    if summary.deadline_ms is not None:
-        x = at(summary.deadline_ms)
+    if deadline is not None:
+        x = at(deadline)
         limit = f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{_HEIGHT}"/>'
     return _svg(bars + ticks + limit)
 
@@ -305,8 +310,7 @@ def _timeline(records: Sequence[Record], deadline: float | None) -> str:
         return ""
     first = min(record.received for record in records)
     span = max(max(record.received for record in records) - first, 1)
-    sent = [record.total_ms for record in records if record.sent and record.status != "stale"]
-    top = max([*sent, deadline or 0.0, 1e-6]) * 1.05
+    top = max([*_total(records), deadline or 0.0, 1e-6]) * 1.05
     every = -(-len(records) // 4000)  # dots that a browser draws without effort
     dots = []
     for number, record in enumerate(records):

@@ -12,7 +12,6 @@ import contextlib
 import multiprocessing
 import threading
 import time
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -21,7 +20,7 @@ from typing import Any
 
 from medseg_fast import stream
 from medseg_fast._app import text
-from medseg_fast.stream._summary import percentiles
+from medseg_fast.stream._latency import Latencies
 from medseg_fast.stream._thread import pin
 from medseg_fast.stream.igtl import Client, Image, Server
 
@@ -85,13 +84,13 @@ def replay(
         (from sending a frame until the pipeline has it), ``compute``, ``age`` (from then until its
         mask was sent) and ``end_to_end``: p50, p95, p99, p99.9 and max in milliseconds; ``misses``.
     """
-    arrivals = array("d")
+    arrivals = Latencies()
 
     def arrived(result: stream.Result) -> None:
         record = result.record
         assert record.captured is not None
         ago = time.perf_counter_ns() - record.received
-        arrivals.append((time.time_ns() - ago) / 1e6 - record.captured * 1e3)
+        arrivals.add((time.time_ns() - ago) / 1e6 - record.captured * 1e3)
 
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -132,13 +131,13 @@ def replay(
         "received": summary.received,
         "sent": summary.sent,
         "dropped": dropped,
-        "back": len(latencies),
-        "lost": sent - dropped - len(latencies),
+        "back": latencies.count,
+        "lost": sent - dropped - latencies.count,
         "misses": summary.misses,
-        "arrival": percentiles(arrivals),
+        "arrival": arrivals.percentiles(),
         "compute": summary.percentiles("compute"),
         "age": summary.percentiles("total"),
-        "end_to_end": percentiles(latencies),
+        "end_to_end": latencies.percentiles(),
     }
 
 
@@ -191,7 +190,7 @@ def _feed(pipe: Connection, load: Load, priority: int | None) -> None:
         raise TimeoutError("stream-bench: the pipeline did not connect")
     pipe.recv()  # the pipeline is warm
     images = [frame[None] for frame in load.frames]
-    latencies: list[float] = []
+    latencies = Latencies()
     count = int(load.fps * load.seconds)
     back = threading.Thread(target=_collect, args=(viewer, latencies))
     back.start()
@@ -209,6 +208,6 @@ def _feed(pipe: Connection, load: Load, priority: int | None) -> None:
     scanner.close()
 
 
-def _collect(viewer: Client, latencies: list[float]) -> None:
+def _collect(viewer: Client, latencies: Latencies) -> None:
     while (message := viewer.receive()) is not None:
-        latencies.append((time.time_ns() - message.timestamp_ns) / 1e6)
+        latencies.add((time.time_ns() - message.timestamp_ns) / 1e6)

@@ -52,7 +52,7 @@ class Log:
     def frame(self, record: Record) -> None:
         """Write a frame's line."""
         line = {name: getattr(record, name) for name in _FIELDS}
-        line["steps"] = [round(ms, 4) for ms in record.steps]
+        line["steps"] = [round(ms, 6) for ms in record.steps]
         self._line({"type": "frame", **line, **self._constant})
 
     def event(self, name: str, text: str) -> None:

@@ -74,7 +74,7 @@ def test_steps_follow_one_another():
     summary = Pipeline(frames(5), steps, sink, policy="all").run()
     assert [bool(mask.all()) for _, _, mask in sink.results] == [True, True, True, False, False]
     assert summary.steps == ("ThresholdPlan", "<lambda>")
-    assert len(summary.times("ThresholdPlan")) == len(summary.times("total")) == 5
+    assert summary.percentiles("ThresholdPlan")["max"] <= summary.percentiles("total")["max"]
 
 
 def test_latest_keeps_the_newest_and_counts_the_others():
@@ -356,13 +356,9 @@ def test_percentiles_and_worst():
     for i in range(1, 1001):
         end = i * 10**6
         summary.add(stream.Record(i, None, 0, 0, end, end, [float(i)], "ok" if i < 6 else "late"))
-    assert summary.percentiles("total") == {
-        "p50": 501.0,
-        "p95": 951.0,
-        "p99": 991.0,
-        "p99.9": 1000.0,
-        "max": 1000.0,
-    }
+    expected = {"p50": 501.0, "p95": 951.0, "p99": 991.0, "p99.9": 1000.0, "max": 1000.0}
+    assert summary.percentiles("total") == pytest.approx(expected, rel=1e-3)
+    assert summary.percentiles("a")["max"] == 1000.0
     assert [w["id"] for w in summary.worst()] == [1000, 999, 998, 997, 996]
     assert summary.misses == 995
     assert summary.fps == pytest.approx(1000)
@@ -370,28 +366,38 @@ def test_percentiles_and_worst():
     assert stream.Summary().percentiles("total") == {}
     assert "0 frames received, 0 masks sent (none)" in str(stream.Summary())
     with pytest.raises(ValueError, match="no times of 'b'"):
-        summary.times("b")
+        summary.percentiles("b")
+
+
+def test_reasons_are_bounded():
+    """An error's text may tell of each frame something else, at any length."""
+    summary = stream.Summary()
+    for i in range(1000):
+        reason = f"{i}: {'x' * 10**4}" if i % 10 else "the same"
+        summary.add(stream.Record(i, None, 0, 0, 0, 0, [], "error", reason))
+    assert len(summary.reasons) == 65
+    assert max(map(len, summary.reasons)) == 200
+    assert summary.reasons["the same"] == 100
+    assert sum(summary.reasons.values()) == summary.counts["error"] == 1000
 
 
 def test_no_memory_per_frame():
-    """What Python holds does not grow with the frames, but for the summary's numbers."""
-    plan = ThresholdPlan((64, 64), np.uint8, 100, largest=True)
-    image = np.full((64, 64), 200, np.uint8)
+    """What Python holds does not grow with the frames, not even by a number each."""
+    plan = ThresholdPlan((8, 8), np.uint8, 100, largest=True)
+    image = np.full((8, 8), 200, np.uint8)
+    held = []
 
-    def source(count):
-        for _ in range(count):
+    def source():
+        for number in range(21_000):
+            if number in (1000, 20_999):
+                held.append(tracemalloc.get_traced_memory()[0])
             yield image
 
-    def grown(count):
-        pipeline = Pipeline(source(count), plan, lambda r: None, policy="all")
-        tracemalloc.start()
-        pipeline.run()
-        held, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return held
-
-    few, many = grown(200), grown(2200)
-    assert (many - few) / 2000 < 150  # bytes: 48 are counted numbers, which grow by doubling
+    tracemalloc.start(1)
+    Pipeline(source(), plan, lambda r: None, policy="all").run()
+    tracemalloc.stop()
+    few, many = held
+    assert many - few < 4000  # bytes, for 20 000 frames: what waits differs
 
 
 @pytest.mark.parametrize(
