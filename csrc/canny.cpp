@@ -1,10 +1,12 @@
 // Canny's edge detector on 2D images, bit for bit as scikit-image computes it, in one sweep.
 //
-// A tile is as wide as a few words of bits and swept down: rows of the image are converted to
-// float64 in a ring, from which two rows at a time are smoothed along the columns, then along the
-// rows; three smoothed rows give a row of Sobel differences and magnitudes, three rows of these the
-// weak and strong maxima of the one in the middle, as bits. Everything in between stays in the
-// caches; hysteresis follows on the bits (edge_bits.cpp).
+// A tile is as wide as a few words of bits and swept down (canny_sweep.hpp): three rows of
+// magnitudes give the weak and strong maxima of the one in the middle, as bits. Everything in
+// between stays in the caches; hysteresis follows on the bits (edge_bits.cpp).
+//
+// A tile is swept in float32 first, and only pixels whose decision hangs on a rounding are computed
+// as the peer does (canny_quick.hpp), each by a sweep of its own; or the whole tile, if there are
+// many of them, as in drawn images, whose edges are symmetric.
 //
 // J. Canny, "A computational approach to edge detection", IEEE Trans. Pattern Anal. Mach. Intell. 8
 // (1986) 679-698. Sums are taken in SciPy's order; for float32 images they are float64 and rounded
@@ -13,317 +15,185 @@
 #include "kernels/canny.hpp"
 
 #include <bit>
+#include <optional>
 
-#include "canny_rows.hpp"
+#include "canny_quick.hpp"
+#include "canny_sweep.hpp"
 #include "edge_bits.hpp"
 #include "scratch_pool.hpp"
-#include "stencil.hpp"
 
 namespace msf {
 namespace {
 
-using namespace canny_rows;
-using stencil::Source;
+using namespace canny;
+using canny_rows::at_least;
+using canny_rows::Suppression;
 
 constexpr Index tile_columns = 512, tile_rows = 128;
-constexpr Index margin = 8;  // elements before and after a tile's rows of smoothed values
+constexpr Index most_doubts = 256;  // of a tile; to decide one takes as long as to sweep 150 pixels
 
 template <class T>
 class Plan final : public CannyPlan {
  public:
   Plan(Index rows, Index columns, const CannySmoothing& smoothing)
-      : rows_(rows),
-        columns_(columns),
-        s_(smoothing),
-        per_step_{static_cast<T>(s_.per_step[0]), static_cast<T>(s_.per_step[1])},
-        down_(static_cast<Index>(s_.down.size()) - 1),
-        across_(static_cast<Index>(s_.across.size()) - 1),
-        at_row_(local::extended_axis(rows, down_, s_.border)),
-        at_column_(local::extended_axis(columns, across_, s_.border)),
+      : frame_(rows, columns, smoothing),
+        weights_(frame_),
+        quick_weights_(frame_, weights_),
         bits_(rows, columns),
-        pool_(Scratch(*this, nullptr).size, num_threads()) {
-    if (s_.border == BorderMode::constant && rows > 0 && columns > 0) weigh_border();
+        pool_(std::max(typename Exact::Scratch(frame_, tile_columns, nullptr).size,
+                       Quick::Scratch(frame_, tile_columns, nullptr).size),
+              num_threads()) {
+    // The error of what float32 smooths, see canny_quick.hpp: subtraction of the constant, both
+    // sums, division by the weights (2, and 4 where they are taken for 1), the peer's roundings.
+    const Halves<double>& half = frame_.template halves<double>();
+    smoothing_error_ = 10 + smoothing_error(half.down) + smoothing_error(half.across);
+    for (const T weight : weights_.all())
+      border_gain_ = std::max(border_gain_, 1 / static_cast<double>(weight));
+    const bool usual = smoothing.border != BorderMode::constant || smoothing.cval == 0;
+    quick_ = usual && smoothing.per_step[0] == 1 && smoothing.per_step[1] == 1 &&
+             std::isfinite(smoothing.cval);
   }
 
   void edges(const Array& image, const Array* mask, double low, double high,
              const MutableArray& out) override {
-    if (rows_ < 3 || columns_ < 3) {
-      std::fill_n(out.as<std::uint8_t>(), rows_ * columns_, std::uint8_t{0});
+    if (frame_.rows < 3 || frame_.columns < 3) {
+      std::fill_n(out.as<std::uint8_t>(), frame_.rows * frame_.columns, std::uint8_t{0});
       return;
     }
-    Call call{Source<double>(image, s_.scale), is_float(image.dtype), mask, nullptr, {}, {}};
+    Call call(image, frame_.smoothing.scale, mask);
     call.low = at_least<T>(low);
     call.high = at_least<T>(high);
     if (call.low <= 0) call.low = std::numeric_limits<T>::denorm_min();
-    run(call);
+    for_tiles([&](std::byte* memory, const Rectangle& tile) {
+      if (!(quick_ && !mask && QuickTile(*this, call, memory, tile).sweep()))
+        ExactTile(*this, call, memory, tile).sweep();
+      for (const Index edge : {Index{0}, frame_.rows - 1})
+        if (edge >= tile.y0 && edge < tile.y1) clear(edge, tile);
+    });
     bits_.link(out.as<std::uint8_t>());
   }
 
   void magnitude(const Array& image, const Array* mask, const MutableArray& out) override {
-    run({Source<double>(image, s_.scale), is_float(image.dtype), mask, out.as<T>(), {}, {}});
-  }
-
- private:
-  struct Call {
-    Source<double> source;
-    bool may_be_infinite;
-    const Array* mask;
-    T* magnitude;  // to be written instead of bits; or null
-    T low, high;
-  };
-
-  static bool is_float(DType dtype) {
-    return visit(dtype, []<class S>(Type<S>) { return msf::is_float<S>; });
-  }
-
-  // Rows of a task. Without memory: just how many bytes they take.
-  struct Scratch {
-    std::byte* next;
-    Index size = 0;
-    Index ring_pitch, row_pitch;
-    double *image, *weight, *raw[2], *raw_weight[2], *extended, *outside, *outside_weight;
-    T *s[4], *rows[2], *columns[2], *m[3], *bleed;
-    const double** near;
-
-    template <class U>
-    void take(U*& row, Index n) {
-      const Index bytes = (n * static_cast<Index>(sizeof(U)) + 63) / 64 * 64;
-      row = reinterpret_cast<U*>(next);
-      if (next) next += bytes;
-      size += bytes;
-    }
-
-    Scratch(const Plan& plan, std::byte* memory) : next(memory) {
-      const Index tile = std::min(tile_columns, plan.columns_);
-      Index widest = tile + 2 * plan.across_ + 4;
-      if (plan.s_.border == BorderMode::wrap || widest > plan.columns_)
-        widest = std::max(widest, plan.columns_);
-      ring_pitch = (widest + 31) / 16 * 16;
-      row_pitch = (tile + 2 * margin + 31) / 16 * 16;
-      const Index live = 2 * plan.down_ + 2;
-      take(image, live * ring_pitch);
-      take(weight, live * ring_pitch);
-      take(near, live);
-      for (auto** row :
-           {&raw[0], &raw[1], &raw_weight[0], &raw_weight[1], &extended, &outside, &outside_weight})
-        take(*row, ring_pitch + 2 * plan.across_ + 16);
-      for (auto** row : {&s[0], &s[1], &s[2], &s[3], &rows[0], &rows[1], &columns[0], &columns[1],
-                         &m[0], &m[1], &m[2], &bleed})
-        take(*row, row_pitch);
-    }
-  };
-
-  void run(const Call& call) {
-    const Index high = (rows_ + tile_rows - 1) / tile_rows;
-    const Index wide = (columns_ + tile_columns - 1) / tile_columns;
-    parallel_tasks(high * wide, [&](Index i) {
-      const ScratchPool::Lease lease(pool_);
-      const Index y = i / wide * tile_rows, x = i % wide * tile_columns;
-      Tile(*this, call, lease.memory(), y, std::min(rows_, y + tile_rows), x,
-           std::min(columns_, x + tile_columns))
-          .sweep();
+    const Call call(image, frame_.smoothing.scale, mask);
+    for_tiles([&](std::byte* memory, const Rectangle& tile) {
+      ExactTile(*this, call, memory, tile).magnitude(out.as<T>());
     });
   }
 
-  // The part of the Gaussian's weight that lies inside the image, for each kind of row and column;
-  // with cval, as the peer has it, in place of 0 outside.
-  void weigh_border() {
-    const auto kinds = [](Index n, Index radius) { return std::min(n, 2 * radius + 1); };
-    const Index kinds_down = kinds(rows_, down_), kinds_across = kinds(columns_, across_);
-    const auto sum = [&](const std::vector<double>& half, auto&& value) {
-      double total = value(0) * half[0];
-      for (Index t = static_cast<Index>(half.size()) - 1; t > 0; --t)
-        total += (value(-t) + value(t)) * half[t];
-      return static_cast<T>(total);
-    };
-    for (Index r = 0; r < kinds_down; ++r) {
-      const Index y = representative(r, rows_, down_);
-      const double row =
-          sum(s_.down, [&](Index t) { return y + t < 0 || y + t >= rows_ ? s_.cval : 1.0; });
-      for (Index c = 0; c < kinds_across; ++c) {
-        const Index x = representative(c, columns_, across_);
-        const T weight =
-            sum(s_.across, [&](Index t) { return x + t < 0 || x + t >= columns_ ? s_.cval : row; });
-        weights_.push_back(weight + std::numeric_limits<T>::epsilon());
-      }
+ private:
+  using Exact = Sweep<double, T>;
+  using Quick = Sweep<float, float>;
+
+  struct Call {
+    Call(const Array& image, double scale, const Array* mask)
+        : image(image), exact(image, scale), quick(image, 1), mask(mask) {
+      visit(image.dtype, [&]<class S>(Type<S>) {
+        may_be_infinite = is_float<S>;
+        is_signed = std::is_integral_v<S> && std::is_signed_v<S>;
+        fits_float32 = sizeof(S) <= 2 || std::is_same_v<S, float>;
+      });
     }
-  }
-  // Of the kinds of an axis: before the border is out of reach, there, and after that.
-  static Index kind(Index at, Index n, Index radius) {
-    if (n <= 2 * radius + 1 || at < radius) return at;
-    return at < n - radius ? radius : at - (n - 2 * radius - 1);
-  }
-  static Index representative(Index kind, Index n, Index radius) {
-    return n <= 2 * radius + 1 || kind <= radius ? kind : kind + (n - 2 * radius - 1);
+    const Array& image;
+    const Source<double> exact;
+    const Source<float> quick;
+    const Array* mask;
+    bool may_be_infinite, is_signed, fits_float32;
+    T low, high;
+  };
+
+  template <class F>
+  void for_tiles(F&& body) {
+    const Index high = (frame_.rows + tile_rows - 1) / tile_rows;
+    const Index wide = (frame_.columns + tile_columns - 1) / tile_columns;
+    parallel_tasks(high * wide, [&](Index i) {
+      const ScratchPool::Lease lease(pool_);
+      const Index y = i / wide * tile_rows, x = i % wide * tile_columns;
+      body(lease.memory(), {y, std::min(frame_.rows, y + tile_rows), x,
+                            std::min(frame_.columns, x + tile_columns)});
+    });
   }
 
-  class Tile {
+  // A tile's words of a row.
+  static Index words(const Rectangle& tile) { return words_for(tile.x1 - tile.x0); }
+  Word* weak(Index y, const Rectangle& tile) { return bits_.weak(y) + tile.x0 / word_bits; }
+  Word* strong(Index y, const Rectangle& tile) { return bits_.strong(y) + tile.x0 / word_bits; }
+  void clear(Index y, const Rectangle& tile) {
+    std::fill_n(weak(y, tile), words(tile), Word{0});
+    std::fill_n(strong(y, tile), words(tile), Word{0});
+  }
+
+  // after(y) for each row that has neighbours on both sides, when their magnitudes are there, as
+  // long as it returns true.
+  template <class Rows, class F>
+  void sweep(Rows& rows, const Rectangle& tile, F&& after) {
+    const Index last = std::min(frame_.rows, tile.y1 + 1);
+    for (Index y = std::max<Index>(0, tile.y0 - 1); y < last; ++y) {
+      if (y % 16 == 0) poll();
+      rows.differentiate(y);
+      if (y > tile.y0 && y >= 2 && !after(y - 1)) return;
+    }
+  }
+
+  // As the peer computes.
+  class ExactTile {
    public:
-    Tile(Plan& plan, const Call& call, std::byte* memory, Index y0, Index y1, Index x0, Index x1)
+    ExactTile(Plan& plan, const Call& call, std::byte* memory, const Rectangle& tile)
         : p_(plan),
           call_(call),
-          a_(plan, memory),
-          y0_(y0),
-          y1_(y1),
-          x0_(x0),
-          x1_(x1),
-          from_(std::max<Index>(0, x0 - 2)),
-          to_(std::min(plan.columns_, x1 + 2)),
-          low_(plan.columns_),
-          infinite_(!std::isfinite(plan.s_.cval)) {
-      for (Index e = from_; e < to_ + 2 * p_.across_; ++e)
-        if (const Index at = p_.at_column_[e]; at >= 0) {
-          low_ = std::min(low_, at);
-          high_ = std::max(high_, at + 1);
-        }
-      // A Gaussian of an image of fewer columns than its radius reaches them over and over.
-      std::fill_n(a_.outside, high_ - low_ + Pack<double>::size, p_.s_.cval);
-    }
+          tile_(tile),
+          rows_(plan.frame_, plan.weights_, call.exact, call.may_be_infinite, call.mask, tile,
+                typename Exact::Scratch(plan.frame_, tile.x1 - tile.x0, memory)) {}
 
     void sweep() {
-      const Index first = std::max<Index>(0, y0_ - 1), last = std::min(p_.rows_, y1_ + 1);
-      smoothed_ = std::max<Index>(0, first - 1);
-      loaded_ = smoothed_;
-      for (Index y = first; y < last; ++y) {
+      p_.sweep(rows_, tile_, [&](Index y) {
+        suppress(y);
+        return true;
+      });
+    }
+
+    void magnitude(T* out) {
+      const Index last = std::min(p_.frame_.rows, tile_.y1);
+      for (Index y = tile_.y0; y < last; ++y) {
         if (y % 16 == 0) poll();
-        while (smoothed_ <= std::min(p_.rows_ - 1, y + 1)) smooth_two();
-        differentiate(y);
-        if (call_.magnitude) {
-          if (y >= y0_ && y < y1_)
-            std::copy_n(a_.m[y % 3] + margin, x1_ - x0_, call_.magnitude + y * p_.columns_ + x0_);
-        } else if (y > y0_) {
-          suppress(y - 1);
-        }
+        rows_.differentiate(y);
+        std::copy_n(rows_.magnitude(y), tile_.x1 - tile_.x0,
+                    out + y * p_.frame_.columns + tile_.x0);
       }
-      if (call_.magnitude) return;
-      if (y0_ == 0) clear(0);
-      if (y1_ == p_.rows_) clear(y1_ - 1);
+    }
+
+    // Of a tile of one pixel: is it a maximum, weak or even strong?
+    std::pair<bool, bool> decide() {
+      bool maximum = false;
+      p_.sweep(rows_, tile_, [&](Index y) {
+        maximum = suppression(y).maxima(0) & 1;
+        return false;
+      });
+      const T m = *rows_.magnitude(tile_.y0);
+      maximum &= m >= call_.low;
+      return {maximum, maximum && m >= call_.high};
     }
 
    private:
-    Index first_word() const { return x0_ / word_bits; }
-    Index words() const { return words_for(x1_ - x0_); }
-    void clear(Index y) {
-      std::fill_n(p_.bits_.weak(y) + first_word(), words(), Word{0});
-      std::fill_n(p_.bits_.strong(y) + first_word(), words(), Word{0});
-    }
-    Index live() const { return 2 * p_.down_ + 2; }
-
-    // The next extended row of the image, and of the mask, to their rings.
-    void load() {
-      const Index slot = loaded_ % live(), n = high_ - low_;
-      const Index at = loaded_ < static_cast<Index>(p_.at_row_.size()) ? p_.at_row_[loaded_] : -1;
-      ++loaded_;
-      double* const row = a_.image + slot * a_.ring_pitch;
-      double* const weight = a_.weight + slot * a_.ring_pitch;
-      if (at < 0) {
-        std::copy_n(a_.outside, n, row);
-        if (call_.mask) std::copy_n(a_.outside, n, weight);
-        return;
-      }
-      const Index start = at * p_.columns_ + low_;
-      call_.source.load(start, n, row);
-      if (call_.mask) {
-        const std::uint8_t* const inside = call_.mask->template as<std::uint8_t>() + start;
-        for (Index j = 0; j < n; ++j) weight[j] = inside[j] != 0;
-        for (Index j = 0; j < n; ++j) row[j] = inside[j] ? row[j] : 0;
-      }
-      if (call_.may_be_infinite && !infinite_) infinite_ = has_infinity(row, n);
-    }
-
-    void smooth_two() {
-      while (loaded_ < smoothed_ + live()) load();
-      smooth_down(a_.image, a_.raw);
-      if (call_.mask) smooth_down(a_.weight, a_.raw_weight);
-      for (const Index i : {0, 1})
-        if (smoothed_ + i < p_.rows_) smooth_across(smoothed_ + i, i);
-      smoothed_ += 2;
-    }
-
-    void smooth_down(const double* ring, double* const* raw) {
-      for (Index i = 0; i < live(); ++i)
-        a_.near[i] = ring + (smoothed_ + i) % live() * a_.ring_pitch;
-      smooth_columns<T>(a_.near, p_.s_.down, high_ - low_, raw[0], raw[1]);
-    }
-
-    void smooth_across(Index y, Index i) {
-      T* const row = a_.s[y % 4] + margin - x0_;  // by column of the image
-      filter_across(a_.raw[i], row);
-      if (call_.mask) {
-        T* const bleed = a_.bleed + margin - x0_;
-        filter_across(a_.raw_weight[i], bleed);
-        for (Index x = from_; x < to_; ++x) row[x] /= bleed[x] + std::numeric_limits<T>::epsilon();
-      } else if (!p_.weights_.empty()) {
-        divide_by_weights(y, row);
-      }
-      if (infinite_)
-        for (Index x = from_; x < to_; ++x) row[x] += 0 * row[x];
-      if (from_ == 0) row[-1] = row[0];  // Sobel's border: reflect
-      if (to_ == p_.columns_) row[to_] = row[to_ - 1];
-    }
-
-    void divide_by_weights(Index y, T* row) {
-      const Index n = p_.columns_, r = p_.across_;
-      const T* const weight =
-          p_.weights_.data() + kind(y, p_.rows_, p_.down_) * std::min(n, 2 * r + 1);
-      const Index left = std::clamp(n <= 2 * r + 1 ? n : r, from_, to_);
-      const Index right = std::clamp(n - r, left, to_);
-      for (Index x = from_; x < left; ++x) row[x] /= weight[kind(x, n, r)];
-      if (right > left) divide(row + left, right - left, weight[r]);
-      for (Index x = right; x < to_; ++x) row[x] /= weight[kind(x, n, r)];
-    }
-
-    // The columns [from, to) of a row, smoothed along it.
-    void filter_across(const double* raw, T* row) {
-      const Index r = p_.across_, n = to_ - from_;
-      const double* centre = raw + from_ - low_;
-      if (from_ < r || to_ + r > p_.columns_) {
-        const Index begin = std::clamp<Index>(r - from_, 0, n + 2 * r);
-        const Index end = std::clamp<Index>(r + p_.columns_ - from_, begin, n + 2 * r);
-        const auto border = [&](Index e) {
-          const Index at = p_.at_column_[from_ + e];
-          a_.extended[e] = at < 0 ? p_.s_.cval : raw[at - low_];
-        };
-        for (Index e = 0; e < begin; ++e) border(e);
-        std::copy_n(raw + from_ + begin - r - low_, end - begin, a_.extended + begin);
-        for (Index e = end; e < n + 2 * r; ++e) border(e);
-        centre = a_.extended + r;
-      }
-      smooth_row(centre, p_.s_.across, n, row + from_);
-    }
-
-    // Sobel differences and magnitudes of row y for the columns [x0 - 1, x1 + 1) in the image.
-    void differentiate(Index y) {
-      const auto smooth = [&](Index at) {
-        return a_.s[std::clamp<Index>(at, 0, p_.rows_ - 1) % 4] + margin;
-      };
-      const Index begin = x0_ > 0 ? -1 : 0, end = x1_ - x0_ + (x1_ < p_.columns_);
-      const Index skip = margin + begin;
-      gradient(smooth(y - 1) + begin, smooth(y) + begin, smooth(y + 1) + begin, end - begin,
-               p_.per_step_, a_.rows[y % 2] + skip, a_.columns[y % 2] + skip, a_.m[y % 3] + skip);
+    Suppression<T> suppression(Index y) const {
+      const auto& per_step = p_.frame_.smoothing.per_step;
+      return {rows_.magnitude(y - 1),     rows_.magnitude(y),     rows_.magnitude(y + 1),
+              rows_.along_rows(y),        rows_.along_columns(y), static_cast<T>(per_step[0]),
+              static_cast<T>(per_step[1])};
     }
 
     void suppress(Index y) {
-      if (y == 0 || y == p_.rows_ - 1) return;
-      const auto magnitude = [&](Index at) { return a_.m[at % 3] + margin; };
-      const T* const m = magnitude(y);
-      const Suppression<T> pixels{magnitude(y - 1),
-                                  m,
-                                  magnitude(y + 1),
-                                  a_.rows[y % 2] + margin,
-                                  a_.columns[y % 2] + margin,
-                                  p_.per_step_[0],
-                                  p_.per_step_[1]};
-      const Index end = std::min(x1_, p_.columns_ - 1) - x0_;
+      const T* const m = rows_.magnitude(y);
+      const Suppression<T> pixels = suppression(y);
+      const Index end = std::min(tile_.x1, p_.frame_.columns - 1) - tile_.x0;
       const T low = call_.low, high = call_.high;
-      Word* const weak = p_.bits_.weak(y) + first_word();
-      Word* const strong = p_.bits_.strong(y) + first_word();
-      for (Index w = 0; w < words(); ++w) {
+      Word* const weak = p_.weak(y, tile_);
+      Word* const strong = p_.strong(y, tile_);
+      for (Index w = 0; w < words(tile_); ++w) {
         const Index begin = w * word_bits, count = std::min(word_bits, end - begin);
         Word candidates =
             count > 0 ? pack_word([=](Index j) { return m[j] >= low; }, begin, count) : 0;
-        if (begin + x0_ == 0) candidates &= ~Word{1};  // the first column
-        if (call_.mask && candidates) candidates &= inside(y, x0_ + begin, count);
+        if (begin + tile_.x0 == 0) candidates &= ~Word{1};  // the first column
+        if (call_.mask && candidates) candidates &= inside(y, tile_.x0 + begin, count);
         Word maxima = 0;
         constexpr Index lanes = Suppression<T>::lanes;
         constexpr Word lane_mask = (Word{1} << lanes) - 1;
@@ -343,10 +213,11 @@ class Plan final : public CannyPlan {
       Word bits = 0;
       const std::uint8_t* const mask = call_.mask->template as<std::uint8_t>();
       for (Index j = 0; j < count; ++j) {
-        if (x + j < 1 || x + j + 1 >= p_.columns_) continue;
+        if (x + j < 1 || x + j + 1 >= p_.frame_.columns) continue;
         bool all = true;
         for (Index dy = -1; dy <= 1; ++dy)
-          for (Index dx = -1; dx <= 1; ++dx) all &= mask[(y + dy) * p_.columns_ + x + j + dx] != 0;
+          for (Index dx = -1; dx <= 1; ++dx)
+            all &= mask[(y + dy) * p_.frame_.columns + x + j + dx] != 0;
         bits |= Word{all} << j;
       }
       return bits;
@@ -354,20 +225,141 @@ class Plan final : public CannyPlan {
 
     Plan& p_;
     const Call& call_;
-    Scratch a_;
-    const Index y0_, y1_, x0_, x1_;    // pixels of the tile
-    const Index from_, to_;            // columns whose smoothed values are needed
-    Index low_, high_ = 0;             // columns of the image that these read
-    Index loaded_ = 0, smoothed_ = 0;  // next row of the ring and of the smoothed ones
-    bool infinite_;                    // there may be infinities or NaN
+    const Rectangle tile_;
+    Exact rows_;
   };
 
-  const Index rows_, columns_;
-  const CannySmoothing s_;
-  const T per_step_[2];
-  const Index down_, across_;  // radii
-  const std::vector<Index> at_row_, at_column_;
-  std::vector<T> weights_;
+  // In float32, and as the peer computes where that does not tell.
+  class QuickTile {
+   public:
+    QuickTile(Plan& plan, const Call& call, std::byte* memory, const Rectangle& tile)
+        : p_(plan),
+          call_(call),
+          memory_(memory),
+          tile_(tile),
+          rows_(plan.frame_, plan.quick_weights_, call.quick, call.may_be_infinite, nullptr, tile,
+                Quick::Scratch(plan.frame_, tile.x1 - tile.x0, memory)) {
+      const double scale = plan.frame_.smoothing.scale;
+      low_ = call.low / scale, high_ = call.high / scale;
+      offset_ = middle();
+      const float least =
+          call.is_signed ? static_cast<float>(-1 / scale) : -std::numeric_limits<float>::infinity();
+      rows_.shift(offset_, least);
+      if (call.image.dtype == DType::uint8)
+        rows_.read_bytes(call.image.template as<std::uint8_t>());
+    }
+
+    // False: to be swept as the peer does, all of it. Else its bits are written.
+    bool sweep() {
+      p_.sweep(rows_, tile_, [&](Index y) {
+        if (!bounds_ || rows_.extent() != extent_) measure();
+        if (!given_up_) suppress(y);
+        return !given_up_;
+      });
+      if (given_up_) return false;
+      for (Index i = 0; i < doubts_; ++i)
+        decide(doubtful_[i] / p_.frame_.columns, doubtful_[i] % p_.frame_.columns);
+      return true;
+    }
+
+   private:
+    // About the middle of the tile's values.
+    float middle() const {
+      float least = std::numeric_limits<float>::infinity(), most = -least;
+      for (Index y = tile_.y0; y < tile_.y1; y += 16) {
+        float values[8];
+        for (Index x = tile_.x0; x < tile_.x1; x += 64) {
+          const Index n = std::min<Index>(8, tile_.x1 - x);
+          call_.quick.load(y * p_.frame_.columns + x, n, values);
+          for (Index j = 0; j < n; ++j)
+            least = std::min(least, values[j]), most = std::max(most, values[j]);
+        }
+      }
+      const float middle = least / 2 + most / 2;
+      return std::isfinite(middle) ? (call_.may_be_infinite ? middle : std::round(middle)) : 0;
+    }
+
+    void measure() {
+      extent_ = rows_.extent();
+      const double away = std::abs(double{offset_});
+      const double extent = call_.fits_float32 ? extent_ : extent_ + away;
+      const double smooth = 0x1p-24 * p_.smoothing_error_ * extent;
+      bounds_.emplace(smooth, extent);
+      // Next to the border the constant that was subtracted has not quite the weights' sum.
+      border_bounds_.emplace(p_.border_gain_ * (smooth + 0x1p-22 * away), extent);
+      given_up_ |=
+          rows_.infinite() || !(extent < 1e18) || !(low_ > 100 * double{border_bounds_->magnitude});
+    }
+
+    void suppress(Index y) {
+      const Frame& f = p_.frame_;
+      const QuickSuppression pixels{rows_.magnitude(y - 1),   rows_.magnitude(y),
+                                    rows_.magnitude(y + 1),   rows_.along_rows(y),
+                                    rows_.along_columns(y),   static_cast<float>(low_),
+                                    static_cast<float>(high_)};
+      const Index end = std::min(tile_.x1, f.columns - 1) - tile_.x0;
+      const bool border_row = y < f.down + 2 || y >= f.rows - f.down - 2;
+      Word* const weak = p_.weak(y, tile_);
+      Word* const strong = p_.strong(y, tile_);
+      for (Index w = 0; w < words(tile_); ++w) {
+        const Index begin = w * word_bits, count = std::min(word_bits, end - begin);
+        const Index x = tile_.x0 + begin;
+        const bool border =
+            border_row || x < f.across + 2 || x + word_bits > f.columns - f.across - 2;
+        const Bounds& bounds = border ? *border_bounds_ : *bounds_;
+        const auto low = static_cast<float>(low_ - 1.01 * double{bounds.magnitude});
+        Word candidates = count > 0 ? pixels.reaching(begin, low) & ~Word{0} >> (64 - count) : 0;
+        if (x == 0) candidates &= ~Word{1};  // the first column
+        Word maxima = 0, high = 0, doubtful = 0;
+        constexpr Index lanes = QuickSuppression::lanes;
+        constexpr Word lane_mask = (Word{1} << lanes) - 1;
+        for (Word left = candidates; left;) {
+          const Index at = std::countr_zero(left) / lanes * lanes;
+          const auto decision = pixels.decide(begin + at, bounds);
+          maxima |= Word{decision.maximum} << at;
+          high |= Word{decision.strong} << at;
+          doubtful |= Word{decision.doubtful} << at;
+          left &= ~(lane_mask << at);
+        }
+        weak[w] = maxima & candidates;
+        strong[w] = maxima & candidates & high;
+        for (Word left = doubtful & candidates; left; left &= left - 1) {
+          if (doubts_ == most_doubts) {
+            given_up_ = true;
+            return;
+          }
+          doubtful_[doubts_++] = y * f.columns + x + std::countr_zero(left);
+        }
+      }
+    }
+
+    void decide(Index y, Index x) {
+      const auto [maximum, high] = ExactTile(p_, call_, memory_, {y, y + 1, x, x + 1}).decide();
+      bits(p_.bits_.weak(y), x, maximum);
+      bits(p_.bits_.strong(y), x, high);
+    }
+    static void bits(Word* row, Index x, bool value) {
+      row[x / word_bits] |= Word{value} << x % word_bits;
+    }
+
+    Plan& p_;
+    const Call& call_;
+    std::byte* const memory_;
+    const Rectangle tile_;
+    Quick rows_;
+    double low_, high_;
+    float offset_, extent_ = 0;
+    std::optional<Bounds> bounds_, border_bounds_;
+    bool given_up_ = false;
+    Index doubts_ = 0;
+    std::array<Index, most_doubts> doubtful_;
+  };
+
+  const Frame frame_;
+  const BorderWeights<T> weights_;
+  const BorderWeights<float> quick_weights_;
+  double smoothing_error_, border_gain_ = 1;
+  bool quick_;
   EdgeBits bits_;
   ScratchPool pool_;
 };

@@ -1,6 +1,7 @@
 // The arithmetic of scikit-image's Canny on rows: smoothing, gradient, suppression.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -15,36 +16,40 @@ namespace msf::canny_rows {
 
 using Index = std::int64_t;
 
-using Doubles = Pack<double>;
+// The lanes of a register of float64, as T.
 template <class T>
 using Lanes __attribute__((vector_size(register_bytes / 8 * sizeof(T)))) = T;
 
 // The sums rounded to T.
-template <class T>
-void store(const Doubles& sums, T* to) {
-  constexpr Index size = register_bytes / 8;
-  for (Index i = 0; i < Doubles::count; ++i) {
-    const auto rounded = __builtin_convertvector(sums.part[i], Lanes<T>);
-    std::memcpy(to + i * size, &rounded, sizeof rounded);
+template <class V, class T>
+void store(const Pack<V>& sums, T* to) {
+  if constexpr (std::is_same_v<V, T>) {
+    sums.store(to);
+  } else {
+    constexpr Index size = register_bytes / 8;
+    for (Index i = 0; i < Pack<V>::count; ++i) {
+      const auto rounded = __builtin_convertvector(sums.part[i], Lanes<T>);
+      std::memcpy(to + i * size, &rounded, sizeof rounded);
+    }
   }
 }
 
-// Rounded to T and kept in float64.
-template <class T>
-void round_to(Doubles& sums) {
-  if constexpr (!std::is_same_v<T, double>)
-    for (Doubles::Vector& part : sums.part)
-      part = __builtin_convertvector(__builtin_convertvector(part, Lanes<T>), Doubles::Vector);
+// Rounded to T and kept as it is.
+template <class T, class V>
+void round_to(Pack<V>& sums) {
+  if constexpr (!std::is_same_v<T, V>)
+    for (auto& part : sums.part)
+      part = __builtin_convertvector(__builtin_convertvector(part, Lanes<T>),
+                                     typename Pack<V>::Vector);
 }
 
 // Two rows of sums along the columns, rounded to T; in[0] is `radius` rows before the first of
 // them. Rows may be accessed up to the next multiple of a pack.
-template <class T>
-void smooth_columns(const double* const* in, const std::vector<double>& half, Index n,
-                    double* first, double* second) {
-  using P = Doubles;
+template <class T, class V>
+void smooth_columns(const V* const* in, const std::vector<V>& half, Index n, V* first, V* second) {
+  using P = Pack<V>;
   const Index radius = static_cast<Index>(half.size()) - 1;
-  const double* const* const centre = in + radius;
+  const V* const* const centre = in + radius;
   for (Index j = 0; j < n; j += P::size) {
     P sum = P::scaled(P::load(centre[0] + j), half[0]);
     P next = P::scaled(P::load(centre[1] + j), half[0]);
@@ -65,12 +70,12 @@ void smooth_columns(const double* const* in, const std::vector<double>& half, In
 }
 
 // Sums along a row, up to the next multiple of two packs.
-template <class T>
-void smooth_row(const double* centre, const std::vector<double>& half, Index n, T* out) {
-  using P = Doubles;
+template <class T, class V>
+void smooth_row(const V* centre, const std::vector<V>& half, Index n, T* out) {
+  using P = Pack<V>;
   const Index radius = static_cast<Index>(half.size()) - 1;
   for (Index j = 0; j < n; j += 2 * P::size) {
-    const double* const at = centre + j;
+    const V* const at = centre + j;
     P sum = P::scaled(P::load(at), half[0]), next = P::scaled(P::load(at + P::size), half[0]);
     for (Index t = radius; t > 0; --t) {
       sum.template add_pair<false>(P::load(at - t), P::load(at + t), half[t]);
@@ -109,17 +114,72 @@ T at_least(double value) {
   return near < value ? std::nextafter(near, std::numeric_limits<T>::infinity()) : near;
 }
 
-inline bool has_infinity(const double* row, Index n) {
-  constexpr std::uint64_t exponent = 0x7ff0000000000000;
-  std::uint64_t found = 0;
-  for (Index j = 0; j < n; ++j)
-    found |= (std::bit_cast<std::uint64_t>(row[j]) & exponent) == exponent;
+template <class V>
+bool has_infinity(const V* row, Index n) {
+  using Bits = std::conditional_t<sizeof(V) == 4, std::uint32_t, std::uint64_t>;
+  constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<V>::infinity());
+  Bits found = 0;
+  for (Index j = 0; j < n; ++j) found |= (std::bit_cast<Bits>(row[j]) & exponent) == exponent;
   return found != 0;
 }
 
+// A register of float32 from as many values.
+typedef float Floats __attribute__((vector_size(register_bytes)));
+typedef std::int32_t Ints __attribute__((vector_size(register_bytes)));
+inline constexpr Index floats = register_bytes / sizeof(float);
+inline Floats load_floats(const float* from) {
+  Floats values;
+  std::memcpy(&values, from, sizeof values);
+  return values;
+}
+inline Floats load_floats(const std::uint8_t* from) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  typedef char Bytes __attribute__((vector_size(16)));
+  typedef std::int64_t Pair __attribute__((vector_size(16)));
+  std::int64_t bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  const auto wide = __builtin_ia32_pmovzxbd256((Bytes)Pair{bytes, 0});
+  return __builtin_convertvector((Ints)wide, Floats);
+#else
+  typedef std::uint8_t Bytes __attribute__((vector_size(floats)));
+  typedef std::uint16_t Words __attribute__((vector_size(2 * floats)));
+  Bytes bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  // GCC widens by one step at a time.
+  const Words words = __builtin_convertvector(bytes, Words);
+  return __builtin_convertvector(__builtin_convertvector(words, Ints), Floats);
+#endif
+}
+
+// to = max(from, least) - offset; returns the greatest absolute value, of numbers. Bytes are at
+// least 0, and not compared with `least`. In place, too.
+template <class S>
+float shift(const S* from, Index n, float offset, float least, float* to) {
+  constexpr bool bytes = sizeof(S) == 1;
+  Ints most{};  // bits of numbers that are not negative have their order
+  const auto piece = [&](const S* in, float* out) {
+    Floats value = load_floats(in);
+    if constexpr (!bytes) value = value < least ? least : value;
+    value -= offset;
+    std::memcpy(out, &value, sizeof value);
+    const Ints bits = (Ints)value & 0x7fffffff;
+    most = bits > most ? bits : most;
+  };
+  Index j = 0;
+  for (; j + floats <= n; j += floats) piece(from + j, to + j);
+  if (j < n) {
+    S rest[floats];
+    for (Index i = 0; i < floats; ++i) rest[i] = from[j + std::min(i, n - 1 - j)];
+    piece(rest, to + j);
+  }
+  std::int32_t greatest = 0;
+  for (Index i = 0; i < floats; ++i) greatest = std::max(greatest, most[i]);
+  return std::bit_cast<float>(greatest);
+}
+
 // Sobel differences along both axes and their magnitude, from three smoothed rows. Weights 1, 2, 1
-// of differences that are rounded to T; the sum is float64.
-template <class T>
+// of differences that are rounded to T; the sum is a Sum.
+template <class Sum, bool scaled, class T>
 void gradient(const T* __restrict up, const T* __restrict here, const T* __restrict down, Index n,
               const T* per_step, T* __restrict rows, T* __restrict columns, T* __restrict m) {
   const T per_row = per_step[0], per_column = per_step[1];
@@ -128,8 +188,9 @@ void gradient(const T* __restrict up, const T* __restrict here, const T* __restr
             right = down[j + 1] - up[j + 1];
     const T above = up[j + 1] - up[j - 1], middle = here[j + 1] - here[j - 1],
             below = down[j + 1] - down[j - 1];
-    const T dy = static_cast<T>(double{centre} * 2 + (double{left} + double{right})) * per_row;
-    const T dx = static_cast<T>(double{middle} * 2 + (double{above} + double{below})) * per_column;
+    T dy = static_cast<T>(Sum{centre} * 2 + (Sum{left} + Sum{right}));
+    T dx = static_cast<T>(Sum{middle} * 2 + (Sum{above} + Sum{below}));
+    if constexpr (scaled) dy *= per_row, dx *= per_column;
     rows[j] = dy;
     columns[j] = dx;
     m[j] = std::sqrt(dy * dy + dx * dx);
