@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -78,7 +79,7 @@ CONTRACTED = """
 """.split()
 
 # How much the compiler does. Half of an installation is the optimiser's time. Beside wider builds
-# the baseline serves CPUs of before 2013 and need not be the fastest code: QUICK and VECTORS.
+# the baseline serves CPUs of before 2013 and need not be the fastest code: QUICK.
 QUICK = ["-O1", "-fstrict-aliasing", "-finline-functions", "-finline-small-functions"]
 QUICK += ["-findirect-inlining", "-fthread-jumps", "-foptimize-sibling-calls"]
 VECTORS = ["-ftree-vectorize", "-fvect-cost-model=dynamic"]  # as -O3 has them
@@ -106,6 +107,17 @@ def needs_recompile(obj: str, src: str) -> bool:
     )
 
 
+def code_size(path: Path, seen: set[Path] | None = None) -> int:
+    """Bytes of a source with the headers of ours that it includes: about how long it takes."""
+    seen = set() if seen is None else seen
+    if path in seen or not path.exists():
+        return 0
+    seen.add(path)
+    code = path.read_text()
+    names = re.findall(r'^#include "(.+)"', code, re.MULTILINE)
+    return len(code) + sum(code_size(ROOT / "csrc" / name, seen) for name in names)
+
+
 class BuildExt(build_ext):
     """Compiles the sources of all builds, and those they share, in one queue for all CPUs."""
 
@@ -116,17 +128,19 @@ class BuildExt(build_ext):
         builds["shared"] = extension("baseline", SHARED)
         builds["bindings"] = extension("baseline", BINDINGS)
         folders = {name: os.path.join(self.build_temp, name) for name in builds}
-        with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))) as pool:
-            isas = {isa_of(ext) for ext in builds.values()}
-            headers = dict(zip(isas, pool.map(self.precompile, isas), strict=True))
-            for ext in builds.values():
-                ext.extra_compile_args += ["-include", headers[isa_of(ext)]]
+        self.parallel = int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))
+        with ThreadPoolExecutor(self.parallel) as pool:
+            isas = sorted({isa_of(ext) for ext in builds.values()})
+            headers = {isa: pool.submit(self.precompile, isa) for isa in isas}
+
+            def compile_one(job):
+                source, name = job
+                return name, self.compile(source, builds[name], folders[name], headers)
+
             # Long compilations first, so that none is left alone at the end.
             jobs = [(source, name) for name, ext in builds.items() for source in ext.sources]
-            jobs.sort(key=lambda job: os.path.getsize(job[0]), reverse=True)
-            done = list(
-                pool.map(lambda j: (j[1], self.compile(j[0], builds[j[1]], folders[j[1]])), jobs)
-            )
+            jobs.sort(key=lambda job: code_size(Path(job[0])), reverse=True)
+            done = list(pool.map(compile_one, jobs))
         objects = {name: [obj for owner, obj in done if owner == name] for name in builds}
         for ext in self.extensions:
             parts = [ext.name, "at_most_avx2", "shared", "bindings"]
@@ -152,9 +166,10 @@ class BuildExt(build_ext):
             self.spawn([*compiler, "-x", "c++-header", header, "-o", header + ".gch"])
         return header
 
-    def compile(self, source, ext, folder):
+    def compile(self, source, ext, folder, headers):
         """Compiles a source unless its object is up to date; returns the object."""
         (obj,) = self.compiler.object_filenames([source], output_dir=folder)
+        header = headers[isa_of(ext)].result()
         if needs_recompile(obj, source):
             self.compiler.compile(
                 [source],
@@ -165,6 +180,7 @@ class BuildExt(build_ext):
                     *optimisation(Path(source).stem, isa_of(ext)),
                     *ext.extra_compile_args,
                     *(["-ffp-contract=fast"] if Path(source).stem in CONTRACTED else []),
+                    *(["-include", header] if Path(source).stem != "python" else []),
                 ],
             )
         return obj
@@ -204,7 +220,7 @@ def optimisation(name: str, isa: str) -> list[str]:
     if name in SHARED:
         return QUICK if name in AT_O1 else ["-O3"]
     if isa == "baseline" and len(ISA_FLAGS) > 1:
-        return [*QUICK, *VECTORS]
+        return [*QUICK, "-Wno-maybe-uninitialized"]  # it takes more to see that nothing is
     return ["-O3"] if name in AT_O3 else ["-O2", *VECTORS]
 
 
