@@ -142,7 +142,9 @@ def learnt(
         path.write_text(config.text(tables, {}), encoding="utf-8")
     job = Job(path, work / f"{row.name}_{seed}", data / row.data, steps=steps, seed=seed)
     (report,) = train(job, say=lambda line: print(f"  {line}", flush=True))
-    figures = {**report["test"]["mean"], "validation": report["validation"] or math.nan}
+    figures = dict(report["test"]["mean"])
+    if report["validation"] is not None:
+        figures["validation"] = report["validation"]
     return figures, report["seconds"]
 
 

@@ -194,6 +194,7 @@ def test_gamma_of_constant_and_not_finite_values():
 ALL = {
     "rotation": 30, "scale": 1.4, "flip": True, "elastic": 4, "gamma": 1.5, "noise": 0.1,
     "bias": 0.3, "blur": (0.5, 1), "low_resolution": 2,
+    "contrast": 2.0, "brightness": 1.0, "invert": True,
 }  # fmt: skip
 
 
@@ -278,6 +279,41 @@ def test_other_settings_do_not_change_what_is_drawn():
     others = {k: v for k, v in ALL.items() if k in ("rotation", "gamma", "noise", "bias", "blur")}
     together = augment.Augmenter(**others, probability=1)(image, label, seed=4)[1]
     assert_array_equal(alone, together)
+
+
+def test_contrast_and_brightness_of_each_channel(rng):
+    image = rng.normal(3, 2, (3, 20, 30)).astype(np.float32)
+    augmenter = augment.Augmenter(contrast=2.0, brightness=0.5, probability=1)
+    new, _ = augmenter(image, seed=1)
+    factors = new.std((1, 2)) / image.std((1, 2))
+    shifts = new.mean((1, 2)) - image.mean((1, 2))
+    assert len(set(factors.round(4))) == len(set(shifts.round(4))) == 3
+    assert ((factors >= 0.5) & (factors <= 2) & (abs(shifts) <= 0.5)).all()
+    for before, after, f, s in zip(image, new, factors, shifts, strict=True):
+        mean = before.mean(dtype=float)
+        assert_allclose(after, mean + (before - mean) * f + s, atol=1e-4)
+    alone = augment.Augmenter(contrast=2.0, probability=1)(image[:1], seed=1)[0]
+    assert_allclose(alone.mean(), image[0].mean(), rtol=1e-5)
+
+
+def test_invert_changes_bright_and_dark(rng):
+    image = rng.normal(3, 2, (2, 20, 30)).astype(np.float32)
+    new, _ = augment.Augmenter(invert=True, probability=1)(image, seed=0)
+    mean = image.mean((1, 2), keepdims=True)
+    assert_allclose(new, 2 * mean - image, atol=1e-5)
+
+
+def test_grey_is_a_mean_of_the_channels(rng):
+    image = rng.normal(size=(3, 20, 30)).astype(np.float32)
+    augmenter = augment.Augmenter(grey=True, probability=1)
+    new, _ = augmenter(image, seed=0)
+    assert_array_equal(new[1:], new[:2])
+    weights, rest = np.linalg.lstsq(image.reshape(3, -1).T, new[0].ravel(), rcond=None)[:2]
+    assert_allclose(weights.sum(), 1, rtol=1e-5)
+    assert (weights > 0).all()
+    assert rest < 1e-6
+    assert_array_equal(augmenter(image[:1], seed=0)[0], image[:1])
+    assert not np.array_equal(augmenter(image, seed=1)[0], new)
 
 
 def test_flips_are_exact():
@@ -457,6 +493,8 @@ def test_peak_memory(changes, most):
         ({"noise": (-1, 1)}, "noise must be one or two ascending numbers from 0 on"),
         ({"blur": np.inf}, "blur must be"),
         ({"low_resolution": 0.5}, "low_resolution must be"),
+        ({"contrast": (0, 1)}, "contrast must be"),
+        ({"brightness": (1, 0)}, "brightness must be"),
         ({"flip": (3,)}, "flip must be"),
         ({"flip": (2,)}, "flip must name axes below 2"),
         ({"probability": 2}, "probability must lie"),
@@ -488,6 +526,12 @@ def test_wrong_settings(settings, message):
 def test_errors(call, error, message):
     with pytest.raises(error, match=f"Augmenter: {message}"):
         call(augment.Augmenter(), np.zeros((1, 5, 6)), np.zeros((5, 6), int))
+
+
+@pytest.mark.parametrize("name", ["grey", "invert"])
+def test_flags(name):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, got 0.5"):
+        augment.Augmenter(**{name: 0.5})
 
 
 def test_a_bool_label_has_no_other_fill():

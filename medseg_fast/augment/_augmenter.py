@@ -19,6 +19,7 @@ from medseg_fast.gaussian import gaussian
 Array = NDArray[Any]
 
 _COARSE = 3.0  # an axis is coarse whose voxels are so many times longer than the finest
+_COLOURS = 0x636F6C6F  # makes another seed of a seed
 _UNFOLDED = 0.4  # of the points' distance: a B-spline moved by less folds nowhere (Choi and Lee)
 
 
@@ -34,6 +35,10 @@ class _Drawn(NamedTuple):
     bias: list[float]
     blur: float
     coarser: float
+    contrast: bool
+    brightness: bool
+    grey: bool
+    invert: bool
     seed: int
 
 
@@ -70,6 +75,16 @@ class Augmenter:
     low_resolution : float or range, optional
         How many times coarser the voxels of a scan are that is then resampled to these (coarse axes
         stay); one number r: from 1 to r.
+    contrast : float or range, optional
+        Factor of the values' distance from the mean, for each channel by itself; one number c: from
+        1 / c to c. Drawn on a log scale.
+    brightness : float or range, optional
+        What is added, in the image's units, for each channel by itself; one number b: from -b to b.
+        With `contrast`: other stains, lamps and white balances.
+    grey : bool, optional
+        Whether all channels may become one mean of them, with random weights.
+    invert : bool, optional
+        Whether values may be mirrored about their mean, so that bright and dark change places.
     probability : float or mapping of names to floats, optional
         How often each change happens, by name ("rotation", ...). A number is for all but flips,
         which are even chances.
@@ -85,10 +100,10 @@ class Augmenter:
     Notes
     -----
     All changes of place and a crop are one resampling by a compiled kernel, on all threads: labels
-    take the nearest voxel, exactly where the image is interpolated. Then low resolution, blur, bias
-    field, gamma and noise follow. The result is the same for any number of threads, and on any
-    CPU but for the last bit of the drawn sines and cosines. A call that draws flips and a move by
-    whole voxels alone copies.
+    take the nearest voxel, exactly where the image is interpolated. Then low resolution, blur,
+    grey, contrast, brightness, inversion, bias field, gamma and noise follow. The result is the
+    same for any number of threads, and on any CPU but for the last bit of the drawn sines and
+    cosines. A call that draws flips and a move by whole voxels alone copies.
 
     An augmenter holds no state: it can be shared by threads, and pickled.
 
@@ -101,6 +116,9 @@ class Augmenter:
     .. [1] D. Rueckert et al., "Nonrigid registration using free-form deformations", IEEE
        Transactions on Medical Imaging 18 (1999) 712-721.
     .. [2] F. Isensee et al., "nnU-Net", Nature Methods 18 (2021) 203-211: which changes help.
+    .. [3] D. Tellez et al., "Quantifying the effects of data augmentation and stain color
+       normalization in convolutional neural networks for computational pathology", Medical Image
+       Analysis 58 (2019) 101544.
     """
 
     def __init__(
@@ -115,6 +133,10 @@ class Augmenter:
         bias: float | None = None,
         blur: float | Sequence[float] | None = None,
         low_resolution: float | Sequence[float] | None = None,
+        contrast: float | Sequence[float] | None = None,
+        brightness: float | Sequence[float] | None = None,
+        grey: bool = False,
+        invert: bool = False,
         probability: float | Mapping[str, float] = 0.3,
         control_points: int = 7,
         order: int = 1,
@@ -132,6 +154,10 @@ class Augmenter:
         self.low_resolution = settings.number_range(
             "low_resolution", low_resolution, lambda r: (1, r), least=1
         )
+        self.contrast = settings.number_range("contrast", contrast, lambda c: (1 / c, c), above=0)
+        self.brightness = settings.number_range("brightness", brightness, lambda b: (-b, b))
+        self.grey = settings.flag("grey", grey)
+        self.invert = settings.flag("invert", invert)
         self.probability = settings.probability(probability)
         self.control_points = _checks.integer(OP, "control_points", control_points, 1)
         if order not in (1, 3):
@@ -223,7 +249,7 @@ class Augmenter:
             label=labels,
             label_fill=self.label_fill,
         )
-        return _shaded(out, drawn, sizes, coarse), labels
+        return _shaded(self._coloured(_coarsened(out, drawn, sizes, coarse), drawn), drawn), labels
 
     def _draw(self, seed: int | Sequence[int], coarse: list[bool]) -> _Drawn:
         """The same numbers for the same seed, whichever other changes are on."""
@@ -233,11 +259,12 @@ class Augmenter:
             raise ValueError(f"{OP}: seed must be integers from 0 on, got {seed!r}") from None
         rng = np.random.Generator(np.random.Philox(sequence))
         ndim = len(coarse)
+        count = len(settings.CHANGES)
         chances, turns, flips, rest, bias = np.split(
-            rng.random(9 + 3 + 3 + 5 + 20), [9, 12, 15, 20]
+            rng.random(count + 3 + 3 + 5 + 20), np.cumsum([count, 3, 3, 5])
         )
         happens = {
-            name: getattr(self, name) is not None and chance < self.probability[name]
+            name: getattr(self, name) not in (None, False) and chance < self.probability[name]
             for name, chance in zip(settings.CHANGES, chances, strict=True)
         }
 
@@ -269,6 +296,7 @@ class Augmenter:
             ],
             blur=between("blur", rest[3]),
             coarser=between("low_resolution", rest[4], False, 1.0),
+            **{name: happens[name] for name in ("contrast", "brightness", "grey", "invert")},
             seed=int(sequence.generate_state(2, np.uint64)[1]),
         )
 
@@ -283,6 +311,29 @@ class Augmenter:
             for (low, high), u in zip(ranges * (axes // len(ranges)), turns, strict=False)
         ]
         return tuple(a if not alone or c else 0.0 for a, c in zip(angles, coarse, strict=False))
+
+    def _coloured(self, image: Array, drawn: _Drawn) -> NDArray[np.float32]:
+        """The image with other channels; changes it."""
+        if not image.size or not (drawn.contrast or drawn.brightness or drawn.grey or drawn.invert):
+            return image
+        # Of its own seed: however many channels there are, other changes draw the same.
+        rng = np.random.Generator(np.random.Philox(drawn.seed ^ _COLOURS))
+        channels = len(image)
+        if drawn.grey and channels > 1:
+            weights = rng.dirichlet(np.ones(channels)).astype(np.float32)
+            image[...] = np.tensordot(weights, image, 1)
+        factor, shift = np.ones(channels), np.zeros(channels)
+        if drawn.contrast and self.contrast is not None:
+            factor = np.exp(rng.uniform(*np.log(self.contrast), channels))
+        if drawn.brightness and self.brightness is not None:
+            shift = rng.uniform(*self.brightness, channels)
+        if drawn.invert:
+            factor = -factor
+        for channel, f, s in zip(image, factor, shift, strict=True):
+            mean = channel.mean(dtype=np.float64)
+            channel *= np.float32(f)
+            channel += np.float32(mean * (1 - f) + s)
+        return image
 
     def _map(
         self,
@@ -313,10 +364,10 @@ class Augmenter:
         return matrix, offset, np.ascontiguousarray(moved, np.float32)
 
 
-def _shaded(
+def _coarsened(
     image: Array, drawn: _Drawn, sizes: tuple[float, ...], coarse: list[bool]
 ) -> NDArray[np.float32]:
-    """The image with other intensities; may change it."""
+    """The image with fewer details."""
     spatial = image.shape[1:]
     if image.size == 0:
         return image
@@ -328,7 +379,13 @@ def _shaded(
         image, _ = resize(resize(image, few)[0], spatial)
     if drawn.blur > 0:
         image = gaussian(image, drawn.blur, channel_axis=0, spacing=sizes, truncate=3.0)
-    if drawn.bias or drawn.gamma != 1 or drawn.noise > 0:
+    return image
+
+
+def _shaded(image: Array, drawn: _Drawn) -> NDArray[np.float32]:
+    """The image with a field, curve and noise; changes it."""
+    spatial = image.shape[1:]
+    if image.size and (drawn.bias or drawn.gamma != 1 or drawn.noise > 0):
         channels = len(image)
         volume = image.reshape(channels, *(1,) * (3 - len(spatial)), *spatial)
         core.shade(

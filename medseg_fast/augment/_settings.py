@@ -14,7 +14,8 @@ Range = tuple[float, float]
 
 OP = "Augmenter"
 CHANGES = (
-    "rotation scale flip elastic gamma noise bias blur low_resolution".split()
+    "rotation scale flip elastic gamma noise bias blur low_resolution "
+    "contrast brightness grey invert".split()
 )  # in the order that random numbers are drawn for them
 
 
@@ -71,6 +72,13 @@ def flip(value: Any) -> tuple[int, ...]:
     if value is None or isinstance(value, (bool, np.bool_)):
         return ALL_AXES if value else ()
     return tuple(_checks.integer(OP, "flip", axis, 0, 2) for axis in value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False; None is False."""
+    if value is None or isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError(f"{OP}: {name} must be True or False, got {value!r}")
 
 
 def probability(value: Any) -> dict[str, float]:

@@ -175,11 +175,12 @@ def label(config: Config, network: Any, case: Case) -> Any:
     )
     if config["data"]["target"] == "objects":
         return nn.instances(network, given).labels.array
+    mirror = options["mirror"]
     found = nn.predict(
         network,
         given,
         overlap=options["overlap"],
-        mirror=range(network.ndim) if options["mirror"] else (),
+        mirror=mirror if isinstance(mirror, list) else range(network.ndim) if mirror else (),
         output="probabilities" if config["data"]["target"] == "instances" else "labels",
     ).array
     return objects(found) if config["data"]["target"] == "instances" else found

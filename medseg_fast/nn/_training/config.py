@@ -74,10 +74,6 @@ def _texts(default: Any = ()) -> Key:
     return Key(default, words, lambda v: isinstance(v, list) and all(map(_text, v)))
 
 
-def _flag() -> Key:
-    return Key(False, "true or false", lambda v: isinstance(v, bool))
-
-
 def _normalised(value: Any) -> bool:
     if isinstance(value, str):
         return value in WORDS
@@ -153,7 +149,11 @@ TABLES: dict[str, dict[str, Key]] = {
     "augment": {},  # what Augmenter takes
     "predict": {
         "overlap": Key(0.5, "a part from 0 to below 1", lambda v: _real(v) and 0 <= v < 1),
-        "mirror": _flag(),
+        "mirror": Key(
+            False,
+            "true, false, or a list of axes",
+            lambda v: isinstance(v, bool) or _list(v, lambda a: _whole(a, 0)),
+        ),
     },
 }
 # Tables whose further keys are checked by what they are for.
