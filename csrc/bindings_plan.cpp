@@ -39,6 +39,14 @@ struct From<Stretch> {
   }
 };
 
+// (scale, low, high)
+template <>
+struct From<Quantisation> {
+  static bool read(PyObject* object, Quantisation& steps) {
+    return read_tuple(object, steps.scale, steps.low, steps.high);
+  }
+};
+
 void bind_plan(const Scope& m) {
   m.def("plan", []() { return std::make_unique<Plan>(); });
   m.add_class<Plan>("medseg_fast._core.Plan")
@@ -59,6 +67,17 @@ void bind_plan(const Scope& m) {
                                         s[4],        activation,  slope, pooling, s[5]};
              plan.convolution(spec, weight.as<float>(), bias.as<float>(), algorithm, in, full,
                               pooled, indices);
+           })
+      .def("convolution8",
+           [](Plan& plan, const std::array<std::int64_t, 2>& channels,
+              const std::array<Size3, 6>& s, Activation activation, float slope, Pooling pooling,
+              const Quantisation& steps, const Array& weight, const Array& bias, const View& in,
+              const std::optional<View>& full, const std::optional<View>& pooled,
+              const std::optional<View>& indices) {
+             const ConvolutionSpec spec{channels[0], channels[1], s[0],  s[1],    s[2], s[3],
+                                        s[4],        activation,  slope, pooling, s[5]};
+             plan.convolution(spec, weight.as<float>(), bias.as<float>(), Algorithm::direct, in,
+                              full, pooled, indices, steps);
            })
       .def<&Plan::pointwise>("pointwise")
       .def("pool",

@@ -13,8 +13,9 @@
 //
 // The algorithms: direct (conv_direct.cpp), any kernel, stride and dilation, which takes few
 // channels in planes along rows (conv_planar.cpp); Winograd's F(m x m, r x r) (conv_winograd.cpp),
-// for rows and columns of 3 or of 5 taps and stride 1; and direct on AMX's tiles (conv_amx.cpp),
-// any kernel as well, with weights and features rounded to bfloat16.
+// for rows and columns of 3 or of 5 taps and stride 1; direct on AMX's tiles (conv_amx.cpp), any
+// kernel as well, with weights and features rounded to bfloat16; and direct in 8-bit integers
+// (conv_int8.cpp).
 #pragma once
 
 #include <array>
@@ -78,11 +79,20 @@ class Convolution {
   virtual std::int64_t packed_bytes() const = 0;
 };
 
+// How features become integers: multiples of `scale` from `low` to `high` of them.
+struct Quantisation {
+  float scale = 0, low = -127, high = 127;
+};
+
 // What runs fastest for a layer on features of this size; float32 arithmetic, if `tiles` is false.
 Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool tiles = false);
 
 // Whether CPU and system have AMX's tiles. Where not, Algorithm::tiled is slow: it emulates them.
 bool have_tiles();
+
+// Products of features rounded so with weights of 8 bits. As make_convolution else.
+std::unique_ptr<Convolution> make_int8(const ConvolutionSpec& spec, const float* weight,
+                                       const float* bias, const Quantisation& steps);
 
 // weight: (out, in, planes, rows, columns), contiguous float32; bias: one a channel, or null.
 std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const float* weight,

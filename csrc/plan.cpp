@@ -62,22 +62,25 @@ View Plan::known(const View& view) {
 }
 
 std::shared_ptr<Convolution> Plan::packed(const ConvolutionSpec& spec, const float* weight,
-                                          const float* bias, Algorithm algorithm) {
+                                          const float* bias, Algorithm algorithm,
+                                          const Quantisation& steps) {
   for (const Packed& old : packed_)
     if (old.weight == weight && old.bias == bias && old.algorithm == algorithm &&
-        same(old.spec, spec))
+        old.scale == steps.scale && same(old.spec, spec))
       return old.layer;
-  packed_.push_back(
-      {spec, weight, bias, algorithm,
-       std::shared_ptr<Convolution>(make_convolution(spec, weight, bias, algorithm))});
+  packed_.push_back({spec, weight, bias, algorithm, steps.scale,
+                     std::shared_ptr<Convolution>(
+                         steps.scale > 0 ? make_int8(spec, weight, bias, steps)
+                                         : make_convolution(spec, weight, bias, algorithm))});
   packed_bytes_ += packed_.back().layer->packed_bytes();
   return packed_.back().layer;
 }
 
 void Plan::convolution(const ConvolutionSpec& spec, const float* weight, const float* bias,
                        Algorithm algorithm, const View& in, const std::optional<View>& full,
-                       const std::optional<View>& pooled, const std::optional<View>& indices) {
-  const std::shared_ptr<Convolution> layer = packed(spec, weight, bias, algorithm);
+                       const std::optional<View>& pooled, const std::optional<View>& indices,
+                       const Quantisation& steps) {
+  const std::shared_ptr<Convolution> layer = packed(spec, weight, bias, algorithm, steps);
   for (const View* view :
        {&in, full ? &*full : nullptr, pooled ? &*pooled : nullptr, indices ? &*indices : nullptr})
     if (view) known(*view);

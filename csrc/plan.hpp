@@ -31,7 +31,8 @@ class Plan {
   // both must stay where they are until the plan is complete.
   void convolution(const ConvolutionSpec& spec, const float* weight, const float* bias,
                    Algorithm algorithm, const View& in, const std::optional<View>& full,
-                   const std::optional<View>& pooled, const std::optional<View>& indices);
+                   const std::optional<View>& pooled, const std::optional<View>& indices,
+                   const Quantisation& steps = {});  // scale 0: of floats
   void pointwise(PointwiseSpec spec, const View& in, const std::optional<View>& second,
                  const View& out);
   void pool(const PoolSpec& spec, const View& in, const View& out,
@@ -58,10 +59,12 @@ class Plan {
     ConvolutionSpec spec;
     const float *weight, *bias;
     Algorithm algorithm;
+    float scale;
     std::shared_ptr<Convolution> layer;
   };
   std::shared_ptr<Convolution> packed(const ConvolutionSpec& spec, const float* weight,
-                                      const float* bias, Algorithm algorithm);
+                                      const float* bias, Algorithm algorithm,
+                                      const Quantisation& steps);
   void add(Step step) { steps_.push_back(std::move(step)); }
   View known(const View& view);  // notes how much memory its slot must have
 

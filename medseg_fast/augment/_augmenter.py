@@ -324,9 +324,11 @@ class Augmenter:
             image[...] = np.tensordot(weights, image, 1)
         factor, shift = np.ones(channels), np.zeros(channels)
         if drawn.contrast and self.contrast is not None:
-            factor = np.exp(rng.uniform(*np.log(self.contrast), channels))
+            low, high = np.log(self.contrast)
+            factor = np.exp(rng.uniform(low, high, channels))
         if drawn.brightness and self.brightness is not None:
-            shift = rng.uniform(*self.brightness, channels)
+            low, high = self.brightness
+            shift = rng.uniform(low, high, channels)
         if drawn.invert:
             factor = -factor
         for channel, f, s in zip(image, factor, shift, strict=True):

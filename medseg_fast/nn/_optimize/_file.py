@@ -24,6 +24,7 @@ _CALLS = (
     "adaptive_means",
     "attention",
     "convolution",
+    "convolution8",
     "gather",
     "normalise",
     "pointwise",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,7 +49,7 @@ class Plan:
     Attributes
     ----------
     precision : str
-        Of the maps between layers: "float32" or "bfloat16".
+        "float32", "bfloat16" or "int8", see `optimize`.
     threads : int or None
         How many threads it uses; None: the package's setting when it is called.
     input_shapes, output_shapes : list of tuple of int
@@ -140,6 +140,19 @@ class Plan:
         else:
             results = [np.asarray(each) for each in results]
         return _rebuilt(self._parts["structure"], results)
+
+    def watch(
+        self,
+        inputs: Sequence[Array],
+        look: Callable[[int, dict[str, Any], Sequence[Any]], None],
+    ) -> None:
+        """Run once, step by step; `look` sees each before it runs, and the memory of all slots."""
+        arrays = self._checked(tuple(inputs))
+        results = [np.empty(shape, np.float32) for shape in self.output_shapes]
+        slots = [_aligned(self.peak_memory), *arrays, *results]
+        for index, step in enumerate(self._parts["steps"]):
+            look(index, step, slots)
+            self._steps(index, index + 1, slots)
 
     def _steps(self, begin: int, end: int, slots: Sequence[Any]) -> None:
         self._core.run(begin, end, self.threads or 0, slots)
