@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from medseg_fast import _checks, _grid_arguments
+from medseg_fast import _checks, _grid_arguments, _grid_graph_file
 from medseg_fast._cpu import core
 from medseg_fast._flow_graph import FlowGraph
 from medseg_fast._grid_arguments import grid_offsets
 
 _NAME = "GridGraph"
-_FORMAT = "medseg_fast.GridGraph 1"
 
 
 class GridGraph(FlowGraph):
@@ -439,21 +437,7 @@ class GridGraph(FlowGraph):
         4 or 8 bytes per pixel for each directed edge and 4 or 8 for the terminals, on disk and as
         extra memory. Search trees are not saved: the next `maxflow` grows them again.
         """
-        from medseg_fast.io._common import replacing
-
-        state = self.__getstate__()
-        arrays = {f"left_{k}": array for k, array in enumerate(state["left"])}
-        with replacing(Path(path), overwrite=True) as file:
-            np.savez(
-                file,
-                format=np.array(_FORMAT),
-                connectivity=np.array(self.connectivity),
-                flow_integer=np.array(state["flow"][0]),
-                flow_float=np.array(state["flow"][1]),
-                terminal_bound=np.array(self._terminal_bound),
-                edge_bounds=np.array(self._edge_bounds),
-                **arrays,
-            )
+        _grid_graph_file.write(Path(path), self.__getstate__())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> GridGraph:
@@ -470,27 +454,10 @@ class GridGraph(FlowGraph):
         ValueError
             If it holds no graph.
         """
-        op = f"{_NAME}.load"
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                if file["format"].item() != _FORMAT:
-                    raise ValueError(f"format {file['format']}")
-                left = [file["left_0"]]
-                graph = cls(left[0].shape, file["connectivity"].item(), left[0].dtype)
-                left += [file[f"left_{k + 1}"] for k in range(2 * len(graph.offsets))]
-                if any(a.shape != graph.shape or a.dtype != graph.dtype for a in left):
-                    raise ValueError("arrays that do not fit")
-                if any(not (a >= 0).all() for a in left[1:]) or not np.isfinite(left[0]).all():
-                    raise ValueError("capacities that are negative or not finite")
-                state = {k: v for k, v in graph.__dict__.items() if k != "_core"}
-                state["flow"] = (file["flow_integer"].item(), file["flow_float"].item())
-                state["_terminal_bound"] = file["terminal_bound"].item()
-                state["_edge_bounds"] = file["edge_bounds"].tolist()
-                if len(state["_edge_bounds"]) != len(graph.offsets):
-                    raise ValueError("arrays that do not fit")
-        except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{op}: {path} must be a file written by save, got {error}") from error
-        graph.__setstate__({**state, "left": left})
+        given, change = _grid_graph_file.read(Path(path))
+        graph = cls(*given)
+        state = {k: v for k, v in graph.__dict__.items() if k != "_core"}
+        graph.__setstate__({**state, **change})
         return graph
 
     def __getstate__(self) -> dict[str, Any]:

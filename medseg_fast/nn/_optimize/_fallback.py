@@ -11,8 +11,8 @@ from torch import Tensor
 
 from medseg_fast.nn._optimize._attention import Rows
 from medseg_fast.nn._optimize._graph import Graph, Layer, Value
-from medseg_fast.nn._optimize._lower import view_of
 from medseg_fast.nn._optimize._memory import Placement
+from medseg_fast.nn._optimize._views import view_of
 
 
 def keep_with_torch(graph: Graph) -> None:

@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 from medseg_fast._cpu import core
 from medseg_fast.nn._optimize._graph import Graph, Layer, Size3, Value
 from medseg_fast.nn._optimize._memory import Placement
+from medseg_fast.nn._optimize._rewrite import (
+    LEAST_CHANNELS,
+    batch_as_pixels,
+    floats,
+    phase_of,
+    phases_of,
+)
+from medseg_fast.nn._optimize._views import View, part_of, stretched, view_of, words_of
 
 # In the order of csrc/convolution.hpp and csrc/plan_layers.hpp.
 _ACTIVATIONS = (
@@ -29,10 +37,7 @@ _SECOND = ("none", "add", "multiply")
 _POOLINGS = (None, "max", "avg")
 ALGORITHMS = ("automatic", "direct", "winograd 2x2", "winograd 4x4", "tiles")
 _TILED = ALGORITHMS.index("tiles")
-_LEAST_CHANNELS = 16  # for Winograd's algorithm, and AMX's tiles
 _GROUP_CHANNELS = 16  # channels of grouped convolutions that are done together
-
-View = tuple[Any, ...]
 
 
 @dataclass
@@ -82,63 +87,6 @@ def lower(graph: Graph, narrow: bool) -> Lowered:
     return Lowered(steps, arena_bytes, placement.naive_bytes(), placement)
 
 
-def view_of(placement: Placement, value: Value, narrow: bool = False) -> View:
-    """Slot, bytes, whether bfloat16, batch, channels, size, batch, channel and pixel strides."""
-    buffer, channel = placement.home(value.root)
-    whole = buffer.value
-    strides = [0, 0, 0]
-    if buffer.planar:
-        step = 1
-        for a in (2, 1, 0):
-            strides[a], step = step, step * whole.size[a]
-        by_channel, by_batch = step, step * whole.channels
-    else:
-        step = whole.channels
-        for a in (2, 1, 0):
-            strides[a], step = step, step * whole.size[a]
-        by_channel, by_batch = 1, step
-    at = value.offset
-    first = at[0] * by_batch + (at[1] + channel) * by_channel
-    first += sum(n * s for n, s in zip(at[2:], strides, strict=True))
-    narrow = narrow and buffer.slot == 0
-    item = 8 if value.indices else 2 if narrow else 4
-    return (
-        buffer.slot,
-        buffer.offset + first * item,
-        narrow,
-        value.batch,
-        value.channels,
-        value.size,
-        by_batch,
-        by_channel,
-        tuple(strides),
-    )
-
-
-def _words(view: View) -> View:
-    """Indices, as so many words of four bytes."""
-    slot, offset, _, batch, channels, size, by_batch, by_channel, strides = view
-    doubled = tuple(2 * s for s in strides)
-    return (slot, offset, False, batch, 2 * channels, size, 2 * by_batch, by_channel, doubled)
-
-
-def _part(
-    view: View,
-    *,
-    channels: tuple[int, int] | None = None,
-    start: Size3 = (0, 0, 0),
-    size: Size3 | None = None,
-    step: Size3 = (1, 1, 1),
-) -> View:
-    """Some channels (first, count) of a view, a box of it, every so many pixels."""
-    slot, offset, narrow, batch, count, old, by_batch, by_channel, strides = view
-    first, count = channels or (0, count)
-    moved = first * by_channel + sum(n * s for n, s in zip(start, strides, strict=True))
-    wide = tuple(n * s for n, s in zip(step, strides, strict=True))
-    offset += moved * (2 if narrow else 4)
-    return (slot, offset, narrow, batch, count, size or old, by_batch, by_channel, wide)
-
-
 class _Lowering:
     def __init__(self, placement: Placement, narrow: bool) -> None:
         self.placement, self.narrow = placement, narrow
@@ -175,16 +123,16 @@ class _Lowering:
         whole = self.view(layer.inputs["in"])
         full = self.view(outputs["out"]) if "out" in outputs else None
         pooled = self.view(outputs["pooled"]) if "pooled" in outputs else None
-        indices = _words(self.view(outputs["indices"])) if "indices" in outputs else None
+        indices = words_of(self.view(outputs["indices"])) if "indices" in outputs else None
         groups = layer["groups"]
-        weight, bias = _floats(layer["weight"]), _bias(layer)
+        weight, bias = floats(layer["weight"]), _bias(layer)
         if groups == 1 and full is not None and pooled is None:
-            whole, full, weight = _batch_as_pixels(layer, whole, full, weight)
+            whole, full, weight = batch_as_pixels(layer, whole, full, weight)
         if groups == 1:
             parts: list[tuple[View, View | None, tuple[Size3, Size3, Size3] | None]]
             parts = [(whole, full, None)]
             if full is not None and pooled is None and not self.tiles:
-                parts = [*_phases_of(layer, whole, full)] or parts
+                parts = [*phases_of(layer, whole, full)] or parts
             for source, output, sizes in parts:
                 yield self._one(layer, weight, bias, source, output, pooled, indices, sizes)
             return
@@ -199,8 +147,8 @@ class _Lowering:
                 rows = slice(i * outs, (i + 1) * outs)
                 block[rows, i * ins : (i + 1) * ins] = weight[(g + i) * outs : (g + i + 1) * outs]
             part = bias[g * outs : (g + count) * outs]
-            source = _part(whole, channels=(g * ins, count * ins))
-            target = _part(full, channels=(g * outs, count * outs))
+            source = part_of(whole, channels=(g * ins, count * ins))
+            target = part_of(full, channels=(g * outs, count * outs))
             yield self._one(layer, block, part, source, target, None, None)
 
     def _one(
@@ -223,7 +171,7 @@ class _Lowering:
         pool, window = layer["pool"] or (None, (1, 1, 1))
         kernel = tuple(weight.shape[2:])
         geometry = (kernel, stride, before, after, dilation, window)
-        if self.tiles and min(channels) >= _LEAST_CHANNELS:
+        if self.tiles and min(channels) >= LEAST_CHANNELS:
             algorithm = _TILED
         else:
             algorithm = int(core.convolution_algorithm(channels, geometry, source[5]))
@@ -254,7 +202,7 @@ class _Lowering:
         stride, padding = layer["stride"], layer["padding"]
         for phase in np.ndindex(*stride):
             axes = [
-                _phase(i, k, s, p, n, m)
+                phase_of(i, k, s, p, n, m)
                 for i, k, s, p, n, m in zip(
                     phase, weight.shape[2:], stride, padding, source[5], target[5], strict=True
                 )
@@ -265,8 +213,8 @@ class _Lowering:
                 range(weight.shape[0]), range(weight.shape[1]), *(axis.taps for axis in axes)
             )
             begins = tuple(axis.begin for axis in axes)
-            part = _part(source, start=begins, size=tuple(axis.inputs for axis in axes))  # type: ignore[arg-type]
-            places = _part(
+            part = part_of(source, start=begins, size=tuple(axis.inputs for axis in axes))  # type: ignore[arg-type]
+            places = part_of(
                 target,
                 start=tuple(int(i) for i in phase),  # type: ignore[arg-type]
                 size=tuple(axis.count for axis in axes),  # type: ignore[arg-type]
@@ -303,7 +251,7 @@ class _Lowering:
         source = self.view(layer.inputs["in"])
         second = None
         if "second" in layer.inputs:
-            second = _stretched(self.view(layer.inputs["second"]), source)
+            second = stretched(self.view(layer.inputs["second"]), source)
         words = [
             "scale" if layer["scale"] is not None else "",
             layer["with"] if layer["with"] != "none" else "",
@@ -323,13 +271,13 @@ class _Lowering:
     def _pool(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
         sizes = tuple(layer[key] for key in ("kernel", "stride", "padding", "dilation"))
         outputs = layer.outputs
-        indices = _words(self.view(outputs["indices"])) if "indices" in outputs else None
+        indices = words_of(self.view(outputs["indices"])) if "indices" in outputs else None
         views = [self.view(layer.inputs["in"]), self.view(outputs["out"]), indices]
         text = f"{'max' if layer['maximum'] else 'avg'} pool"
         yield "pool", [sizes, layer["maximum"], layer["exclude"], *views], text
 
     def _unpool(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
-        indices = _words(self.view(layer.inputs["indices"]))
+        indices = words_of(self.view(layer.inputs["indices"]))
         views = [self.view(layer.inputs["in"]), indices, self.view(layer.outputs["out"])]
         yield "unpool", [layer["step"], *views], "max unpool"
 
@@ -362,142 +310,10 @@ class _Lowering:
         yield "softmax", views, "softmax"
 
 
-def _floats(values: Any) -> NDArray[np.float32]:
-    return np.ascontiguousarray(values, np.float32)
-
-
 def _bias(layer: Layer) -> NDArray[np.float32]:
     axis = 0 if layer.kind == "conv" else 1
     bias = layer["bias"]
-    return _floats(np.zeros(layer["weight"].shape[axis]) if bias is None else bias)
-
-
-def _batch_as_pixels(
-    layer: Layer, source: View, target: View, weight: NDArray[Any]
-) -> tuple[View, View, NDArray[Any]]:
-    """A convolution to one pixel of each of a batch, as a linear layer is, as one to an image.
-
-    Its pixels are the batch, its channels all that the kernel covers: so weights are read for many
-    pixels, not for each.
-    """
-    slot, offset, narrow, batch, channels, size, by_batch, by_channel, strides = source
-    count = size[0] * size[1] * size[2]
-    if batch == 1 or target[5] != (1, 1, 1) or tuple(weight.shape[2:]) != size:
-        return source, target, weight
-    if any((*layer["before"], *layer["after"])):
-        return source, target, weight
-    runs = [n * s for n, s in zip(size[1:], strides[1:], strict=True)]  # to the next row, plane
-    inner = strides[2]
-    joined = (size[1] == 1 or strides[1] == runs[1]) and (size[0] == 1 or strides[0] == runs[0])
-    if count == 1:
-        flat = weight
-    elif joined and inner == 1 and by_channel == count:  # channels outside
-        flat = weight.reshape(len(weight), -1)
-    elif joined and by_channel == 1 and inner == channels:  # and inside
-        flat = np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
-    else:
-        return source, target, weight
-    by_channel = by_channel if count == 1 else 1
-    flat = _floats(flat).reshape(len(weight), -1, 1, 1, 1)
-    line = (1, 1, batch)
-    seen = (slot, offset, narrow, 1, count * channels, line, 0, by_channel, (0, 0, by_batch))
-    slot, offset, narrow, _, channels, _, by_batch, by_channel, _ = target
-    made = (slot, offset, narrow, 1, channels, line, 0, by_channel, (0, 0, by_batch))
-    return seen, made, flat
-
-
-def _phases_of(
-    layer: Layer, source: View, target: View
-) -> list[tuple[View, View, tuple[Size3, Size3, Size3]]]:
-    """A convolution by parts that are quicker, if there are such.
-
-    One of a single tap and a stride reads every so many pixels. One that is dilated never brings
-    together pixels of different rest of their place by the dilation: each rest is a convolution
-    without dilation, for which Winograd's algorithm does.
-    """
-    kernel, stride, dilation = layer["weight"].shape[2:], layer["stride"], layer["dilation"]
-    before, after = layer["before"], layer["after"]
-    if kernel == (1, 1, 1) and stride != (1, 1, 1) and not any((*before, *after)):
-        part = _part(source, size=target[5], step=stride)
-        return [(part, target, ((1, 1, 1), before, after))]
-    wide = min(layer["weight"].shape[:2]) >= _LEAST_CHANNELS
-    if (
-        not wide
-        or kernel[1:] not in ((3, 3), (5, 5))
-        or stride[1:] != (1, 1)
-        or dilation[1:] == (1, 1)
-    ):
-        return []
-    if any(d > 1 and n < 4 * d for n, d in zip(target[5], (1, *dilation[1:]), strict=True)):
-        return []  # parts of a tile or less
-    found = []
-    step: Size3 = (1, *dilation[1:])
-    for phase in np.ndindex(*step[1:]):
-        begin, size, count, begins, pads = (
-            [0],
-            [source[5][0]],
-            [target[5][0]],
-            [0],
-            [(before[0], after[0])],
-        )
-        for a in (1, 2):
-            d, i = dilation[a], int(phase[a - 1])
-            shift, rest = divmod(i - before[a], d)
-            inputs = len(range(rest, source[5][a], d))
-            outputs = len(range(i, target[5][a], d))
-            cut = max(shift, 0)
-            left = max(-shift, 0)
-            right = outputs + kernel[a] - 1 - left - (inputs - cut)
-            if inputs - cut + min(right, 0) < 1 or outputs < 1:
-                return []
-            begin.append(rest + cut * d)
-            size.append(inputs - cut + min(right, 0))
-            begins.append(i)
-            count.append(outputs)
-            pads.append((left, max(right, 0)))
-        part = _part(source, start=_size3(begin), size=_size3(size), step=step)
-        places = _part(target, start=_size3(begins), size=_size3(count), step=step)
-        zeros = _size3([b for b, _ in pads]), _size3([a for _, a in pads])
-        found.append((part, places, ((stride[0], 1, 1), *zeros)))
-    return found
-
-
-def _size3(values: Any) -> Size3:
-    first, second, third = values
-    return int(first), int(second), int(third)
-
-
-@dataclass
-class _Phase:
-    """One axis of one phase of a transposed convolution, as a plain one."""
-
-    taps: list[int]
-    before: int
-    after: int
-    begin: int  # inputs that it reads
-    inputs: int
-    count: int  # outputs
-
-
-def _phase(i: int, kernel: int, stride: int, padding: int, inputs: int, outputs: int) -> _Phase:
-    """Outputs i, i + stride, ...: output q reads inputs q + b - t by tap r + t stride."""
-    r, b = (i + padding) % stride, (i + padding) // stride
-    taps = list(range(r, kernel, stride))[::-1]
-    count = len(range(i, outputs, stride))
-    before = len(taps) - 1 - b
-    begin = max(-before, 0)
-    after = count + len(taps) - 1 - before - inputs
-    end = inputs + min(after, 0)
-    return _Phase(taps, max(before, 0), max(after, 0), begin, end - begin, count)
-
-
-def _stretched(view: View, like: View) -> View:
-    """An operand whose axes of one repeat for all of another's."""
-    slot, offset, narrow, batch, channels, size, by_batch, by_channel, strides = view
-    strides = tuple(0 if n == 1 else s for n, s in zip(size, strides, strict=True))
-    by_channel = 0 if channels == 1 else by_channel
-    by_batch = 0 if batch == 1 else by_batch
-    return (slot, offset, narrow, *like[3:6], by_batch, by_channel, strides)
+    return floats(np.zeros(layer["weight"].shape[axis]) if bias is None else bias)
 
 
 def _stretch(
