@@ -86,12 +86,26 @@ inline void label_lanes(const std::int32_t* table, std::size_t starts, std::size
   labels = ~up & mask;
 }
 
+// pixels = labels, at most as many bytes at once as a register holds: of a wider vector the
+// compiler moves one element after the other.
+template <class T>
+inline void widen(const Lanes& labels, T* pixels) {
+  constexpr int part = sizeof(T) > 4 ? lanes / 2 : lanes;
+  using Labels __attribute__((vector_size(part * 4))) = std::int32_t;
+  using Pixels __attribute__((vector_size(part * sizeof(T)))) = T;
+  for (int lane = 0; lane < lanes; lane += part) {
+    Labels some;
+    std::memcpy(&some, reinterpret_cast<const std::int32_t*>(&labels) + lane, sizeof some);
+    const auto wide = __builtin_convertvector(some, Pixels);
+    std::memcpy(pixels + lane, &wide, sizeof wide);
+  }
+}
+
 // out = ~table[run] on runs and 0 between them; `blank` as for paint. No branch depends on where
 // runs start, which in noise nothing can predict. Reads table[-1] and table[runs.size() + 7] at
 // most, without using them.
 template <class T>
 void paint_labels(const Runs& runs, const std::int32_t* table, T* out, bool blank) {
-  using Pixels __attribute__((vector_size(lanes * sizeof(T)))) = T;
   const std::int64_t length = runs.length();
   const std::int64_t grain =
       std::max<std::int64_t>(1, (1 << 18) / std::max<std::int64_t>(length, 1));
@@ -114,11 +128,12 @@ void paint_labels(const Runs& runs, const std::int32_t* table, T* out, bool blan
           const std::size_t first = starts & 0xff;
           Lanes labels;
           label_lanes(table + run + (first & 1), first, inside & 0xff, labels);
-          const auto pixels = __builtin_convertvector(labels, Pixels);
+          T pixels[lanes];
+          widen(labels, pixels);
           if (c <= safe)
-            std::memcpy(target + c, &pixels, sizeof pixels);
+            std::memcpy(target + c, pixels, sizeof pixels);
           else
-            std::memcpy(target + c, &pixels, (end - c) * sizeof(T));
+            std::memcpy(target + c, pixels, (end - c) * sizeof(T));
           run += std::popcount(first);
         }
       });
