@@ -283,7 +283,9 @@ class Plan final : public CannyPlan {
       extent_ = rows_.extent();
       const double away = std::abs(double{offset_});
       const double extent = call_.fits_float32 ? extent_ : extent_ + away;
-      const double smooth = 0x1p-24 * p_.smoothing_error_ * extent;
+      // The peer rounds what the constant is not subtracted from; float64 does not count.
+      const double rounded = std::is_same_v<T, float> ? 4 * away : 0;
+      const double smooth = 0x1p-24 * (p_.smoothing_error_ * extent + rounded);
       bounds_.emplace(smooth, extent);
       // Next to the border the constant that was subtracted has not quite the weights' sum.
       border_bounds_.emplace(p_.border_gain_ * (smooth + 0x1p-22 * away), extent);

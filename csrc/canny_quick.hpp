@@ -110,8 +110,8 @@ struct QuickSuppression {
     // Where the peer may compare with other neighbours: next to an axis or a diagonal.
     const Value turn = 2.1f * bounds.step + Value{};
     const Mask ambiguous = (small <= turn) | (large - small <= turn);
-    const Mask near = (absolute(centre - low) <= bounds.magnitude) |
-                      (absolute(centre - high) <= bounds.magnitude);
+    const Mask near =
+        (centre - low <= bounds.magnitude) | (absolute(centre - high) <= bounds.magnitude);
     const Mask maximum = (after <= -error_after) & (before <= -error_before);
     const Mask other = (after > error_after) | (before > error_before);
     const Mask doubtful = (~other | ambiguous) & (~maximum | ambiguous | near);

@@ -108,6 +108,29 @@ def test_real_images_as_skimage(rng):
             assert_array_equal(ms.canny(image, **options), feature.canny(image, **options))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint16", "int16", "uint32"])
+def test_where_float32_does_not_tell(rng, dtype):
+    """Values far from 0, thresholds among the magnitudes, ties, and steps along the diagonals."""
+    feature = pytest.importorskip("skimage.feature")
+    kind = np.dtype(dtype)
+    noise = rng.random((420, 600)) * 4
+    ramps = np.add.outer(np.arange(420) % 50, np.arange(600) % 64) / 30.0
+    blocks = np.repeat(np.repeat(noise[:60, :100], 7, 0), 6, 1)
+    for values in (noise, ramps, blocks, np.round(noise)):
+        for offset in (0, 1000, -3000):
+            if kind.kind == "f":
+                image, unit = (values + offset).astype(kind), 1.0
+            else:
+                unit = float(np.iinfo(kind).max) / 8000
+                image = ((values + max(offset, 0)) * unit).astype(kind)
+            for sigma, low, high in ((0, 6, 9), (1, 1, 2), (1, 2.02, 2.02)):
+                levels = low * unit, high * unit
+                assert_array_equal(
+                    ms.canny(image, sigma, *levels, mode="nearest"),
+                    feature.canny(image, sigma, *levels, mode="nearest"),
+                )
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_small_image_as_skimage(data):
