@@ -51,9 +51,9 @@ inline double smoothing_error(const std::vector<double>& half) {
 
 // Float32 twin of canny_rows::Suppression.
 struct QuickSuppression {
-  static constexpr Index lanes = canny_rows::floats;
-  using Value = canny_rows::Floats;
-  using Mask = canny_rows::Ints;
+  static constexpr Index lanes = floats_in_register;
+  using Value = Floats;
+  using Mask = Ints;
 
   const float *up, *here, *down;  // magnitudes
   const float *rows, *columns;    // gradient along the axes
@@ -65,7 +65,7 @@ struct QuickSuppression {
     unsigned maximum, strong, doubtful;
   };
 
-  static Value load(const float* from) { return canny_rows::load_floats(from); }
+  static Value load(const float* from) { return load_floats(from); }
   static unsigned bits(const Mask& mask) {
 #if defined(__AVX512DQ__)
     return __builtin_ia32_cvtd2mask512((Mask)mask);

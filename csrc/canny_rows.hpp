@@ -123,38 +123,11 @@ bool has_infinity(const V* row, Index n) {
   return found != 0;
 }
 
-// A register of float32 from as many values.
-typedef float Floats __attribute__((vector_size(register_bytes)));
-typedef std::int32_t Ints __attribute__((vector_size(register_bytes)));
-inline constexpr Index floats = register_bytes / sizeof(float);
-inline Floats load_floats(const float* from) {
-  Floats values;
-  std::memcpy(&values, from, sizeof values);
-  return values;
-}
-inline Floats load_floats(const std::uint8_t* from) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
-  typedef char Bytes __attribute__((vector_size(16)));
-  typedef std::int64_t Pair __attribute__((vector_size(16)));
-  std::int64_t bytes;
-  std::memcpy(&bytes, from, sizeof bytes);
-  const auto wide = __builtin_ia32_pmovzxbd256((Bytes)Pair{bytes, 0});
-  return __builtin_convertvector((Ints)wide, Floats);
-#else
-  typedef std::uint8_t Bytes __attribute__((vector_size(floats)));
-  typedef std::uint16_t Words __attribute__((vector_size(2 * floats)));
-  Bytes bytes;
-  std::memcpy(&bytes, from, sizeof bytes);
-  // GCC widens by one step at a time.
-  const Words words = __builtin_convertvector(bytes, Words);
-  return __builtin_convertvector(__builtin_convertvector(words, Ints), Floats);
-#endif
-}
-
 // to = max(from, least) - offset; returns the greatest absolute value, of numbers. Bytes are at
 // least 0, and not compared with `least`. In place, too.
 template <class S>
 float shift(const S* from, Index n, float offset, float least, float* to) {
+  constexpr Index floats = floats_in_register;
   constexpr bool bytes = sizeof(S) == 1;
   Ints most{};  // bits of numbers that are not negative have their order
   const auto piece = [&](const S* in, float* out) {

@@ -44,4 +44,33 @@ struct Pack {
   }
 };
 
+// A register of float32 from as many values.
+typedef float Floats __attribute__((vector_size(register_bytes)));
+typedef std::int32_t Ints __attribute__((vector_size(register_bytes)));
+inline constexpr std::int64_t floats_in_register = register_bytes / sizeof(float);
+
+inline Floats load_floats(const float* from) {
+  Floats values;
+  std::memcpy(&values, from, sizeof values);
+  return values;
+}
+inline Floats load_floats(const std::uint8_t* from) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  typedef char Bytes __attribute__((vector_size(16)));
+  typedef std::int64_t Pair __attribute__((vector_size(16)));
+  std::int64_t bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  const auto wide = __builtin_ia32_pmovzxbd256((Bytes)Pair{bytes, 0});
+  return __builtin_convertvector((Ints)wide, Floats);
+#else
+  typedef std::uint8_t Bytes __attribute__((vector_size(floats_in_register)));
+  typedef std::uint16_t Words __attribute__((vector_size(2 * floats_in_register)));
+  Bytes bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  // GCC widens by one step at a time.
+  const Words words = __builtin_convertvector(bytes, Words);
+  return __builtin_convertvector(__builtin_convertvector(words, Ints), Floats);
+#endif
+}
+
 }  // namespace msf

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "pack.hpp"
+
 namespace msf::stencil {
 
 template <class T>
@@ -16,7 +18,16 @@ void Source<T>::load(Index position, Index n, T* __restrict to) const {
         return;
       }
     }
-    if (scale == 1) {
+    if constexpr (std::is_same_v<S, std::uint8_t> && std::is_same_v<T, float>) {
+      // Twice as fast as what GCC makes of the loop.
+      constexpr Index step = floats_in_register;
+      const Index whole = n / step * step;
+      for (Index j = 0; j < whole; j += step) {
+        const Floats values = load_floats(in + j) * scale;
+        std::memcpy(to + j, &values, sizeof values);
+      }
+      for (Index j = whole; j < n; ++j) to[j] = static_cast<T>(in[j]) * scale;
+    } else if (scale == 1) {
       for (Index j = 0; j < n; ++j) to[j] = static_cast<T>(in[j]);
     } else if constexpr (std::is_integral_v<S> && std::is_signed_v<S>) {
       for (Index j = 0; j < n; ++j) {
