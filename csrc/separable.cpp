@@ -230,10 +230,21 @@ class Tiled {
       if (at < 0)
         std::fill_n(to, lanes<T>, fill);
       else if (k > 0)
-        std::memcpy(to, in + (at - first(k)) * slice(k) + column, line_bytes);
+        copy_line(in + (at - first(k)) * slice(k) + column, to);
+      else if (width == lanes<T>)
+        copy_line(source_.row(at * stride + start, width, to), to);
       else
         source_.load(at * stride + start, width, to);
     }
+  }
+
+  // In place of a call.
+  static void copy_line(const T* from, T* to) {
+    if (from == to) return;
+    using P = Pack<T>;
+    P parts[lanes<T> / P::size];
+    for (Index i = 0; i < lanes<T> / P::size; ++i) parts[i] = P::load(from + i * P::size);
+    for (Index i = 0; i < lanes<T> / P::size; ++i) parts[i].store(to + i * P::size);
   }
 
   void filter_strip(int k, const Pass& pass, Index lines, Index width, T* out) {

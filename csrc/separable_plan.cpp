@@ -57,7 +57,7 @@ Plan::Plan(const Array& image, const Separable& filter) : filter(filter) {
 Index Plan::block_step(int k, Index bytes) const {
   const Index all = static_cast<Index>(streams[k + 1].size()) * bytes;
   const Index most = std::max<Index>(32, 2 * axes[k].radius);
-  return std::clamp<Index>(scratch_bytes / std::max<Index>(all, 1), 8, most);
+  return std::clamp<Index>(scratch_bytes / std::max<Index>(all, 1), 16, most);
 }
 
 void for_tiles(const Plan& plan, Index item, const std::function<void(const Tile&)>& body) {
