@@ -23,9 +23,11 @@ void hand_on(Flooding& f, const Index* entering, const Index* by, std::int64_t c
 template <class Index, int singles, int rows>
 std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index* entering,
                    Index* by) {
+  constexpr std::int64_t ahead = 8;
   std::int64_t count = 0;
   for (std::int64_t i = 0; i < leaves; ++i) {
     const std::int64_t v = leaving[i];
+    if (singles >= 0 && i + ahead < leaves) f.prefetch_to_leave(leaving[i + ahead]);
     const auto take = [&](std::int64_t w) {
       f.free.clear(w);
       entering[count] = static_cast<Index>(w);
@@ -35,7 +37,7 @@ std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index
     if constexpr (singles >= 0) {
       const Footprint::Block& block = f.footprint.blocks()[0];
       Word found = block.gather<singles, rows>(f.free.words(), v);
-      if (f.edge[v]) [[unlikely]]
+      if (found && f.edge[v]) [[unlikely]]
         found &= f.footprint.inside(0, v);
       for (; found; found &= found - 1) take(v + block.offsets[std::countr_zero(found)]);
     } else {
