@@ -27,7 +27,15 @@ std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index
   std::int64_t count = 0;
   for (std::int64_t i = 0; i < leaves; ++i) {
     const std::int64_t v = leaving[i];
-    if (singles >= 0 && i + ahead < leaves) f.prefetch_to_leave(leaving[i + ahead]);
+    if (singles >= 0 && i + ahead < leaves) {  // by a loop of unknown length no time is saved
+      const std::int64_t next = leaving[i + ahead];
+      const Footprint::Block& block = f.footprint.blocks()[0];
+      for (int c = 0; c < singles + rows; ++c)
+        prefetch(f.free.words() + ((next + block.cells[c].offset) >> 6));
+      prefetch(f.edge.words() + (next >> 6));
+      prefetch(f.labels.address(next));
+      prefetch(f.value(next));
+    }
     const auto take = [&](std::int64_t w) {
       f.free.clear(w);
       entering[count] = static_cast<Index>(w);

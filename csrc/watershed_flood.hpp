@@ -36,17 +36,6 @@ struct Flooding {
 
   const void* value(std::int64_t v) const { return values + v * value_bytes; }
 
-  // Reads ahead what tells whether v lets neighbours in, by a footprint of one block, and its
-  // label.
-  void prefetch_to_leave(std::int64_t v) const {
-    const Footprint::Block& block = footprint.blocks()[0];
-    for (int i = 0; i < block.singles + block.rows; ++i)
-      prefetch(free.words() + ((v + block.cells[i].offset) >> 6));
-    prefetch(edge.words() + (v >> 6));
-    prefetch(labels.address(v));
-    prefetch(value(v));
-  }
-
   // Reads ahead what it takes to let the neighbours of v in.
   void prefetch_around(std::int64_t v) const {
     prefetch(labels.address(v));
