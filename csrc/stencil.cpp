@@ -9,8 +9,8 @@ namespace msf::stencil {
 
 template <class T>
 void Source<T>::load(Index position, Index n, T* __restrict to) const {
-  const T scale = scale_;
-  visit(image_.dtype, [&]<class S>(Type<S>) {
+  // By value: a store might change what is captured by reference.
+  visit(image_.dtype, [to, n, position, scale = scale_, this]<class S>(Type<S>) {
     const S* __restrict in = image_.as<S>() + position;
     if constexpr (std::is_same_v<S, T>) {
       if (scale == 1) {
