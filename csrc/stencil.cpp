@@ -9,8 +9,8 @@ namespace msf::stencil {
 
 template <class T>
 void Source<T>::load(Index position, Index n, T* __restrict to) const {
-  // By value: a store might change what is captured by reference.
-  visit(image_.dtype, [to, n, position, scale = scale_, this]<class S>(Type<S>) {
+  const T scale = scale_;
+  visit(image_.dtype, [&]<class S>(Type<S>) {
     const S* __restrict in = image_.as<S>() + position;
     if constexpr (std::is_same_v<S, T>) {
       if (scale == 1) {
@@ -22,9 +22,11 @@ void Source<T>::load(Index position, Index n, T* __restrict to) const {
       // Twice as fast as what GCC makes of the loop.
       constexpr Index step = floats_in_register;
       const Index whole = n / step * step;
+      const float factor = scale;  // what is captured might be written to by each copy
+      float* const row = to;
       for (Index j = 0; j < whole; j += step) {
-        const Floats values = load_floats(in + j) * scale;
-        std::memcpy(to + j, &values, sizeof values);
+        const Floats values = load_floats(in + j) * factor;
+        std::memcpy(row + j, &values, sizeof values);
       }
       for (Index j = whole; j < n; ++j) to[j] = static_cast<T>(in[j]) * scale;
     } else if (scale == 1) {
