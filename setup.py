@@ -46,11 +46,12 @@ SHARED = """
 # compare, pack bits and move tiles about, or pass over memory once with a few operations a pixel,
 # which wider registers hardly speed up, or have vectors of 32 bytes in every build.
 AT_MOST_AVX2 = """
-    boundaries canny_crossings chan_vese cross_difference distance distance_passes edge_bits
-    edge_flow_propagation expand_labels histogram label label_sizes laplace load_values local
-    local_mean local_median mask_clip morphology moves multigrid multigrid_levels nearest_background
-    nms overlap paste_masks pooling pyramid_pool random_walker shade signed_distance snake_smoothing
-    sums surface_cells threshold walk_gradients warp zero_crossings
+    boundaries canny_crossings chan_vese contrast cross_difference distance distance_passes
+    edge_bits edge_flow edge_flow_propagation expand_labels gradient histogram label label_sizes
+    laplace load_values local local_mean local_median mask_clip morphology morphology_grey moves
+    multigrid multigrid_levels nearest_background nms overlap paste_masks pooling pyramid_pool
+    random_walker shade signed_distance snake_smoothing stencil sums surface_cells threshold
+    walk_gradients warp zero_crossings
 """.split()
 
 # Of the sources compiled for each instruction set those that -O3 makes a tenth faster or more.
