@@ -102,8 +102,9 @@ def instances(
         how = getattr(model, "metadata", {}).get("normalise")
     scaled = pixels.astype(np.float64)
     scaling(_OP, pixels, _range(given) if how is None else how, name="intensities").apply(scaled)
-    x = np.moveaxis(scaled, -1, 0).astype(dtype)
-    found = find(np.ascontiguousarray(np.broadcast_to(x, (channels, *x.shape[1:]))))
+    x = np.empty((channels, *given.shape[:2]), dtype)
+    x[...] = np.moveaxis(scaled, -1, 0)
+    found = find(x)
     scores = found["scores"]
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= score]
