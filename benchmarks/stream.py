@@ -119,13 +119,17 @@ def memory(seconds: float, priority: int | None) -> dict[str, float]:
     """Resident MB of this process over a run of the tracked cut, and Python's blocks per frame."""
     frames = ultrasound(512, 512)
     page = os.sysconf("SC_PAGE_SIZE") / 2**20
-    samples: list[tuple[float, int]] = []
+    # There from the start, so that what is watched does not grow by its being watched.
+    samples = np.zeros((2 * int(seconds) + 60, 2))
+    taken = 0
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(1.0):
+        nonlocal taken
+        while not ended.wait(1.0) and taken < len(samples):
             resident = int(Path("/proc/self/statm").read_text().split()[1]) * page
-            samples.append((resident, sys.getallocatedblocks()))
+            samples[taken] = resident, sys.getallocatedblocks()
+            taken += 1
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -135,13 +139,12 @@ def memory(seconds: float, priority: int | None) -> dict[str, float]:
     finally:
         ended.set()
         thread.join()
-    warm = max(len(samples) // 20, min(10, len(samples) // 2))
-    counted = samples[warm:]
-    size = [resident for resident, _ in counted]
+    warm = max(taken // 20, min(10, taken // 2))
+    size, blocks_then = samples[warm:taken].T.tolist()
     tenth = max(1, len(size) // 10)
     begin, end = statistics.median(size[:tenth]), statistics.median(size[-tenth:])
     # Of the last half: Python keeps up to 2000 tuples of a length for later, which fill up first.
-    half = [n for _, n in counted[len(counted) // 2 :]]
+    half = blocks_then[len(blocks_then) // 2 :]
     blocks = (half[-1] - half[0]) / (30 * max(len(half) - 1, 1))
     return {
         "seconds": seconds,
