@@ -111,7 +111,7 @@ class Int8 final : public Convolution {
       count[a] = (full[a] + block[a] - 1) / block[a];
       packed[a] = (block[a] - 1) * spec_.stride[a] + (spec_.kernel[a] - 1) * spec_.dilation[a] + 1;
     }
-    const std::vector<Run> runs = runs_in(packed);
+    const std::vector<Run> runs = runs_in(spec_, packed, pitch_, pitch_);
     const Finish finish{spec_, bias_.data(), out, full};
     const std::int64_t blocks = count[0] * count[1] * count[2];
     const std::int64_t pixels = block[0] * block[1] * block[2];
@@ -186,36 +186,8 @@ class Int8 final : public Convolution {
 
   // As conv_direct.cpp: some 200 pixels, packed input within 200 kB.
   Size3 block_size(const Size3& full) const {
-    const Size3& pool = spec_.pool;
-    const std::int64_t spacing = spec_.stride[0] * spec_.stride[1] * spec_.stride[2];
-    const std::int64_t pixels = std::clamp<std::int64_t>(100000 / (pitch_ * spacing), 48, 192);
-    Size3 block = pool;
-    const std::int64_t most =
-        std::max<std::int64_t>(pixels / (pool[0] * std::max<std::int64_t>(pool[1], 2)), 1);
-    const std::int64_t columns = std::max<std::int64_t>(full[2], 1);
-    const std::int64_t across = (columns + most - 1) / most;
-    block[2] = round_up((columns + across - 1) / across, pool[2]);
-    const std::int64_t rows = pixels / (block[0] * block[2]);
-    block[1] =
-        round_up(std::clamp<std::int64_t>(rows, 1, std::max<std::int64_t>(full[1], 1)), pool[1]);
-    return block;
-  }
-
-  std::vector<Run> runs_in(const Size3& packed) const {
-    std::vector<Run> runs;
-    for (std::int64_t z = 0; z < spec_.kernel[0]; ++z)
-      for (std::int64_t y = 0; y < spec_.kernel[1]; ++y)
-        for (std::int64_t x = 0; x < spec_.kernel[2]; ++x) {
-          const std::int64_t offset =
-              ((z * spec_.dilation[0] * packed[1] + y * spec_.dilation[1]) * packed[2] +
-               x * spec_.dilation[2]) *
-              pitch_;
-          if (!runs.empty() && runs.back().offset + runs.back().length == offset)
-            runs.back().length += pitch_;
-          else
-            runs.push_back({offset, pitch_});
-        }
-    return runs;
+    const std::int64_t steps = spec_.stride[0] * spec_.stride[1] * spec_.stride[2];
+    return block_of(spec_, full, std::clamp<std::int64_t>(100000 / (pitch_ * steps), 48, 192));
   }
 
   // pack_box row by row, rounded to steps. row: room for one of floats.

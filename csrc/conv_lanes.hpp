@@ -10,24 +10,21 @@
 #include <utility>
 
 #include "bfloat16.hpp"
+#include "conv_parts.hpp"
 #include "convolution.hpp"
 #include "pack.hpp"
 
 namespace msf {
 
-typedef float Lanes __attribute__((vector_size(register_bytes)));
-typedef std::int32_t IntLanes __attribute__((vector_size(register_bytes)));
-inline constexpr std::int64_t lanes = register_bytes / sizeof(float);
+using Lanes = Floats;
+using IntLanes = Ints;
+inline constexpr std::int64_t lanes = floats_in_register;
 // Output channels computed together, for `dot_rows` pixels: as many sums as registers hold beside
 // their operands (12 of 16; 24 of AVX-512's 32).
 inline constexpr std::int64_t panel = 2 * lanes;
 inline constexpr int dot_rows = register_bytes == 64 ? 12 : 6;
 
-inline Lanes load_lanes(const float* from) {
-  Lanes v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
-}
+inline Lanes load_lanes(const float* from) { return load_floats(from); }
 inline void store_lanes(float* to, Lanes v) { std::memcpy(to, &v, sizeof v); }
 
 template <class F>
@@ -52,11 +49,6 @@ inline Lanes activated(Lanes v, Activation activation, float slope) {
       return v;
   }
 }
-
-// Consecutive operands of a sum: a row's values `offset` elements after the row's address.
-struct Run {
-  std::int64_t offset, length;
-};
 
 // to[r] = sums over all runs of row r times the packed weights, a panel of them for each element
 // of the runs; added to what is there if `accumulate`. Rows of the result are to_stride apart.

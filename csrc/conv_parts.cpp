@@ -254,6 +254,39 @@ void write_indices(const ConvolutionSpec& spec, const ConvolutionOutputs& out, c
 
 }  // namespace
 
+Size3 block_of(const ConvolutionSpec& spec, const Size3& full, std::int64_t pixels) {
+  const auto round_up = [](std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; };
+  const Size3& pool = spec.pool;
+  Size3 block = pool;
+  const std::int64_t widest = pixels / (pool[0] * std::max<std::int64_t>(pool[1], 2));
+  const std::int64_t most = std::max<std::int64_t>(widest, 1);
+  const std::int64_t columns = std::max<std::int64_t>(full[2], 1);
+  const std::int64_t across = (columns + most - 1) / most;
+  block[2] = round_up((columns + across - 1) / across, pool[2]);
+  const std::int64_t rows = pixels / (block[0] * block[2]);
+  block[1] =
+      round_up(std::clamp<std::int64_t>(rows, 1, std::max<std::int64_t>(full[1], 1)), pool[1]);
+  return block;
+}
+
+std::vector<Run> runs_in(const ConvolutionSpec& spec, const Size3& packed, std::int64_t pitch,
+                         std::int64_t length) {
+  std::vector<Run> runs;
+  for (std::int64_t z = 0; z < spec.kernel[0]; ++z)
+    for (std::int64_t y = 0; y < spec.kernel[1]; ++y)
+      for (std::int64_t x = 0; x < spec.kernel[2]; ++x) {
+        const std::int64_t offset =
+            ((z * spec.dilation[0] * packed[1] + y * spec.dilation[1]) * packed[2] +
+             x * spec.dilation[2]) *
+            pitch;
+        if (!runs.empty() && runs.back().offset + runs.back().length == offset)
+          runs.back().length += length;
+        else
+          runs.push_back({offset, length});
+      }
+  return runs;
+}
+
 void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_t c0,
                         const Box& box) const {
   const bool pools = spec.pooling != Pooling::none;

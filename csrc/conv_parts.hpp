@@ -10,6 +10,11 @@
 
 namespace msf {
 
+// Consecutive operands of a sum: a row's values `offset` elements after the row's address.
+struct Run {
+  std::int64_t offset, length;
+};
+
 // A box of pixels, which may reach beyond the features: at most `size` from `at` on.
 struct Box {
   Size3 at, size;
@@ -21,6 +26,14 @@ struct Box {
 // they fit the pitch.
 void pack_box(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
               const Box& box, float* to, std::int64_t pitch);
+
+// A block of `pixels` of the output, about: as wide as fits, all of a width, of whole windows.
+Size3 block_of(const ConvolutionSpec& spec, const Size3& full, std::int64_t pixels);
+
+// Where the inputs of a block's first pixel lie in its packed box, `length` values at each tap, of
+// which a pixel has `pitch`; taps that touch are one run.
+std::vector<Run> runs_in(const ConvolutionSpec& spec, const Size3& packed, std::int64_t pitch,
+                         std::int64_t length);
 
 // Bias, activation, pooling and writes of the sums of a panel of channels from c0 on.
 struct Finish {
