@@ -12,7 +12,7 @@ View = tuple[Any, ...]
 
 
 def view_of(placement: Placement, value: Value, narrow: bool = False) -> View:
-    """Slot, bytes, whether bfloat16, batch, channels, size, batch, channel and pixel strides."""
+    """Where a value lies; `narrow`: in a block of bfloat16."""
     buffer, channel = placement.home(value.root)
     whole = buffer.value
     strides = [0, 0, 0]
