@@ -28,17 +28,19 @@ ConvolutionSpec spec_of(const std::array<std::int64_t, 2>& channels, const Sizes
 void bind_convolution(const Scope& m) {
   // size: of the input, for the choice of an algorithm; algorithm: by its place in Algorithm.
   m.def("convolution", [](const std::array<std::int64_t, 2>& channels, const Sizes& sizes,
-                          Activation activation, float slope, Pooling pooling, const Size3& size,
-                          Algorithm wanted, const Array& weight, const Array& bias) {
-    const ConvolutionSpec spec = spec_of(channels, sizes, activation, slope, pooling);
-    return make_convolution(spec, weight.as<float>(), bias.as<float>(),
-                            wanted == Algorithm::automatic ? choose_algorithm(spec, size) : wanted);
+                          Activation activation, float slope, Pooling pooling, Algorithm algorithm,
+                          const Array& weight, const Array& bias) {
+    return make_convolution(spec_of(channels, sizes, activation, slope, pooling),
+                            weight.as<float>(), bias.as<float>(), algorithm);
+  });
+  // size: of the input; narrow: whether products may be of bfloat16.
+  m.def("convolution_algorithm", [](const std::array<std::int64_t, 2>& channels, const Sizes& sizes,
+                                    const Size3& size, bool narrow) {
+    const ConvolutionSpec spec = spec_of(channels, sizes, {}, 0, {});
+    return static_cast<int>(choose_algorithm(spec, size, narrow));
   });
   m.def("have_tiles", &have_tiles);
-  m.def("convolution_algorithm",
-        [](const std::array<std::int64_t, 2>& channels, const Sizes& sizes, const Size3& size) {
-          return static_cast<int>(choose_algorithm(spec_of(channels, sizes, {}, 0, {}), size));
-        });
+  m.def("have_byte_products", &have_byte_products);
   m.add_class<Convolution>("medseg_fast._core.Convolution")
       .def("packed_bytes", [](Convolution& layer) { return layer.packed_bytes(); })
       .def("run",

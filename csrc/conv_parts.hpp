@@ -107,6 +107,8 @@ std::unique_ptr<Convolution> make_direct(const ConvolutionSpec& spec, const floa
                                          const float* bias);
 std::unique_ptr<Convolution> make_tiled(const ConvolutionSpec& spec, const float* weight,
                                         const float* bias);
+std::unique_ptr<Convolution> make_pairs(const ConvolutionSpec& spec, const float* weight,
+                                        const float* bias);
 std::unique_ptr<Convolution> make_winograd(const ConvolutionSpec& spec, const float* weight,
                                            const float* bias, int m);
 

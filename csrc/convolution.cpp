@@ -37,13 +37,14 @@ Size3 ConvolutionSpec::pooled_size(const Size3& in) const {
   return out;
 }
 
-Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool tiles) {
-  if (tiles && spec.in_channels >= 16 && spec.out_channels >= 16) return Algorithm::tiled;
+Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool narrow) {
+  if (spec.in_channels < 16 || spec.out_channels < 16) return Algorithm::direct;
+  if (narrow && have_tiles()) return Algorithm::tiled;
+  const Algorithm other = narrow && have_pair_products() ? Algorithm::pairs : Algorithm::direct;
   const std::int64_t taps = spec.kernel[2];
-  const bool filters = spec.kernel[1] == taps && (taps == 3 || taps == 5);
+  if (spec.kernel[1] != taps || (taps != 3 && taps != 5)) return other;
   for (int a = 1; a < 3; ++a)
-    if (spec.stride[a] != 1 || spec.dilation[a] != 1) return Algorithm::direct;
-  if (!filters || spec.in_channels < 16 || spec.out_channels < 16) return Algorithm::direct;
+    if (spec.stride[a] != 1 || spec.dilation[a] != 1) return other;
   const Size3 out = spec.full_size(in);
   return std::min(out[1], out[2]) < taps ? Algorithm::winograd2 : Algorithm::winograd4;
 }
@@ -57,6 +58,8 @@ std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const
       return make_winograd(spec, weight, bias, 4);
     case Algorithm::tiled:
       return make_tiled(spec, weight, bias);
+    case Algorithm::pairs:
+      return make_pairs(spec, weight, bias);
     default:
       return make_direct(spec, weight, bias);
   }

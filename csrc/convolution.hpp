@@ -13,9 +13,9 @@
 //
 // The algorithms: direct (conv_direct.cpp), any kernel, stride and dilation, which takes few
 // channels in planes along rows (conv_planar.cpp); Winograd's F(m x m, r x r) (conv_winograd.cpp),
-// for rows and columns of 3 or of 5 taps and stride 1; direct on AMX's tiles (conv_amx.cpp), any
-// kernel as well, with weights and features rounded to bfloat16; and direct in 8-bit integers
-// (conv_int8.cpp).
+// for rows and columns of 3 or of 5 taps and stride 1; direct with weights and features rounded to
+// bfloat16, on AMX's tiles (conv_amx.cpp) or in pairs (conv_narrow.cpp), any kernel as well; and
+// direct in 8-bit integers (conv_narrow.cpp).
 #pragma once
 
 #include <array>
@@ -49,7 +49,7 @@ Features features(const Array& array, bool channels_last);
 
 enum class Activation : std::uint8_t { none, relu, leaky_relu, elu, sigmoid };
 enum class Pooling : std::uint8_t { none, max, average };
-enum class Algorithm : std::uint8_t { automatic, direct, winograd2, winograd4, tiled };
+enum class Algorithm : std::uint8_t { automatic, direct, winograd2, winograd4, tiled, pairs };
 
 struct ConvolutionSpec {
   std::int64_t in_channels, out_channels;
@@ -84,11 +84,16 @@ struct Quantisation {
   float scale = 0, low = -127, high = 127;
 };
 
-// What runs fastest for a layer on features of this size; float32 arithmetic, if `tiles` is false.
-Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool tiles = false);
+// What runs fastest for a layer on features of this size; float32 arithmetic, if `narrow` is false.
+Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool narrow = false);
 
 // Whether CPU and system have AMX's tiles. Where not, Algorithm::tiled is slow: it emulates them.
 bool have_tiles();
+// Whether the CPU multiplies and adds up pairs of bfloat16, in vectors. Where not, Algorithm::pairs
+// is slow as well.
+bool have_pair_products();
+// Whether it does so with four bytes: convolutions of 8 bits are then faster than Winograd's.
+bool have_byte_products();
 
 // Products of features rounded so with weights of 8 bits. As make_convolution else.
 std::unique_ptr<Convolution> make_int8(const ConvolutionSpec& spec, const float* weight,

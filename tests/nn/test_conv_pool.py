@@ -16,7 +16,7 @@ from medseg_fast.reference import nn_conv_pool as slow
 
 convolution = import_module("medseg_fast.nn.functional.convolution")
 
-DIRECT, WINOGRAD2, WINOGRAD4, TILED = 1, 2, 3, 4
+DIRECT, WINOGRAD2, WINOGRAD4, TILED, PAIRS = 1, 2, 3, 4, 5
 # Of the output's largest value: the docstring's bound, and what sums of float32 stay within.
 BOUND = {DIRECT: 3e-6, WINOGRAD2: 3e-6, WINOGRAD4: 1e-4}
 
@@ -252,8 +252,11 @@ def bfloat16(x):
     ],
 )
 @pytest.mark.parametrize("pool", [None, "max"])
-def test_tiles(rng, threads, channels, size, kernel, stride, dilation, pool):
-    """AMX's instructions, or their emulation: products of bfloat16, sums of float32."""
+@pytest.mark.parametrize("algorithm", [TILED, PAIRS])
+def test_bfloat16_products(
+    rng, isa, threads, channels, size, kernel, stride, dilation, pool, algorithm
+):
+    """AMX's instructions, AVX-512's, or their emulation: sums of float32."""
     x, weight, bias = layer(rng, channels, size, kernel)
     window = (1, 3, 2)[-len(size) :] if min(size) > 1 else 1
     sizes = convolution.geometry(kernel, stride, 1, dilation, pool, window)
@@ -261,7 +264,7 @@ def test_tiles(rng, threads, channels, size, kernel, stride, dilation, pool):
     wide = [a.astype(np.float64) for a in (x, rounded, bias)]
     options = {"stride": stride, "padding": 1, "dilation": dilation, "activation": "relu"}
     expected = conv_pool(*wide, **options, pool=pool, pool_size=window)
-    args = (rounded, bias, sizes, "relu", 0.0, pool, False, False, TILED)
+    args = (rounded, bias, sizes, "relu", 0.0, pool, False, False, algorithm)
     for features in (x, channels_last(x)):
         assert_near(convolution._run(features, *args), expected, BOUND[DIRECT])
     for features in (narrow, channels_last(narrow)):
@@ -275,7 +278,7 @@ def test_bfloat16_rounds_once(rng, channels):
     x, weight, bias = layer(rng, channels, (13, 18), (3, 3))
     narrow, x = bfloat16(x)
     if convolution.core.have_tiles() and min(channels) >= 16:
-        pytest.skip("on tiles weights are rounded as well: test_tiles")
+        pytest.skip("on tiles weights are rounded as well: test_bfloat16_products")
     expected = conv_pool(x, weight, bias, padding=1, pool="max", return_full=True)
     for features in (narrow, channels_last(narrow)):
         got = conv_pool(features, weight, bias, padding=1, pool="max", return_full=True)

@@ -9,13 +9,17 @@ torch = pytest.importorskip("torch", reason="networks need the extra nn")
 
 import medseg_fast as ms  # noqa: E402
 from medseg_fast import nn  # noqa: E402
+from medseg_fast.nn._optimize import _lower  # noqa: E402
 from medseg_fast.nn._runners import first_of  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def _no_tiles(monkeypatch):
     """Where there are tiles of bfloat16 these are used instead."""
-    monkeypatch.setattr("medseg_fast.nn._optimize._lower.core.have_tiles", lambda: False)
+    core = _lower.core
+    choose = core.convolution_algorithm
+    monkeypatch.setattr(core, "have_tiles", lambda: False)
+    monkeypatch.setattr(core, "convolution_algorithm", lambda *layer: choose(*layer[:-1], False))
 
 
 def _rounded(values, largest, low, high):
@@ -112,7 +116,8 @@ def test_classes(name, rng, tmp_path):
     np.testing.assert_array_equal(first_of(again(x.numpy())), found.numpy())
 
 
-def test_few_channels_and_winograd_stay(rng):
+@pytest.mark.parametrize("fours", [False, True])
+def test_few_channels_and_winograd_stay(rng, monkeypatch, fours):
     layers = torch.nn.Sequential(
         torch.nn.Conv2d(3, 32, 1),
         torch.nn.ReLU(),
@@ -122,9 +127,10 @@ def test_few_channels_and_winograd_stay(rng):
         torch.nn.Conv2d(64, 5, 1),
     )
     x = rng.normal(size=(1, 3, 20, 20)).astype(np.float32)
+    monkeypatch.setattr(_lower.core, "have_byte_products", lambda: fours)
     plan = nn.optimize(layers, x, precision="int8")
     steps = [step.layer.rpartition(", ")[2] for step in plan.steps]
-    assert steps == ["direct", "winograd 4x4", "8 bits", "direct"]
+    assert steps == ["direct", "8 bits" if fours else "winograd 4x4", "8 bits", "direct"]
 
 
 def test_zeros_tell_nothing():

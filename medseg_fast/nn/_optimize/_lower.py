@@ -13,7 +13,6 @@ from medseg_fast._cpu import core
 from medseg_fast.nn._optimize._graph import Graph, Layer, Size3, Value
 from medseg_fast.nn._optimize._memory import Placement
 from medseg_fast.nn._optimize._rewrite import (
-    LEAST_CHANNELS,
     batch_as_pixels,
     floats,
     phase_of,
@@ -35,8 +34,7 @@ _ACTIVATIONS = (
 )
 _SECOND = ("none", "add", "multiply")
 _POOLINGS = (None, "max", "avg")
-ALGORITHMS = ("automatic", "direct", "winograd 2x2", "winograd 4x4", "tiles")
-_TILED = ALGORITHMS.index("tiles")
+ALGORITHMS = ("automatic", "direct", "winograd 2x2", "winograd 4x4", "tiles", "pairs")
 _GROUP_CHANNELS = 16  # channels of grouped convolutions that are done together
 
 
@@ -171,10 +169,7 @@ class _Lowering:
         pool, window = layer["pool"] or (None, (1, 1, 1))
         kernel = tuple(weight.shape[2:])
         geometry = (kernel, stride, before, after, dilation, window)
-        if self.tiles and min(channels) >= LEAST_CHANNELS:
-            algorithm = _TILED
-        else:
-            algorithm = int(core.convolution_algorithm(channels, geometry, source[5]))
+        algorithm = int(core.convolution_algorithm(channels, geometry, source[5], self.narrow))
         arguments = [
             channels,
             geometry,

@@ -16,7 +16,7 @@ from medseg_fast.nn.functional._plain_convolution import plain_conv_pool
 
 _ACTIVATIONS = (None, "relu", "leaky_relu", "elu", "sigmoid")  # in the kernel's order
 _POOLINGS = (None, "max", "avg")
-_AUTOMATIC, _TILED = 0, 4  # places in csrc/convolution.hpp's enumeration
+_AUTOMATIC = 0  # its place in csrc/convolution.hpp's enumeration
 
 
 class Geometry(NamedTuple):
@@ -184,10 +184,11 @@ def conv_pool(
     -----
     float32 and bfloat16 run on our kernels, with float32 sums: Winograd's F(4x4, 3x3) where rows
     and columns have 3 taps and stride 1 and there are at least 16 channels, with an error below
-    1e-4 of the largest output (typically 5e-6), and direct sums elsewhere. Where CPU and Linux have
-    AMX, bfloat16 features of at least 16 channels, in and out, go through its tiles, for which
-    float32 weights are rounded to bfloat16. float64 is for checks
-    of gradients: it goes through NumPy, one product of matrices per tap.
+    1e-4 of the largest output (typically 5e-6), and direct sums elsewhere. bfloat16 features of at
+    least 16 channels, in and out, go through AMX's tiles where CPU and Linux have them, and the
+    direct sums through AVX-512's products of pairs; for both float32 weights are rounded to
+    bfloat16. float64 is for checks of gradients: it goes through NumPy, one product of matrices per
+    tap.
 
     NaN spreads to all outputs whose window meets it (of a Winograd tile: to 16), and is a maximum.
     The result does not depend on the number of threads.
@@ -254,17 +255,18 @@ def _run(
     """On the kernels; `algorithm` by its place in the enumeration of csrc/convolution.hpp."""
     packed, channels_last = _features.ordered(features)
     size, channels = features.shape[2:], (features.shape[1], weight.shape[0])
-    if algorithm == _AUTOMATIC and _features.is_bfloat16(packed.dtype) and min(channels) >= 16:
-        algorithm = _TILED if core.have_tiles() else _AUTOMATIC
     lead = 3 - len(size)  # an image has one plane
     neutral = ((1, 1, 0, 0, 1, 1)[i] for i in range(6))
+    padded = tuple((one,) * lead + axis for one, axis in zip(neutral, sizes, strict=True))
+    if algorithm == _AUTOMATIC:
+        narrow = _features.is_bfloat16(packed.dtype)
+        algorithm = core.convolution_algorithm(channels, padded, (1,) * lead + size, narrow)
     spec = (
         channels,
-        tuple((one,) * lead + axis for one, axis in zip(neutral, sizes, strict=True)),
+        padded,
         _ACTIVATIONS.index(activation),
         slope,
         _POOLINGS.index(pool),
-        (1,) * lead + size,
         algorithm,
     )
     layer = _layers.convolution(spec, weight, bias)

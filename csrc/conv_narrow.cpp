@@ -1,0 +1,360 @@
+// Direct convolution of numbers narrower than a float, sums in 32 bits.
+//
+// As conv_direct.cpp, with a block's input rounded while it is packed, so that one instruction
+// multiplies and adds up several channels: pairs of bfloat16 (AVX-512 BF16), fours of 8-bit
+// integers (AVX-512 VNNI), or pairs of those kept as 16 bits (pmaddwd, in every build; half as many
+// instructions as multiply-adds of floats, and no sum saturates).
+//
+// Integers: inputs are multiples of a scale, weights 127 steps of each output channel's largest
+// (per-channel, symmetric; Jacob et al., "Quantization and training of neural networks for
+// efficient integer-arithmetic-only inference", CVPR 2018). Sums are exact until they are scaled,
+// hence the same by either instruction.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <type_traits>
+#include <vector>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#include "conv_lanes.hpp"
+#include "conv_parts.hpp"
+#include "parallel.hpp"
+
+namespace msf {
+
+namespace {
+
+// Integers as 16 bits.
+struct Words {
+  using Input = std::int16_t;
+  using Weight = std::int16_t;
+  using Sums = IntLanes;
+  static constexpr std::int64_t depth = 2;
+  static constexpr std::int32_t zero(const Quantisation&) { return 0; }
+
+  static void add_products(IntLanes& sum, IntLanes x, IntLanes w) {
+#if defined(__AVX512BW__)
+    sum += (IntLanes)_mm512_madd_epi16((__m512i)x, (__m512i)w);
+#elif defined(__AVX2__)
+    sum += (IntLanes)_mm256_madd_epi16((__m256i)x, (__m256i)w);
+#elif defined(__SSE2__)
+    sum += (IntLanes)_mm_madd_epi16((__m128i)x, (__m128i)w);
+#else
+    const auto low = [](std::int32_t pair) { return static_cast<std::int16_t>(pair & 0xffff); };
+    for (std::int64_t i = 0; i < lanes; ++i)
+      sum[i] += low(x[i]) * low(w[i]) + (x[i] >> 16) * (w[i] >> 16);
+#endif
+  }
+};
+
+#if defined(__AVX512F__)
+// The instructions of the two below are spelt out as intrinsics would need the whole source
+// compiled for CPUs that have them.
+
+// Integers as bytes, those of inputs without a sign.
+struct Bytes {
+  using Input = std::uint8_t;
+  using Weight = std::int8_t;
+  using Sums = IntLanes;
+  static constexpr std::int64_t depth = 4;
+  static constexpr std::int32_t zero(const Quantisation& steps) { return steps.low < 0 ? 128 : 0; }
+
+  static void add_products(IntLanes& sum, IntLanes x, IntLanes w) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+  }
+};
+
+struct HardwarePairs {
+  using Input = BFloat16;
+  using Weight = BFloat16;
+  using Sums = Lanes;
+  static constexpr std::int64_t depth = 2;
+
+  static void add_products(Lanes& sum, IntLanes x, IntLanes w) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+  }
+};
+#endif
+
+// In plain code, slowly: for tests where a CPU has no such instruction.
+struct EmulatedPairs {
+  using Input = BFloat16;
+  using Weight = BFloat16;
+  using Sums = Lanes;
+  static constexpr std::int64_t depth = 2;
+
+  static void add_products(Lanes& sum, IntLanes x, IntLanes w) {
+    constexpr std::int32_t upper = -0x10000;
+    const auto high = [](IntLanes v) { return std::bit_cast<Lanes>(v & upper); };
+    const auto low = [](IntLanes v) { return std::bit_cast<Lanes>(v << 16); };
+    sum += low(x) * low(w);
+    sum += high(x) * high(w);
+  }
+};
+
+// The `depth` values of an input for all lanes.
+inline IntLanes spread(const void* from) {
+  std::int32_t word;
+  std::memcpy(&word, from, sizeof word);
+  return word - IntLanes{};
+}
+
+inline IntLanes load_word_lanes(const void* from) {
+  IntLanes v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+// dot_panel of such values: runs are a multiple of `depth` long.
+template <class A>
+[[gnu::noinline]] void dot_narrow(const typename A::Input* const* rows, const Run* runs,
+                                  std::int64_t run_count, const typename A::Weight* weights,
+                                  typename A::Sums (&to)[dot_rows][2]) {
+  constexpr std::int64_t depth = A::depth;
+  typename A::Sums sum[dot_rows][2] = {};
+  for (std::int64_t i = 0; i < run_count; ++i) {
+    const typename A::Input* row[dot_rows];
+    for (int r = 0; r < dot_rows; ++r) row[r] = rows[r] + runs[i].offset;
+    const std::int64_t length = runs[i].length;
+    for (std::int64_t k = 0; k < length; k += depth) {
+      const IntLanes w0 = load_word_lanes(weights), w1 = load_word_lanes(weights + depth * lanes);
+      weights += depth * panel;
+#pragma GCC unroll 12
+      for (int r = 0; r < dot_rows; ++r) {
+        const IntLanes x = spread(row[r] + k);
+        A::add_products(sum[r][0], x, w0);
+        A::add_products(sum[r][1], x, w1);
+      }
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < dot_rows; ++r) {
+    to[r][0] = sum[r][0];
+    to[r][1] = sum[r][1];
+  }
+}
+
+std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
+
+template <class A>
+class Narrow final : public Convolution {
+  using Input = typename A::Input;
+  using Weight = typename A::Weight;
+  static constexpr bool integers = std::is_same_v<typename A::Sums, IntLanes>;
+
+ public:
+  Narrow(const ConvolutionSpec& spec, const float* weight, const float* bias,
+         const Quantisation& steps)
+      : spec_(spec),
+        steps_(steps),
+        panels_((spec.out_channels + panel - 1) / panel),
+        taps_(spec.kernel[0] * spec.kernel[1] * spec.kernel[2]),
+        pitch_(round_up(spec.in_channels, A::depth)),
+        weights_(aligned_floats(panels_ * panel_weights() / A::depth)),
+        scale_(static_cast<std::size_t>(integers ? panels_ * panel : 0)),
+        excess_(scale_.size()),
+        bias_(static_cast<std::size_t>(panels_ * panel)) {
+    if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
+    parallel_tasks(panels_, [&](std::int64_t p) { pack(weight, p); });
+  }
+
+  std::int64_t packed_bytes() const override {
+    const std::size_t words = scale_.size() + excess_.size() + bias_.size();
+    return panels_ * panel_weights() * static_cast<std::int64_t>(sizeof(Weight)) +
+           static_cast<std::int64_t>(words * sizeof(float));
+  }
+
+  void run(const Features& in, const ConvolutionOutputs& out) const override {
+    const Size3 full = spec_.full_size(in.size), block = block_size(full);
+    Size3 count, packed;
+    for (int a = 0; a < 3; ++a) {
+      count[a] = (full[a] + block[a] - 1) / block[a];
+      packed[a] = (block[a] - 1) * spec_.stride[a] + (spec_.kernel[a] - 1) * spec_.dilation[a] + 1;
+    }
+    const std::vector<Run> runs = runs_in(spec_, packed, pitch_, pitch_);
+    const Finish finish{spec_, bias_.data(), out, full};
+    const std::int64_t blocks = count[0] * count[1] * count[2];
+    const std::int64_t pixels = block[0] * block[1] * block[2];
+    const std::int64_t rows = round_up(pixels, dot_rows);
+    const std::int64_t input_floats =
+        round_up(packed[0] * packed[1] * packed[2] * pitch_ / A::depth, 16);
+    const std::int64_t line = packed[2] * round_up(spec_.in_channels, lanes);
+    const TaskGrid grid(in.batch * blocks, panels_, 4);
+    parallel_tasks(grid.count(), [&](std::int64_t task) {
+      const std::int64_t number = grid.block(task), n = number / blocks, b = number % blocks;
+      const Size3 place{b / (count[1] * count[2]), b / count[2] % count[1], b % count[2]};
+      Box to{{}, block}, from{{}, packed};
+      for (int a = 0; a < 3; ++a) {
+        to.at[a] = place[a] * block[a];
+        from.at[a] = to.at[a] * spec_.stride[a] - spec_.before[a];
+      }
+      float* const scratch = task_scratch(input_floats + 3 * rows * panel + line + 16);
+      float* const sums = scratch + input_floats;
+      auto* const input = reinterpret_cast<Input*>(scratch);
+      pack_input(in, n, from, sums + 3 * rows * panel, input);
+      std::vector<const Input*> address(static_cast<std::size_t>(rows), input);
+      auto next = address.begin();
+      for (std::int64_t z = 0; z < block[0]; ++z)
+        for (std::int64_t y = 0; y < block[1]; ++y)
+          for (std::int64_t x = 0; x < block[2]; ++x)
+            *next++ = input + ((z * spec_.stride[0] * packed[1] + y * spec_.stride[1]) * packed[2] +
+                               x * spec_.stride[2]) *
+                                  pitch_;
+      std::int64_t work = 0;
+      for (std::int64_t p = grid.first_panel(task); p < grid.last_panel(task); ++p) {
+        for (std::int64_t r = 0; r < rows; r += dot_rows) {
+          typename A::Sums found[dot_rows][2];
+          dot_narrow<A>(&address[static_cast<std::size_t>(r)], runs.data(),
+                        static_cast<std::int64_t>(runs.size()), weights_of(p), found);
+          for (int i = 0; i < dot_rows; ++i)
+            for (int half = 0; half < 2; ++half)
+              store_lanes(sums + (r + i) * panel + half * lanes,
+                          scaled(found[i][half], p * panel + half * lanes));
+        }
+        if ((work += taps_ * pitch_ * rows) > 1 << 21) {
+          work = 0;
+          poll();
+        }
+        finish(sums, sums + rows * panel, n, p * panel, to);
+      }
+    });
+  }
+
+ private:
+  std::int64_t panel_weights() const { return taps_ * pitch_ * panel; }
+  Weight* weights_of(std::int64_t p) const {
+    return reinterpret_cast<Weight*>(weights_.get()) + p * panel_weights();
+  }
+
+  // Sums of output channels from o on, as floats.
+  Lanes scaled(typename A::Sums found, std::int64_t o) const {
+    if constexpr (integers)
+      return __builtin_convertvector(found - load_word_lanes(&excess_[o]), Lanes) *
+             load_lanes(&scale_[o]);
+    else
+      return found;
+  }
+
+  // Taps, `depth` channels, output channels, the channels of a word.
+  void pack(const float* weight, std::int64_t p) {
+    const std::int64_t of_one = spec_.in_channels * taps_;
+    Weight* const to = weights_of(p);
+    std::fill_n(to, panel_weights(), Weight{});
+    for (std::int64_t o = 0; o < std::min(panel, spec_.out_channels - p * panel); ++o) {
+      const float* const from = weight + (p * panel + o) * of_one;
+      const auto each = [&](auto&& rounded) {
+        for (std::int64_t c = 0; c < spec_.in_channels; ++c)
+          for (std::int64_t tap = 0; tap < taps_; ++tap)
+            to[((tap * pitch_ + c) / A::depth * panel + o) * A::depth + c % A::depth] =
+                rounded(from[c * taps_ + tap]);
+      };
+      if constexpr (integers) {
+        float largest = 0;
+        for (std::int64_t i = 0; i < of_one; ++i) largest = std::max(largest, std::abs(from[i]));
+        const float step = largest > 0 ? largest / 127 : 1.0f;
+        std::int32_t sum = 0;
+        each([&](float w) {
+          const auto steps = static_cast<std::int32_t>(std::nearbyint(w / step));
+          sum += steps;
+          return static_cast<Weight>(steps);
+        });
+        const auto at = static_cast<std::size_t>(p * panel + o);
+        scale_[at] = step * steps_.scale;
+        excess_[at] = sum * A::zero(steps_);
+      } else {
+        each([](float w) { return Weight(w); });
+      }
+    }
+  }
+
+  // As conv_direct.cpp: some 200 pixels, packed input within 200 kB.
+  Size3 block_size(const Size3& full) const {
+    const std::int64_t steps = spec_.stride[0] * spec_.stride[1] * spec_.stride[2];
+    const std::int64_t most = 50000 * A::depth / (pitch_ * steps);
+    return block_of(spec_, full, std::clamp<std::int64_t>(most, 48, 192));
+  }
+
+  // pack_box row by row, rounded. row: room for one of floats.
+  void pack_input(const Features& in, std::int64_t n, const Box& box, float* row, Input* to) const {
+    const std::int64_t channels = spec_.in_channels, wide = round_up(channels, lanes);
+    Box one{box.at, {1, 1, box.size[2]}};
+    for (std::int64_t z = 0; z < box.size[0]; ++z)
+      for (std::int64_t y = 0; y < box.size[1]; ++y) {
+        one.at[0] = box.at[0] + z;
+        one.at[1] = box.at[1] + y;
+        pack_box(in, n, 0, channels, one, row, wide);
+        for (std::int64_t x = 0; x < box.size[2]; ++x, to += pitch_) {
+          round_pixel(row + x * wide, to);
+          std::fill(to + channels, to + pitch_, Input{});
+        }
+      }
+  }
+
+  void round_pixel(const float* from, Input* to) const {
+    if constexpr (integers) {
+      const float per_step = 1 / steps_.scale, low = steps_.low, high = steps_.high;
+      // Rounds to even as nearbyint, in vectors: adding 1.5 * 2^23 leaves no fraction.
+      constexpr float magic = 12582912.0f;
+      const std::int32_t zero = A::zero(steps_) - std::bit_cast<std::int32_t>(magic);
+      for (std::int64_t c = 0; c < spec_.in_channels; ++c) {
+        float v = from[c] * per_step;
+        v = v > low ? v : low;  // NaN becomes the lowest
+        v = v < high ? v : high;
+        v += magic;
+        to[c] = static_cast<Input>(std::bit_cast<std::int32_t>(v) + zero);
+      }
+    } else {
+      std::transform(from, from + spec_.in_channels, to, [](float x) { return BFloat16(x); });
+    }
+  }
+
+  ConvolutionSpec spec_;
+  Quantisation steps_;
+  std::int64_t panels_, taps_, pitch_;
+  AlignedFloats weights_;  // of type Weight
+  std::vector<float> scale_;
+  std::vector<std::int32_t> excess_;  // of a sum, as inputs of 0 are A::zero
+  std::vector<float> bias_;
+};
+
+}  // namespace
+
+bool have_byte_products() {
+#if defined(__AVX512F__)
+  return __builtin_cpu_supports("avx512vnni");
+#else
+  return false;
+#endif
+}
+
+bool have_pair_products() {
+#if defined(__AVX512F__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+std::unique_ptr<Convolution> make_int8(const ConvolutionSpec& spec, const float* weight,
+                                       const float* bias, const Quantisation& steps) {
+#if defined(__AVX512F__)
+  if (have_byte_products()) return std::make_unique<Narrow<Bytes>>(spec, weight, bias, steps);
+#endif
+  return std::make_unique<Narrow<Words>>(spec, weight, bias, steps);
+}
+
+std::unique_ptr<Convolution> make_pairs(const ConvolutionSpec& spec, const float* weight,
+                                        const float* bias) {
+#if defined(__AVX512F__)
+  if (have_pair_products())
+    return std::make_unique<Narrow<HardwarePairs>>(spec, weight, bias, Quantisation{});
+#endif
+  return std::make_unique<Narrow<EmulatedPairs>>(spec, weight, bias, Quantisation{});
+}
+
+}  // namespace msf
