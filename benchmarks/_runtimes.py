@@ -35,11 +35,7 @@ def runtimes(function: Callable[..., Any], *inputs: Any, skip: str = "") -> dict
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if find_spec("openvino") and "OpenVINO" not in skip:
-            from openvino import convert_model
-
-            shapes = [list(each.shape) for each in inputs]
-            converted = convert_model(Model(), example_input=tensors, input=shapes)
-            calls["OpenVINO"] = openvino_call(converted, list(inputs))
+            calls["OpenVINO"] = openvino_call(converted_model(Model(), tensors), list(inputs))
         if find_spec("onnxruntime") and find_spec("onnx") and "ONNX Runtime" not in skip:
             feed = {f"x{i}": each for i, each in enumerate(inputs)}
             model = onnx_of(Model(), tensors, list(feed))
@@ -58,17 +54,66 @@ def onnxruntime_call(model: bytes, feed: dict[str, Any], every: bool = False) ->
     return lambda: session.run(None, feed)[slice(None) if every else 0]
 
 
-def openvino_call(model: Any, feed: Any) -> Callable[[], Any]:
-    """The same by OpenVINO in float32; `model` is a converted one, or bytes of ONNX."""
+def openvino_call(model: Any, feed: Any, precision: str = "f32") -> Callable[[], Any]:
+    """The same by OpenVINO; `model` is a converted one, or bytes of ONNX."""
     import openvino
 
     core = openvino.Core()
     if isinstance(model, bytes):
         model = core.read_model(model, b"")
         model.reshape({name: array.shape for name, array in feed.items()})
-    options = {"INFERENCE_NUM_THREADS": THREADS, "INFERENCE_PRECISION_HINT": "f32"}
+    options = {"INFERENCE_NUM_THREADS": THREADS, "INFERENCE_PRECISION_HINT": precision}
     request = core.compile_model(model, "CPU", options).create_infer_request()
     return lambda: request.infer(feed, share_inputs=True, share_outputs=True)[0]
+
+
+def converted_model(model: Any, tensors: Any) -> Any:
+    """A module as OpenVINO's."""
+    from openvino import convert_model
+
+    shapes = [list(each.shape) for each in tensors]
+    return convert_model(model, example_input=tensors, input=shapes)
+
+
+def narrow_runtimes(
+    function: Callable[..., Any], module: Any, x: Any, precision: str
+) -> dict[str, Any]:
+    """Calls at a precision below float32, "bfloat16" or "int8".
+
+    OpenVINO's integers are those of NNCF, which sees the same example as we do. PyTorch runs the
+    function in bfloat16, channels-last; `module`, whose weights it uses, is changed for that.
+    """
+    import torch
+
+    torch.set_num_threads(THREADS)
+    tensor = torch.from_numpy(x)
+
+    class Model(torch.nn.Module):
+        def forward(self, given: Any) -> Any:
+            return function(given)
+
+    calls: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if find_spec("openvino") and (precision == "bfloat16" or find_spec("nncf")):
+            model = converted_model(Model(), (tensor,))
+            if precision == "int8":
+                import nncf
+
+                model = nncf.quantize(model, nncf.Dataset([x]), subset_size=1)
+            hint = "bf16" if precision == "bfloat16" else "f32"
+            calls["OpenVINO"] = openvino_call(model, [x], hint)
+    if precision == "bfloat16":
+        order = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+        module.to(torch.bfloat16).to(memory_format=order)
+        narrow = tensor.to(torch.bfloat16).contiguous(memory_format=order)
+
+        def channels_last() -> Any:
+            with torch.inference_mode():
+                return function(narrow).float()
+
+        calls["PyTorch channels-last"] = channels_last
+    return calls
 
 
 def onnx_of(model: Any, tensors: Any, names: list[str]) -> bytes:

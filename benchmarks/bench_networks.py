@@ -3,8 +3,9 @@
 Mask R-CNN is beside torchvision's, of the same weights, and that one in ONNX Runtime; OpenVINO
 2026.2 reads neither its ONNX file (the loop that pastes masks) nor the module.
 
-float32, two threads, random weights, norms in evaluation mode. PyTorch runs the same module by its
-own operations alone, as it comes and channels-last.
+Two threads, random weights, norms in evaluation mode. PyTorch runs the same module by its own
+operations alone, as it comes and channels-last. In bfloat16 and int8 it is beside the rivals that have
+these, and their classes are compared, loosely: random weights leave pixels undecided.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from _cases import Case
-from _runtimes import THREADS, onnx_of, onnxruntime_call, runtimes
+from _runtimes import THREADS, narrow_runtimes, onnx_of, onnxruntime_call, runtimes
 
 
 def _same(ours, theirs):
@@ -35,6 +36,13 @@ def _same_classes(ours, theirs):
     assert (ours.argmax(1) != theirs.argmax(1)).mean() < 5e-3
 
 
+def _most_classes(ours, theirs):
+    """Of precisions below float32: random weights leave pixels undecided."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape
+    assert (ours.argmax(1) != theirs.argmax(1)).mean() < 0.1
+
+
 def _unpool_by_scatter(x, indices, kernel_size, output_size):
     """`max_unpool2d` in operations that the runtimes know, too."""
     rows, columns = map(int, output_size)
@@ -42,7 +50,7 @@ def _unpool_by_scatter(x, indices, kernel_size, output_size):
     return flat.scatter(2, indices.flatten(2), x.flatten(2)).reshape(*x.shape[:2], rows, columns)
 
 
-def _network(make, size, channels, skip):
+def _network(make, size, channels, skip, precision):
     def build():
         import torch
 
@@ -53,14 +61,17 @@ def _network(make, size, channels, skip):
         torch.set_num_threads(THREADS)
         model = make(nn).eval().requires_grad_(False)  # constants of an export
         x = np.random.default_rng(0).standard_normal((1, channels, *size), np.float32)
-        plan = nn.optimize(model, x)
+        plan = nn.optimize(model, x, precision=precision)
 
         def forward(tensor):
             unpool = mock.patch("torch.nn.functional.max_unpool2d", _unpool_by_scatter)
             with _seam.torch_only(), unpool:
                 return model(tensor)
 
-        calls = {"medseg_fast": lambda: plan(x), **runtimes(forward, x, skip=skip)}
+        calls = {"medseg_fast": lambda: plan(x)}
+        if precision != "float32":
+            return x, {**calls, **narrow_runtimes(forward, model, x, precision)}
+        calls.update(runtimes(forward, x, skip=skip))
         order = torch.channels_last if len(size) == 2 else torch.channels_last_3d
         last, tensor = (
             make(nn).eval().requires_grad_(False),
@@ -127,19 +138,26 @@ def _mask_rcnn(size):
     return build
 
 
-def _case(name, make, size, channels=1, target=1.3, skip="", same=_same):
-    text = f"{name}, {'x'.join(map(str, size))}, float32"
-    return Case("optimize", text, _network(make, size, channels, skip), same=same, target=target)
+def _case(name, make, size, channels=1, target=1.3, skip="", same=_same, precision="float32"):
+    text = f"{name}, {'x'.join(map(str, size))}, {precision}"
+    build = _network(make, size, channels, skip, precision)
+    return Case("optimize", text, build, same=same, target=target)
+
+
+def _narrow_cases(name, make, size, channels=1, bfloat16=1.3, int8=1.2):
+    """The same network in bfloat16 and in integers."""
+    for precision, target in (("bfloat16", bfloat16), ("int8", int8)):
+        yield _case(name, make, size, channels, target, same=_most_classes, precision=precision)
+
+
+def _small_unet(nn):
+    return nn.unet(1, 2, padding="same", norm="batch", widths=(32, 64, 128, 256, 512))
 
 
 IMAGE, LARGE, VOLUME = (256, 256), (512, 512), (64, 64, 64)
 CASES = [
     _case("U-Net 64..1024", lambda nn: nn.unet(1, 2, padding="same"), IMAGE, target=1.6),
-    _case(
-        "U-Net 32..512, batch norm",
-        lambda nn: nn.unet(1, 2, padding="same", norm="batch", widths=(32, 64, 128, 256, 512)),
-        IMAGE,
-    ),
+    _case("U-Net 32..512, batch norm", _small_unet, IMAGE),
     _case("U-Net++", lambda nn: nn.unet_plus_plus(1, 2), IMAGE),
     _case("FCN-8s", lambda nn: nn.fcn8s(3, 21, padding="same"), LARGE, 3),
     _case(
@@ -155,6 +173,13 @@ CASES = [
     _case("3D U-Net", lambda nn: nn.unet(1, 2, ndim=3, padding="same"), VOLUME),
     _case("V-Net", lambda nn: nn.vnet(1, 2), VOLUME),
     _case("dense LeNet-5", _dense_lenet, LARGE),
+    *_narrow_cases("U-Net 64..1024", lambda nn: nn.unet(1, 2, padding="same"), IMAGE, bfloat16=1.5),
+    *_narrow_cases("U-Net 32..512, batch norm", _small_unet, IMAGE),
+    *_narrow_cases("U-Net++", lambda nn: nn.unet_plus_plus(1, 2), IMAGE),
+    *_narrow_cases("FCN-8s", lambda nn: nn.fcn8s(3, 21, padding="same"), LARGE, 3),
+    *_narrow_cases("PSPNet, ResNet50", lambda nn: nn.pspnet(3, 21), LARGE, 3),
+    *_narrow_cases("3D U-Net", lambda nn: nn.unet(1, 2, ndim=3, padding="same"), VOLUME),
+    *_narrow_cases("V-Net", lambda nn: nn.vnet(1, 2), VOLUME),
     *(
         Case(
             "optimize",

@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "worker_ids.hpp"
+#include "worker_places.hpp"
 
 namespace msf {
 namespace {
@@ -56,6 +57,7 @@ class Pool {
     {
       std::lock_guard lock(mutex_);
       hire(wanted);
+      places_.clear_of_caller();
       place = jobs_.insert(jobs_.end(), &job);
     }
     wake_.notify_all();
@@ -117,6 +119,7 @@ class Pool {
     std::unique_lock lock(mutex_);
 #if defined(__linux__)
     ids_.push_back(syscall(SYS_gettid));
+    places_.add(ids_.back());
 #endif
     for (;;) {
       const auto place = std::find_if(jobs_.begin(), jobs_.end(), [](Job* job) {
@@ -140,6 +143,7 @@ class Pool {
   std::condition_variable wake_, done_;
   std::list<Job*> jobs_;
   std::vector<std::int64_t> ids_;
+  WorkerPlaces places_;
   int workers_ = 0;
 };
 

@@ -82,6 +82,41 @@ def test_default_is_the_affinity():
     assert run_python(script, MEDSEG_FAST_NUM_THREADS="") == "1"
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_workers_keep_off_the_callers_cpu():
+    """Where the system allows them another, and nobody pinned them meanwhile."""
+    script = """
+        import os
+        import numpy as np
+        import medseg_fast as ms
+        from medseg_fast._cpu import core
+
+        everywhere = os.sched_getaffinity(0)
+        one, other = sorted(everywhere)[:2]
+        image = np.zeros((4000, 1000), np.float32)
+
+        def places(cpu):
+            os.sched_setaffinity(0, {cpu})
+            with ms.num_threads(2):
+                ms.gaussian(image)  # the first call starts the worker, the second places it
+                ms.gaussian(image)
+            return [os.sched_getaffinity(worker) for worker in core.worker_ids()]
+
+        os.sched_setaffinity(0, everywhere)
+        with ms.num_threads(2):
+            ms.gaussian(image)
+        assert places(one) == [everywhere - {one}], places(one)
+        assert places(other) == [everywhere - {other}]
+        for worker in core.worker_ids():
+            os.sched_setaffinity(worker, {one})
+        assert places(other) == places(one) == [{one}]
+        for worker in core.worker_ids():
+            os.sched_setaffinity(worker, {one, other})
+        assert places(one) == [{other}]
+    """
+    run_python(script)
+
+
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
