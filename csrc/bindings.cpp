@@ -83,6 +83,7 @@ void bind_threads(const Scope& m) {
   m.def("set_num_threads", &set_num_threads);
   m.def("set_thread_override", &set_thread_override);
   m.def("worker_ids", &worker_ids);
+  m.def("fix_workers", &fix_workers);
   m.def("busy_tasks", [](const std::vector<double>& seconds, std::optional<std::int64_t> fail_at,
                          std::optional<bool> nested) {
     return busy_tasks(seconds, fail_at.value_or(-1), nested.value_or(false));

@@ -57,7 +57,7 @@ class Pool {
     {
       std::lock_guard lock(mutex_);
       hire(wanted);
-      places_.clear_of_caller();
+      places_.clear_of_caller(ids_);
       place = jobs_.insert(jobs_.end(), &job);
     }
     wake_.notify_all();
@@ -78,6 +78,11 @@ class Pool {
   std::vector<std::int64_t> ids() {
     std::lock_guard lock(mutex_);
     return ids_;
+  }
+
+  void fix(bool fixed) {
+    std::lock_guard lock(mutex_);
+    places_.fix(fixed);
   }
 
  private:
@@ -119,7 +124,6 @@ class Pool {
     std::unique_lock lock(mutex_);
 #if defined(__linux__)
     ids_.push_back(syscall(SYS_gettid));
-    places_.add(ids_.back());
 #endif
     for (;;) {
       const auto place = std::find_if(jobs_.begin(), jobs_.end(), [](Job* job) {
@@ -167,6 +171,7 @@ int num_threads() { return thread_override > 0 ? thread_override : thread_settin
 void set_num_threads(int n) { thread_setting = n; }
 int set_thread_override(int n) { return std::exchange(thread_override, n); }
 std::vector<std::int64_t> worker_ids() { return pool().ids(); }
+void fix_workers(bool fixed) { pool().fix(fixed); }
 void set_interrupt_hook(void (*hook)()) { interrupt_hook = hook; }
 
 void poll() {

@@ -10,4 +10,7 @@ namespace msf {
 // system has none.
 std::vector<std::int64_t> worker_ids();
 
+// While fixed, threads keep the CPUs that they were given; else they avoid their caller's.
+void fix_workers(bool fixed);
+
 }  // namespace msf

@@ -15,40 +15,36 @@
 
 namespace msf {
 
-#if defined(__linux__)
-// What others allow a worker is kept: only the caller's CPU is taken from it, unless it is the
-// last.
 class WorkerPlaces {
  public:
-  void add(std::int64_t thread) { workers_.push_back({static_cast<pid_t>(thread), {}, {}}); }
+  // Whether workers stay where they are: someone gave them CPUs.
+  void fix(bool fixed) {
+    fixed_ = fixed;
+    count_ = 0;
+  }
 
-  // A system call a worker, and another if the caller has moved.
-  void clear_of_caller() {
-    const auto cpu = static_cast<std::size_t>(sched_getcpu());
-    for (Worker& w : workers_) {
-      cpu_set_t now;
-      if (sched_getaffinity(w.thread, sizeof now, &now) != 0) return;  // more CPUs than in a set
-      if (!CPU_EQUAL(&now, &w.given)) w.allowed = now;  // by someone else, or at first
-      w.given = w.allowed;
-      CPU_CLR(cpu, &w.given);
-      if (CPU_COUNT(&w.given) == 0) w.given = w.allowed;
-      if (!CPU_EQUAL(&now, &w.given)) sched_setaffinity(w.thread, sizeof w.given, &w.given);
-    }
+  // Workers may use the CPUs that the caller may, but the one it runs on, unless that is its only
+  // one. One system call while the caller stays.
+  void clear_of_caller([[maybe_unused]] const std::vector<std::int64_t>& workers) {
+#if defined(__linux__)
+    cpu_set_t others;
+    if (fixed_ || sched_getaffinity(0, sizeof others, &others) != 0) return;
+    CPU_CLR(static_cast<std::size_t>(sched_getcpu()), &others);
+    if (CPU_COUNT(&others) == 0) return;
+    if (count_ == workers.size() && CPU_EQUAL(&others, &given_)) return;
+    for (const std::int64_t worker : workers)
+      sched_setaffinity(static_cast<pid_t>(worker), sizeof others, &others);
+    given_ = others;
+    count_ = workers.size();
+#endif
   }
 
  private:
-  struct Worker {
-    pid_t thread;
-    cpu_set_t allowed, given;
-  };
-  std::vector<Worker> workers_;
-};
-#else
-class WorkerPlaces {
- public:
-  void add(std::int64_t) {}
-  void clear_of_caller() {}
-};
+  bool fixed_ = false;
+  std::size_t count_ = 0;  // workers that have
+#if defined(__linux__)
+  cpu_set_t given_{};
 #endif
+};
 
 }  // namespace msf

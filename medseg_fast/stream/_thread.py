@@ -61,9 +61,11 @@ def pinned_kernels(cpus: Collection[int] | None, priority: int | None) -> Iterat
         return
     everywhere = os.sched_getaffinity(os.getpid())
     pin(cpus, priority, core.worker_ids())
+    core.fix_workers(cpus is not None)
     try:
         yield
     finally:
+        core.fix_workers(False)
         # A worker that has begun meanwhile is like the thread that began it.
         for worker in core.worker_ids():
             with contextlib.suppress(OSError):
