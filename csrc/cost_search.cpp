@@ -180,7 +180,10 @@ const FrontQueue::Item* GridSearch<Value, labelled>::live_top() {
   const Node* const nodes = nodes_.get();
   for (;;) {
     const auto* const item = queue_.top([&](std::int64_t v) {
-      for (const std::int64_t line : lines_) __builtin_prefetch(nodes + v + line);
+      for (const std::int64_t line : lines_) {
+        __builtin_prefetch(nodes + v + line);
+        if (beside_) __builtin_prefetch(beside_ + v + line);
+      }
     });
     if (item == nullptr) return nullptr;
     const Node& node = nodes[item->value];

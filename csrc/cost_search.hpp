@@ -51,6 +51,9 @@ class GridSearch : public CostSearch {
   // The values of an image of any type.
   void load(const Array& image);
 
+  // A byte for each pixel of the grid that relax() reads besides the nodes.
+  void read_beside(const std::uint8_t* bytes) { beside_ = bytes; }
+
   void start(const Array& seeds, const Array* labels) override;
 
   void aim(const Array& ends, std::int64_t count) override;
@@ -139,6 +142,7 @@ class GridSearch : public CostSearch {
   void remove(std::int64_t v);
 
   const SearchRules rules_;
+  const std::uint8_t* beside_ = nullptr;
   std::vector<std::uint8_t> touched_;  // blocks of 2^touched_bits nodes
   std::vector<std::int64_t> steps_, lines_;
   FrontQueue queue_;

@@ -18,20 +18,23 @@ constexpr int directions = 255, no_direction = 255;
 struct EdgeCosts {
   using Value = float;
   static constexpr bool labelled = false;
-  struct Move {
-    double length;
-    std::array<float, directions + 1> angle;  // of the step with each direction, 0 to pi
+  // What a step adds to the turn at the pixel it leaves: where it runs against the edge, that is
+  // taken the other way, and both angles count from there.
+  struct Start {
+    float angle, constant, sign;
   };
   float weight;
-  std::vector<Move> moves;
-  std::vector<std::uint8_t> direction;
+  std::vector<double> length;           // of each step
+  std::vector<std::uint8_t> direction;  // of each pixel
+  // For each direction, for each step: those of a pixel's steps are in one line of cache.
+  std::vector<Start> start;
+  std::vector<float> end;  // the angle between the two, 0 to pi
 
   double step(double, double to, std::int64_t v, std::int64_t w, std::int16_t k) const {
-    constexpr float pi = std::numbers::pi_v<float>;
-    const Move& move = moves[k];
-    const float at_start = move.angle[direction[v]], sum = at_start + move.angle[direction[w]];
-    const float turn = at_start <= pi / 2 ? sum : 2 * pi - sum;  // the edge taken the other way
-    return move.length * (to + static_cast<double>(weight * turn));
+    const std::size_t steps = length.size();
+    const Start& s = start[direction[v] * steps + k];
+    const float turn = s.constant + s.sign * (s.angle + end[direction[w] * steps + k]);
+    return length[k] * (to + static_cast<double>(weight * turn));
   }
 };
 
@@ -49,22 +52,26 @@ std::unique_ptr<CostSearch> search_live_wire(const Array& local, const Array& gr
                                              const Offsets& offsets,
                                              const std::vector<std::vector<double>>& moves,
                                              double weight) {
-  EdgeCosts model{static_cast<float>(weight * 2 / (3 * std::numbers::pi)), {}, {}};
-  for (const auto& move : moves) {
-    EdgeCosts::Move made{std::hypot(move[0], move[1]), {}};
-    for (int d = 0; d < directions; ++d) {
+  EdgeCosts model{static_cast<float>(weight * 2 / (3 * std::numbers::pi)), {}, {}, {}, {}};
+  for (const auto& move : moves) model.length.push_back(std::hypot(move[0], move[1]));
+  constexpr float pi = std::numbers::pi_v<float>;
+  for (int d = 0; d <= no_direction; ++d)
+    for (std::size_t k = 0; k < moves.size(); ++k) {
       // The edge runs across the gradient.
       const double turn = 2 * std::numbers::pi * d / directions;
-      const double along = (std::cos(turn) * move[0] - std::sin(turn) * move[1]) / made.length;
-      made.angle[d] = static_cast<float>(std::acos(std::clamp(along, -1.0, 1.0)));
+      const double along =
+          (std::cos(turn) * moves[k][0] - std::sin(turn) * moves[k][1]) / model.length[k];
+      const auto angle = static_cast<float>(std::acos(std::clamp(along, -1.0, 1.0)));
+      model.end.push_back(d == no_direction ? pi / 2 : angle);
+      const bool along_edge = model.end.back() <= pi / 2;
+      model.start.push_back(
+          {model.end.back(), along_edge ? 0.0f : 2 * pi, along_edge ? 1.0f : -1.0f});
     }
-    made.angle[no_direction] = std::numbers::pi_v<float> / 2;
-    model.moves.push_back(made);
-  }
   const SearchRules rules{.least = 0};
   auto search = std::make_unique<ModelSearch<EdgeCosts>>(local, offsets, rules, std::move(model));
   auto& direction = search->model().direction;
   direction.assign(search->grid().size(), no_direction);
+  search->read_beside(direction.data());
   const std::int64_t n = local.size();
   const auto fill = [&](const auto* g) {
     search->grid().rows([&](std::int64_t flat, std::int64_t v, std::int64_t length) {
