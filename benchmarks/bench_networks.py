@@ -4,8 +4,8 @@ Mask R-CNN is beside torchvision's, of the same weights, and that one in ONNX Ru
 2026.2 reads neither its ONNX file (the loop that pastes masks) nor the module.
 
 Two threads, random weights, norms in evaluation mode. PyTorch runs the same module by its own
-operations alone, as it comes and channels-last. In bfloat16 and int8 it is beside the rivals that have
-these, and their classes are compared, loosely: random weights leave pixels undecided.
+operations alone, as it comes and channels-last. In bfloat16 and int8 it is beside the rivals that
+have these, and their classes are compared, loosely: random weights leave pixels undecided.
 """
 
 from __future__ import annotations
