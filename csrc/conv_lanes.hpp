@@ -43,7 +43,9 @@ inline Lanes activated(Lanes v, Activation activation, float slope) {
       return v < zero ? v * slope : v;
     case Activation::elu:
       return each_lane(v, [&](float x) { return x < 0 ? slope * std::expm1(x) : x; });
-    default:  // the others are of many values at once: squash()
+    case Activation::sigmoid:
+      return each_lane(v, [](float x) { return 1 / (1 + std::exp(-x)); });
+    default:
       return v;
   }
 }

@@ -12,7 +12,6 @@
 #endif
 
 #include "conv_lanes.hpp"
-#include "exponential.hpp"
 #include "parallel.hpp"
 
 namespace msf {
@@ -115,7 +114,6 @@ void write_box(const float* from, std::int64_t row_pixels, std::int64_t plane_pi
 // NaN stays NaN.
 void activate(float* sums, std::int64_t pixels, const float* bias, Activation activation,
               float slope) {
-  float* const values = sums;
   const Lanes b0 = load_lanes(bias), b1 = load_lanes(bias + lanes);
   const auto apply = [&](auto f) {
     for (std::int64_t i = 0; i < pixels; ++i, sums += panel) {
@@ -127,17 +125,9 @@ void activate(float* sums, std::int64_t pixels, const float* bias, Activation ac
     apply([](Lanes v) { return activated(v, Activation::relu, 0); });
   else
     apply([&](Lanes v) { return activated(v, activation, slope); });
-  squash(values, pixels * panel, activation);
 }
 
 }  // namespace
-
-void squash(float* values, std::int64_t count, Activation activation) {
-  if (activation == Activation::sigmoid)
-    for (std::int64_t i = 0; i < count; ++i) values[i] = sigmoid(values[i]);
-  if (activation == Activation::tanh)
-    for (std::int64_t i = 0; i < count; ++i) values[i] = hyperbolic_tangent(values[i]);
-}
 
 void pack_box(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
               const Box& box, float* to, std::int64_t pitch) {

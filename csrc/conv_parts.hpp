@@ -35,9 +35,6 @@ Size3 block_of(const ConvolutionSpec& spec, const Size3& full, std::int64_t pixe
 std::vector<Run> runs_in(const ConvolutionSpec& spec, const Size3& packed, std::int64_t pitch,
                          std::int64_t length);
 
-// The activations that exp is part of; others leave the values as they are.
-void squash(float* values, std::int64_t count, Activation activation);
-
 // Bias, activation, pooling and writes of the sums of a panel of channels from c0 on.
 struct Finish {
   const ConvolutionSpec& spec;

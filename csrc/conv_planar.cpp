@@ -54,7 +54,6 @@ void activate_row(float* row, std::int64_t count, Activation activation, float s
     apply([](Lanes v) { return activated(v, Activation::relu, 0); });
   else if (activation != Activation::none)
     apply([&](Lanes v) { return activated(v, activation, slope); });
-  squash(row, count, activation);
 }
 
 void write_row(const float* row, std::int64_t count, const Features& to, std::int64_t n,

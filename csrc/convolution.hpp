@@ -47,8 +47,7 @@ struct Features {
 // The view of contiguous features (N, C, [D,] H, W), or (N, [D,] H, W, C) if `channels_last`.
 Features features(const Array& array, bool channels_last);
 
-// At the same places as in plan_layers.hpp.
-enum class Activation : std::uint8_t { none, relu, leaky_relu, elu, sigmoid, tanh = 6 };
+enum class Activation : std::uint8_t { none, relu, leaky_relu, elu, sigmoid };
 enum class Pooling : std::uint8_t { none, max, average };
 enum class Algorithm : std::uint8_t { automatic, direct, winograd2, winograd4, tiled, pairs };
 

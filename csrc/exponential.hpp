@@ -1,5 +1,5 @@
-// exp, and what is made of it, as polynomials without branches, which loops vectorise: within 2
-// units of the last place, where the library's functions take one value at a time.
+// exp as a polynomial without branches, which loops vectorise: within 2 units of the last place,
+// where the library's function takes one value at a time.
 #pragma once
 
 #include <bit>
@@ -23,22 +23,6 @@ inline float exponential(float x) {
   const auto power =
       std::bit_cast<float>(static_cast<std::int32_t>((k != k ? 0.0f : k) + 127.0f) << 23);
   return p * power;
-}
-
-inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
-
-inline float hyperbolic_tangent(float x) {
-  const float s = x * x;
-  float p = -5.70498872745e-3f;
-  p = p * s + 2.06390887954e-2f;
-  p = p * s - 5.37397155531e-2f;
-  p = p * s + 1.33314422036e-1f;
-  p = p * s - 3.33332819422e-1f;
-  const float near = p * s * x + x;
-  const float size = x < 0 ? -x : x;
-  const float far = 1.0f - 2.0f / (exponential(2.0f * size) + 1.0f);
-  const float signed_far = x < 0 ? -far : far;
-  return size < 0.625f ? near : signed_far;
 }
 
 }  // namespace msf

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medseg_fast.nn._optimize._graph import Graph, Layer, Value
 
 # Activations that a convolution's kernel has.
-_CONVOLUTION = ("relu", "leaky_relu", "elu", "sigmoid", "tanh")
+_CONVOLUTION = ("relu", "leaky_relu", "elu", "sigmoid")
 _LARGEST_WINDOW = 3
 
 
@@ -102,7 +102,7 @@ def _activates(layer: Layer, conv: Layer) -> bool:
         return True
     if name == "clamp" and layer["a"] == 0 and layer["b"] == np.inf:
         name = "relu"
-    if name not in _CONVOLUTION or (name == "tanh" and (layer["a"], layer["b"]) != (1, 1)):
+    if name not in _CONVOLUTION:
         return False
     conv.attributes["activation"] = name
     conv.attributes["slope"] = layer["a"] if name in ("leaky_relu", "elu") else 0.0
