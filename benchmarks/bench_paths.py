@@ -173,18 +173,21 @@ CASES = [
         "MNI152 halved float32, order 1",
         _fast_marching(mni152_halved, 1),
         _same_times,
+        target=5,
     ),
     Case(
         "fast_marching",
         "MNI152 float32, order 1",
         _fast_marching(mni152, 1),
         _same_times,
+        target=5,
     ),
     Case(
         "fast_marching",
         "MNI152 float32, order 2",
         _fast_marching(mni152, 2),
         differs={"SimpleITK": _FIRST},
+        target=5,
     ),
     Case("geodesic_segmentation", "MNI152 halved float32, 26 neighbours", _geodesic),
 ]
