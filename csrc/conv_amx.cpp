@@ -27,8 +27,6 @@ namespace msf {
 
 namespace {
 
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
-
 // Output channels of a tile, and those computed together: one panel of AVX-512, two of AVX2.
 constexpr std::int64_t columns = 16, together = 2 * columns;
 constexpr std::int64_t panels_together = std::max<std::int64_t>(together / panel, 1);
@@ -120,30 +118,21 @@ class Tiled final : public Convolution {
   template <class T>
   void run_on(const Features& in, const ConvolutionOutputs& out) const {
     const Size3 full = spec_.full_size(in.size), block = block_size(full);
-    Size3 count, packed;
-    for (int a = 0; a < 3; ++a) {
-      count[a] = (full[a] + block[a] - 1) / block[a];
-      packed[a] = (block[a] - 1) * spec_.stride[a] + (spec_.kernel[a] - 1) * spec_.dilation[a] + 1;
-    }
+    const Blocks blocks(spec_, full, block);
+    const Size3& packed = blocks.packed;
     const Finish finish{spec_, bias_.data(), out, full};
-    const std::int64_t blocks = count[0] * count[1] * count[2];
-    const std::int64_t tiles_of_rows = block[0] * block[1] * block[2] / tile_rows;
+    const std::int64_t tiles_of_rows = blocks.pixels() / tile_rows;
     const std::int64_t pixels = round_up(tiles_of_rows, 2) * tile_rows;
     const std::int64_t input_floats = round_up(packed[0] * packed[1] * packed[2] * depth_ / 2, 16);
     const std::int64_t row_bytes =
         spec_.stride[2] * depth_ * static_cast<std::int64_t>(sizeof(BFloat16));
     const std::vector<std::int64_t> taps = taps_in(packed);
-    const TaskGrid grid(in.batch * blocks, groups_, 2);
+    const TaskGrid grid(in.batch * blocks.total(), groups_, 2);
     const std::int64_t group_floats = pixels * panel * panels_together;
     const std::int64_t second = panels_together == 1 ? columns : pixels * panel;
     parallel_tasks(grid.count(), [&](std::int64_t task) {
-      const std::int64_t number = grid.block(task), n = number / blocks, b = number % blocks;
-      const Size3 place{b / (count[1] * count[2]), b / count[2] % count[1], b % count[2]};
-      Box to{{}, block}, from{{}, packed};
-      for (int a = 0; a < 3; ++a) {
-        to.at[a] = place[a] * block[a];
-        from.at[a] = to.at[a] * spec_.stride[a] - spec_.before[a];
-      }
+      const std::int64_t number = grid.block(task), n = number / blocks.total();
+      const Box to = blocks.output(number % blocks.total()), from = blocks.input(spec_, to);
       float* const scratch =
           task_scratch(input_floats + group_floats + 2 * pixels * panel + packed[2] * depth_);
       float* const sums = scratch + input_floats;

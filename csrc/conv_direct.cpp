@@ -45,8 +45,6 @@ std::vector<Stretch> stretches_of(const std::vector<Run>& runs) {
   return found;
 }
 
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
-
 class Direct final : public Convolution {
  public:
   Direct(const ConvolutionSpec& spec, const float* weight, const float* bias)
@@ -78,39 +76,20 @@ class Direct final : public Convolution {
   void run(const Features& in, const ConvolutionOutputs& out) const override {
     if (planar_ && PlanarConvolution::takes(out)) return planar_->run(in, out);
     const Size3 full = spec_.full_size(in.size);
-    const Size3 block = block_size(full);
-    Size3 count, packed;
-    for (int a = 0; a < 3; ++a) {
-      count[a] = (full[a] + block[a] - 1) / block[a];
-      packed[a] = (block[a] - 1) * spec_.stride[a] + (spec_.kernel[a] - 1) * spec_.dilation[a] + 1;
-    }
+    const Blocks blocks(spec_, full, block_size(full));
     const std::vector<Stretch> stretches =
-        stretches_of(runs_in(spec_, packed, pitch_, spec_.in_channels));
+        stretches_of(runs_in(spec_, blocks.packed, pitch_, spec_.in_channels));
     const Finish finish{spec_, bias_.data(), out, full};
-    const std::int64_t blocks = count[0] * count[1] * count[2];
-    const std::int64_t pixels = block[0] * block[1] * block[2];
-    const std::int64_t rows = round_up(pixels, dot_rows);
-    TaskGrid grid(in.batch * blocks, panels_, 4);
+    const std::int64_t rows = round_up(blocks.pixels(), dot_rows);
+    TaskGrid grid(in.batch * blocks.total(), panels_, 4);
     grid.groups = std::max(grid.groups, std::min(panels_, packed_bytes() / most_streamed + 1));
     parallel_tasks(grid.count(), [&](std::int64_t task) {
-      const std::int64_t number = grid.block(task), n = number / blocks, b = number % blocks;
-      const Size3 place{b / (count[1] * count[2]), b / count[2] % count[1], b % count[2]};
-      Box to{{}, block}, from{{}, packed};
-      for (int a = 0; a < 3; ++a) {
-        to.at[a] = place[a] * block[a];
-        from.at[a] = to.at[a] * spec_.stride[a] - spec_.before[a];
-      }
+      const std::int64_t number = grid.block(task), n = number / blocks.total();
+      const Box to = blocks.output(number % blocks.total()), from = blocks.input(spec_, to);
       float* const input = task_scratch(from.pixels() * pitch_ + 3 * rows * panel + 16);
       float* const sums = input + round_up(from.pixels() * pitch_, 16);
       pack_box(in, n, 0, spec_.in_channels, from, input, pitch_);
-      std::vector<const float*> address(static_cast<std::size_t>(rows), input);
-      auto next = address.begin();
-      for (std::int64_t z = 0; z < block[0]; ++z)
-        for (std::int64_t y = 0; y < block[1]; ++y)
-          for (std::int64_t x = 0; x < block[2]; ++x)
-            *next++ = input + ((z * spec_.stride[0] * packed[1] + y * spec_.stride[1]) * packed[2] +
-                               x * spec_.stride[2]) *
-                                  pitch_;
+      const auto address = blocks.addresses<float>(spec_, input, pitch_, rows);
       std::int64_t work = 0;
       for (std::int64_t p = grid.first_panel(task); p < grid.last_panel(task); ++p) {
         const float* const weights = weights_.get() + p * taps_ * spec_.in_channels * panel;

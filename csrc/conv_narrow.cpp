@@ -52,6 +52,13 @@ struct Words {
   }
 };
 
+struct Pairs {
+  using Input = BFloat16;
+  using Weight = BFloat16;
+  using Sums = Lanes;
+  static constexpr std::int64_t depth = 2;
+};
+
 #if defined(__AVX512F__)
 // The instructions of the two below are spelt out as intrinsics would need the whole source
 // compiled for CPUs that have them.
@@ -69,12 +76,7 @@ struct Bytes {
   }
 };
 
-struct HardwarePairs {
-  using Input = BFloat16;
-  using Weight = BFloat16;
-  using Sums = Lanes;
-  static constexpr std::int64_t depth = 2;
-
+struct HardwarePairs : Pairs {
   static void add_products(Lanes& sum, IntLanes x, IntLanes w) {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
   }
@@ -82,12 +84,7 @@ struct HardwarePairs {
 #endif
 
 // In plain code, slowly: for tests where a CPU has no such instruction.
-struct EmulatedPairs {
-  using Input = BFloat16;
-  using Weight = BFloat16;
-  using Sums = Lanes;
-  static constexpr std::int64_t depth = 2;
-
+struct EmulatedPairs : Pairs {
   static void add_products(Lanes& sum, IntLanes x, IntLanes w) {
     constexpr std::int32_t upper = -0x10000;
     const auto high = [](IntLanes v) { return std::bit_cast<Lanes>(v & upper); };
@@ -139,8 +136,6 @@ template <class A>
   }
 }
 
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
-
 template <class A>
 class Narrow final : public Convolution {
   using Input = typename A::Input;
@@ -170,41 +165,24 @@ class Narrow final : public Convolution {
   }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
-    const Size3 full = spec_.full_size(in.size), block = block_size(full);
-    Size3 count, packed;
-    for (int a = 0; a < 3; ++a) {
-      count[a] = (full[a] + block[a] - 1) / block[a];
-      packed[a] = (block[a] - 1) * spec_.stride[a] + (spec_.kernel[a] - 1) * spec_.dilation[a] + 1;
-    }
+    const Size3 full = spec_.full_size(in.size);
+    const Blocks blocks(spec_, full, block_size(full));
+    const Size3& packed = blocks.packed;
     const std::vector<Run> runs = runs_in(spec_, packed, pitch_, pitch_);
     const Finish finish{spec_, bias_.data(), out, full};
-    const std::int64_t blocks = count[0] * count[1] * count[2];
-    const std::int64_t pixels = block[0] * block[1] * block[2];
-    const std::int64_t rows = round_up(pixels, dot_rows);
+    const std::int64_t rows = round_up(blocks.pixels(), dot_rows);
     const std::int64_t input_floats =
         round_up(packed[0] * packed[1] * packed[2] * pitch_ / A::depth, 16);
     const std::int64_t line = packed[2] * round_up(spec_.in_channels, lanes);
-    const TaskGrid grid(in.batch * blocks, panels_, 4);
+    const TaskGrid grid(in.batch * blocks.total(), panels_, 4);
     parallel_tasks(grid.count(), [&](std::int64_t task) {
-      const std::int64_t number = grid.block(task), n = number / blocks, b = number % blocks;
-      const Size3 place{b / (count[1] * count[2]), b / count[2] % count[1], b % count[2]};
-      Box to{{}, block}, from{{}, packed};
-      for (int a = 0; a < 3; ++a) {
-        to.at[a] = place[a] * block[a];
-        from.at[a] = to.at[a] * spec_.stride[a] - spec_.before[a];
-      }
+      const std::int64_t number = grid.block(task), n = number / blocks.total();
+      const Box to = blocks.output(number % blocks.total()), from = blocks.input(spec_, to);
       float* const scratch = task_scratch(input_floats + 3 * rows * panel + line + 16);
       float* const sums = scratch + input_floats;
       auto* const input = reinterpret_cast<Input*>(scratch);
       pack_input(in, n, from, sums + 3 * rows * panel, input);
-      std::vector<const Input*> address(static_cast<std::size_t>(rows), input);
-      auto next = address.begin();
-      for (std::int64_t z = 0; z < block[0]; ++z)
-        for (std::int64_t y = 0; y < block[1]; ++y)
-          for (std::int64_t x = 0; x < block[2]; ++x)
-            *next++ = input + ((z * spec_.stride[0] * packed[1] + y * spec_.stride[1]) * packed[2] +
-                               x * spec_.stride[2]) *
-                                  pitch_;
+      const auto address = blocks.addresses<Input>(spec_, input, pitch_, rows);
       std::int64_t work = 0;
       for (std::int64_t p = grid.first_panel(task); p < grid.last_panel(task); ++p) {
         for (std::int64_t r = 0; r < rows; r += dot_rows) {

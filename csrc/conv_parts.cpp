@@ -261,7 +261,6 @@ void write_indices(const ConvolutionSpec& spec, const ConvolutionOutputs& out, c
 }  // namespace
 
 Size3 block_of(const ConvolutionSpec& spec, const Size3& full, std::int64_t pixels) {
-  const auto round_up = [](std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; };
   const Size3& pool = spec.pool;
   Size3 block = pool;
   const std::int64_t widest = pixels / (pool[0] * std::max<std::int64_t>(pool[1], 2));
@@ -273,6 +272,26 @@ Size3 block_of(const ConvolutionSpec& spec, const Size3& full, std::int64_t pixe
   block[1] =
       round_up(std::clamp<std::int64_t>(rows, 1, std::max<std::int64_t>(full[1], 1)), pool[1]);
   return block;
+}
+
+Blocks::Blocks(const ConvolutionSpec& spec, const Size3& full, const Size3& size) : size(size) {
+  for (int a = 0; a < 3; ++a) {
+    count[a] = (full[a] + size[a] - 1) / size[a];
+    packed[a] = (size[a] - 1) * spec.stride[a] + (spec.kernel[a] - 1) * spec.dilation[a] + 1;
+  }
+}
+
+Box Blocks::output(std::int64_t b) const {
+  const Size3 place{b / (count[1] * count[2]), b / count[2] % count[1], b % count[2]};
+  Box to{{}, size};
+  for (int a = 0; a < 3; ++a) to.at[a] = place[a] * size[a];
+  return to;
+}
+
+Box Blocks::input(const ConvolutionSpec& spec, const Box& output) const {
+  Box from{{}, packed};
+  for (int a = 0; a < 3; ++a) from.at[a] = output.at[a] * spec.stride[a] - spec.before[a];
+  return from;
 }
 
 std::vector<Run> runs_in(const ConvolutionSpec& spec, const Size3& packed, std::int64_t pitch,

@@ -27,6 +27,35 @@ struct Box {
 void pack_box(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
               const Box& box, float* to, std::int64_t pitch);
 
+inline std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
+
+// An output cut into blocks, and the inputs that a block is made of.
+struct Blocks {
+  Size3 size, count, packed;  // of a block, blocks along an axis, a block's input
+  Blocks(const ConvolutionSpec& spec, const Size3& full, const Size3& size);
+  std::int64_t total() const { return count[0] * count[1] * count[2]; }
+  std::int64_t pixels() const { return size[0] * size[1] * size[2]; }
+  Box output(std::int64_t b) const;
+  Box input(const ConvolutionSpec& spec, const Box& output) const;
+
+  // Where the inputs of each pixel of a block begin, `pitch` values a pixel; the first pixel's
+  // again up to `rows`.
+  template <class T>
+  std::vector<const T*> addresses(const ConvolutionSpec& spec, const T* packed_input,
+                                  std::int64_t pitch, std::int64_t rows) const {
+    std::vector<const T*> found(static_cast<std::size_t>(rows), packed_input);
+    auto next = found.begin();
+    for (std::int64_t z = 0; z < size[0]; ++z)
+      for (std::int64_t y = 0; y < size[1]; ++y)
+        for (std::int64_t x = 0; x < size[2]; ++x)
+          *next++ =
+              packed_input + ((z * spec.stride[0] * packed[1] + y * spec.stride[1]) * packed[2] +
+                              x * spec.stride[2]) *
+                                 pitch;
+    return found;
+  }
+};
+
 // A block of `pixels` of the output, about: as wide as fits, all of a width, of whole windows.
 Size3 block_of(const ConvolutionSpec& spec, const Size3& full, std::int64_t pixels);
 

@@ -31,8 +31,6 @@ namespace msf {
 
 namespace {
 
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
-
 class Winograd final : public Convolution {
  public:
   Winograd(const ConvolutionSpec& spec, const float* weight, const float* bias, int m)
