@@ -1,5 +1,6 @@
-// Canny's edge detector on 2D images: gradient and suppression in one kernel each for scikit-image's
-// and OpenCV's definition. Hysteresis follows on the masks that they write (components.cuh).
+// Canny's edge detector on 2D images: gradient and suppression in one kernel each for
+// scikit-image's and OpenCV's definition. Hysteresis follows on the masks that they write
+// (components.cuh).
 //
 // A block copies its tile of smoothed values with two pixels more on each side to its own memory,
 // computes magnitudes with one more, then looks for maxima. The arithmetic is the CPU's
@@ -11,26 +12,44 @@
 constexpr int wide_rows = tile_rows + 4, wide_columns = tile_columns + 4;
 constexpr int near_rows = tile_rows + 2, near_columns = tile_columns + 2;
 
-// Maxima of at least `low`, and those of at least `high`; the image's border has none. `share`, if
-// not null, is what the smoothed values are divided by: the kernel's weight inside. With a `mask`
-// the 3 by 3 pixels around an edge must be inside.
+// What the smoothed values are divided by: the weight that the kernel has inside the image or mask.
+// Without a mask it is the same for all pixels but those within `row_margin` and `column_margin` of
+// the border, so a small image holds it; `plane` is 0 where one serves all planes.
+template <class T>
+struct Share {
+  const T* values;  // may be null
+  int rows, columns, row_margin, column_margin;
+  int64 plane;
+
+  __device__ __forceinline__ T at(const Pixel& tile, int y, int x, int image_rows,
+                                  int image_columns) const {
+    if (y >= row_margin) y = max(y - (image_rows - rows), row_margin);
+    if (x >= column_margin) x = max(x - (image_columns - columns), column_margin);
+    return values[tile.plane * plane + int64(y) * columns + x];
+  }
+};
+
+// Maxima of at least `low`, and those of at least `high`; the image's border has none. With a
+// `mask` the 3 by 3 pixels around an edge must be inside.
 template <class T>
 __global__ void __launch_bounds__(tile_size)
-    canny_maxima(const T* smoothed, const T* share, T epsilon, const uint8* mask, int rows,
-                 int columns, T per_row, T per_column, T low, T high, uint8* weak, uint8* strong) {
+    canny_maxima(const T* smoothed, const T* shares, int share_rows, int share_columns,
+                 int row_margin, int column_margin, int64 share_plane, T epsilon, const uint8* mask,
+                 int rows, int columns, T per_row, T per_column, T low, T high, uint8* weak,
+                 uint8* strong) {
   SHARED(T, value, [wide_rows * wide_columns]);
   SHARED(T, magnitude, [near_rows * near_columns]);
   const Pixel pixel(rows, columns);
   const int x0 = pixel.column - int(threadIdx.x) % tile_columns;
   const int y0 = pixel.row - int(threadIdx.x) / tile_columns;
   const int64 plane = int64(pixel.plane) * rows * columns;
+  const Share<T> share{shares, share_rows, share_columns, row_margin, column_margin, share_plane};
   for (int k = threadIdx.x; k < wide_rows * wide_columns; k += tile_size) {
     // Beyond the border the edge pixel: Sobel's mode "reflect" with a radius of 1.
     const int y = min(max(y0 - 2 + k / wide_columns, 0), rows - 1);
     const int x = min(max(x0 - 2 + k % wide_columns, 0), columns - 1);
-    const int64 at = plane + int64(y) * columns + x;
-    T s = smoothed[at];
-    if (share != nullptr) s /= share[at] + epsilon;
+    T s = smoothed[plane + int64(y) * columns + x];
+    if (shares != nullptr) s /= share.at(pixel, y, x, rows, columns) + epsilon;
     value[k] = s + 0 * s;  // infinity counts as NaN
   }
   __syncthreads();
@@ -59,8 +78,7 @@ __global__ void __launch_bounds__(tile_size)
               pixel.column < columns - 1;
   if (edge && mask != nullptr)
     for (int dy = -1; dy <= 1; ++dy)
-      for (int dx = -1; dx <= 1; ++dx)
-        edge &= mask[pixel.index + int64(dy) * columns + dx] != 0;
+      for (int dx = -1; dx <= 1; ++dx) edge &= mask[pixel.index + int64(dy) * columns + dx] != 0;
   if (edge) {
     T down, right;
     differences((y + 2) * wide_columns + x + 2, down, right);

@@ -1,80 +1,144 @@
 // Connected components of pixels with equal keys, and what of them is kept.
 //
-// Tiles of 8 by 32 pixels are merged in the block's memory, then along their borders and between
-// planes in global memory. Labels follow in three sweeps: roots are counted by block, numbered in
-// raster order (the running sum over blocks is made in between), and each pixel reads its root's
-// number. parent[i] is -1 in the background.
+// Blocks of 32 lines of 32 pixels are merged in the block's memory, then along their borders in
+// global memory. A warp has a line: runs of equal pixels come from one ballot, and only the first
+// pixel where two runs touch unites them, which leaves few atomics (the runs after A. Hennequin, L.
+// Lacassagne, L. Cabaret and Q. Meunier, "A new direct connected component labeling and analysis
+// algorithms for GPUs", DASIP 2018). Labels follow in three sweeps: roots are counted by block,
+// numbered in raster order (the running sum over blocks is made in between), and each pixel reads
+// its root's number. parent[i] is -1 in the background.
 #pragma once
-#include "tile.cuh"
 #include "union_find.cuh"
 
 constexpr int per_thread = 4;  // pixels, where roots are counted
+constexpr int lines = 32, line_pixels = 32, line_threads = 256, line_warps = line_threads / 32;
 
-// Unites equal pixels within each tile of a plane. Keys equal to `zero` are background if
-// `has_zero`. `reach`: along how many axes a neighbour may differ.
-template <class K, class I>
-__global__ void __launch_bounds__(tile_size)
-    merge_tiles(const K* keys, K zero, int has_zero, I* parent, int rows, int columns, int reach) {
-  SHARED(K, key, [tile_size]);
-  SHARED(int, local, [tile_size]);
-  const Pixel pixel(rows, columns);
-  const int me = threadIdx.x, x = me % tile_columns, y = me / tile_columns;
-  const K mine = pixel.exists ? keys[pixel.index] : zero;
-  const bool inside = pixel.exists && !(has_zero && mine == zero);
-  key[me] = mine;
-  local[me] = inside ? me : -1;
-  __syncthreads();
-  const auto same = [&](int other) {
-    return load_relaxed(local + other) >= 0 && key[other] == mine;
-  };
-  if (inside) {
-    const bool left = x > 0 && same(me - 1), above = y > 0 && same(me - tile_columns);
-    if (left) unite(local, me, me - 1);
-    if (above) unite(local, me, me - tile_columns);
-    if (reach > 1 && y > 0 && !above) {  // else the pixel above is connected with its neighbours
-      if (x > 0 && !left && same(me - tile_columns - 1)) unite(local, me, me - tile_columns - 1);
-      if (x + 1 < tile_columns && !same(me + 1) && same(me - tile_columns + 1))
-        unite(local, me, me - tile_columns + 1);
-    }
+// The pixels of a block: `deep` planes of `lines / deep` rows, each a line of 32 columns.
+struct Lines {
+  int planes, rows, columns, deep;
+  int plane, row, column;  // of the first pixel
+
+  __device__ __forceinline__ Lines(int planes, int rows, int columns, int deep)
+      : planes(planes), rows(rows), columns(columns), deep(deep) {
+    const unsigned across = (columns + line_pixels - 1) / line_pixels;
+    const unsigned down = (rows + high() - 1) / high(), tile = blockIdx.x;
+    column = int(tile % across) * line_pixels;
+    row = int(tile / across % down) * high();
+    plane = int(tile / across / down) * deep;
   }
-  __syncthreads();
-  if (!pixel.exists) return;
-  const int root = inside ? find_root(local, me) : 0;
-  const int down = root / tile_columns - y, right = root % tile_columns - x;
-  parent[pixel.index] = inside ? I(pixel.index + int64(down) * columns + right) : I(-1);
-}
+  __device__ __forceinline__ int high() const { return lines / deep; }
+  __device__ __forceinline__ int plane_of(int line) const { return plane + line / high(); }
+  __device__ __forceinline__ int row_of(int line) const { return row + line % high(); }
+  __device__ __forceinline__ bool has(int line, int x) const {
+    return plane_of(line) < planes && row_of(line) < rows && column + x < columns;
+  }
+  template <class I>
+  __device__ __forceinline__ I index(int line, int x) const {
+    return (I(plane_of(line)) * rows + row_of(line)) * columns + column + x;
+  }
+  // Whether a line has all its neighbours before it in the block, but for those at its ends.
+  __device__ __forceinline__ bool is_inner(int line, int first, int reach) const {
+    const int y = line % high();
+    return y > 0 && (first > 0 || (line / high() > 0 && (reach == 1 || y + 1 < high())));
+  }
+};
 
-// Unites equal pixels across the borders of tiles and between planes; `first` is 9 where planes
-// are apart, else 0.
-template <class K, class I>
-__global__ void __launch_bounds__(tile_size, 5)  // without the 5, 32 registers and spills
-    merge_borders(const K* keys, I* parent, int rows, int columns, int reach, int first) {
-  const Pixel pixel(rows, columns);
-  if (!pixel.exists || load_relaxed(parent + pixel.index) < 0) return;
-  const K mine = keys[pixel.index];
-  const int64 to_plane = int64(rows) * columns;
-  // A key equal to that of a pixel inside is inside as well.
-  const auto same = [&](int z, int y, int x) {
-    return keys[pixel.index + z * to_plane + int64(y) * columns + x] == mine;
-  };
-  // The 13 neighbours that come before a voxel in raster order. Unrolled they spill registers.
+// Calls `unite` for those of a pixel's neighbours before it in raster order that no nearer
+// neighbour leads to. `same(z, y, x)`: whether the pixel so many steps away is in the image and has
+// its key. Numbers `first` to `last` of the 13 neighbours; unrolled they spill registers.
+template <class Same, class Unite>
+__device__ __forceinline__ void unite_before(int first, int last, int reach, const Same& same,
+                                             const Unite& unite) {
 #pragma unroll 1
-  for (int number = first; number < 13; ++number) {
+  for (int number = first; number < last; ++number) {
     const int z = number / 9 - 1, y = number / 3 % 3 - 1, x = number % 3 - 1;
     const int along = (z != 0) + (y != 0) + (x != 0);
-    if (along > reach || (z != 0 && pixel.plane == 0)) continue;
-    const int row = pixel.row + y, column = pixel.column + x;
-    if (row < 0 || row >= rows || column < 0 || column >= columns) continue;
-    if (z == 0 && row / tile_rows == pixel.row / tile_rows &&
-        column / tile_columns == pixel.column / tile_columns)
-      continue;  // done in the tile
-    if (!same(z, y, x)) continue;
-    // Nothing to do where a path of nearer neighbours leads there.
-    if (along > 1 && ((z != 0 && same(0, y, x)) || (y != 0 && same(z, 0, x)) ||
-                      (x != 0 && same(z, y, 0))))
+    if (along > reach || !same(z, y, x)) continue;
+    if (along > 1 &&
+        ((z != 0 && same(0, y, x)) || (y != 0 && same(z, 0, x)) || (x != 0 && same(z, y, 0))))
       continue;
-    if (along == 1 && z != 0 && pixel.column > 0 && same(0, 0, -1) && same(-1, 0, -1)) continue;
-    unite(parent, I(pixel.index), I(pixel.index + z * to_plane + int64(y) * columns + x));
+    if (x == 0 && same(0, 0, -1) && same(z, y, -1)) continue;  // runs that touch before
+    unite(z, y, x);
+  }
+}
+
+// Unites equal pixels within each block. Keys equal to `zero` are background if `has_zero`.
+// `reach`: along how many axes a neighbour may differ. `first` is 9 where planes are apart, else 0.
+template <class K, class I>
+__global__ void __launch_bounds__(line_threads)
+    merge_lines(const K* keys, K zero, int has_zero, I* parent, int planes, int rows, int columns,
+                int deep, int reach, int first) {
+  SHARED(K, key, [lines * line_pixels]);
+  SHARED(int, local, [lines * line_pixels]);
+  const Lines block(planes, rows, columns, deep);
+  const int warp = threadIdx.x / 32, x = threadIdx.x % 32;
+  for (int line = warp; line < lines; line += line_warps) {
+    const bool exists = block.has(line, x);
+    const K mine = exists ? keys[block.index<int64>(line, x)] : zero;
+    const bool inside = exists && !(has_zero && mine == zero);
+    const unsigned all = __ballot_sync(all_lanes, inside);
+    const K left = __shfl_up_sync(all_lanes, mine, 1);
+    const bool goes_on = x > 0 && (all >> (x - 1) & 1) && left == mine;
+    const unsigned begins = __ballot_sync(all_lanes, inside && !goes_on);
+    const int me = line * line_pixels + x;
+    key[me] = mine;
+    local[me] = inside ? line * line_pixels + 31 - __clz(int(begins & (~0u >> (31 - x)))) : -1;
+  }
+  __syncthreads();
+  const int high = block.high();
+  for (int line = warp; line < lines; line += line_warps) {
+    const int me = line * line_pixels + x;
+    if (load_relaxed(local + me) < 0) continue;
+    const auto same = [&](int z, int y, int dx) {
+      if (line / high + z < 0 || unsigned(line % high + y) >= unsigned(high) ||
+          unsigned(x + dx) >= unsigned(line_pixels))
+        return false;
+      const int other = me + (z * high + y) * line_pixels + dx;
+      return key[other] == key[me] && load_relaxed(local + other) >= 0;
+    };
+    unite_before(first, 12, reach, same, [&](int z, int y, int dx) {
+      unite(local, me, me + (z * high + y) * line_pixels + dx);
+    });
+  }
+  __syncthreads();
+  for (int line = warp; line < lines; line += line_warps) {
+    if (!block.has(line, x)) continue;
+    const int me = line * line_pixels + x, up = load_relaxed(local + me);
+    const int root = up < 0 ? 0 : find_root(local, up);
+    parent[block.index<int64>(line, x)] =
+        up < 0 ? I(-1) : block.index<I>(root / line_pixels, root % line_pixels);
+  }
+}
+
+// Unites equal pixels across the borders of blocks.
+template <class K, class I>
+__global__ void __launch_bounds__(line_threads, 5)  // without the 5, 32 registers and spills
+    merge_borders(const K* keys, I* parent, int planes, int rows, int columns, int deep, int reach,
+                  int first) {
+  const Lines block(planes, rows, columns, deep);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, high = block.high();
+  // Lines at the border first, a warp each; then the ends of the others, by two warps.
+  for (int turn = 0; turn <= lines / line_warps; ++turn) {
+    const bool ends = turn == lines / line_warps;
+    if (ends && warp > (reach > 1)) break;
+    const int line = ends ? lane : turn * line_warps + warp;
+    const int at = !ends ? lane : warp == 0 ? 0 : line_pixels - 1;
+    if (block.is_inner(line, first, reach) != ends || !block.has(line, at)) continue;
+    const int64 me = block.index<int64>(line, at);
+    if (load_relaxed(parent + me) < 0) continue;
+    const K mine = keys[me];
+    const int plane = block.plane_of(line), row = block.row_of(line), column = block.column + at;
+    const auto step = [&](int z, int y, int x) { return (int64(z) * rows + y) * columns + x; };
+    // A key equal to that of a pixel inside is inside as well.
+    const auto same = [&](int z, int y, int x) {
+      return plane + z >= 0 && unsigned(row + y) < unsigned(rows) &&
+             unsigned(column + x) < unsigned(columns) && keys[me + step(z, y, x)] == mine;
+    };
+    unite_before(first, 13, reach, same, [&](int z, int y, int x) {
+      const bool in_block = line / high + z >= 0 && unsigned(line % high + y) < unsigned(high) &&
+                            unsigned(at + x) < unsigned(line_pixels);
+      if (!in_block) unite<true>(parent, I(me), I(me + step(z, y, x)));
+    });
   }
 }
 
@@ -134,12 +198,17 @@ __global__ void __launch_bounds__(256)
   store_relaxed(marks + find_root(parent, I(places[k])), uint8(1));
 }
 
-// Marks the roots of the pixels that `chosen` has.
+// Marks the roots of the pixels that `chosen` has. Of pixels in a row with one parent the first
+// does: thousands of stores to the place of a large set would wait for one another.
 template <class I>
 __global__ void __launch_bounds__(256)
     mark_chosen(const I* parent, const uint8* chosen, int64 n, uint8* marks) {
-  for (int64 i = global_thread(); i < n; i += global_threads())
-    if (chosen[i] && parent[i] >= 0) store_relaxed(marks + find_root(parent, I(i)), uint8(1));
+  for (int64 i = global_thread(); i < n; i += global_threads()) {
+    const I up = parent[i];
+    if (!chosen[i] || up < 0 || (i > 0 && chosen[i - 1] && parent[i - 1] == up)) continue;
+    uint8* const mark = marks + find_root(parent, up);
+    if (!load_relaxed(mark)) store_relaxed(mark, uint8(1));
+  }
 }
 
 // The pixels whose root is marked.

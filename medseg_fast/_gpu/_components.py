@@ -10,10 +10,10 @@ from medseg_fast._gpu._device import (
     BLOCK,
     Device,
     blocks,
+    ceil_div,
     few_blocks,
     index_type,
     run,
-    tiles,
 )
 from medseg_fast._gpu._waves import Planes
 from medseg_fast.kernels.source import INDICES, Source
@@ -21,7 +21,7 @@ from medseg_fast.kernels.source import INDICES, Source
 _KEYS = tuple(map(np.dtype, (np.uint8, np.uint16, np.uint32, np.uint64)))
 SOURCE = Source(
     "components.cuh",
-    merge_tiles=(_KEYS, INDICES),
+    merge_lines=(_KEYS, INDICES),
     merge_borders=(_KEYS, INDICES),
     count_roots=(INDICES,),
     number_roots=(INDICES, INDICES),
@@ -31,6 +31,7 @@ SOURCE = Source(
     keep_marked=(INDICES,),
 )
 _PER_BLOCK = 4 * BLOCK  # pixels, where roots are counted
+_LINES, _DEEP = 32, 4  # of a block, and over how many planes of a volume they go
 
 
 class Components:
@@ -51,12 +52,15 @@ class Components:
         self.parent = device.xp.empty(keys.size, self._index)
         has_zero = np.int32(zero is not None)
         background = keys.dtype.type(0 if zero is None else zero)
-        grid = tiles(planes, rows, columns)
-        extent = np.int32(rows), np.int32(columns), np.int32(min(reach, across))
-        within = device.kernel(SOURCE, "merge_tiles", keys.dtype, self._index)
+        apart = planes == 1 or self.planes.first > 0
+        deep = 1 if apart else _DEEP if planes > 2 else 2
+        grid = (ceil_div(planes, deep) * ceil_div(rows, _LINES // deep) * ceil_div(columns, 32),)
+        extent = [np.int32(n) for n in (planes, rows, columns, deep, min(reach, across))]
+        extent.append(np.int32(9 if apart else 0))  # the first neighbour, as in `Planes`
+        within = device.kernel(SOURCE, "merge_lines", keys.dtype, self._index)
         run(within, grid, (BLOCK,), keys, background, has_zero, self.parent, *extent)
         borders = device.kernel(SOURCE, "merge_borders", keys.dtype, self._index)
-        run(borders, grid, (BLOCK,), keys, self.parent, *extent, self.planes.first)
+        run(borders, grid, (BLOCK,), keys, self.parent, *extent)
 
     def labels(self, dtype: Any) -> tuple[Any, Any]:
         """Flat labels 1, 2, ... of int32 or int64, in raster order of the sets' first pixels.

@@ -100,19 +100,23 @@ def _by_skimage(
     if inside is not None:
         source = xp.where(inside != 0, source, source.dtype.type(0))
     smooth = smoothed(source, _filters.scaling(array.dtype))
-    share = xp.empty(0, real)  # a null pointer
-    if inside is not None or border == _stencil.MODES["constant"]:
-        weight = xp.ones(array.shape, np.uint8) if inside is None else (inside != 0)
-        share = smoothed(weight.view(np.uint8), (1.0, -math.inf))
+    extent = array.shape[-2:]
+    share, margins, plane = xp.empty(0, real), (0, 0), 0  # a null pointer
+    if inside is not None:
+        share, plane = smoothed((inside != 0).view(np.uint8), (1.0, -math.inf)), math.prod(extent)
+    elif border == _stencil.MODES["constant"]:
+        margins = tuple(len(t) - 1 for t in taps)
+        small = [min(n, 2 * margin + 1) for n, margin in zip(extent, margins, strict=True)]
+        share = smoothed(xp.ones(small, np.uint8), (1.0, -math.inf))
     epsilon = real.type(np.finfo(real).eps)
     least = low if low > 0 or np.isnan(low) else real.type(np.finfo(real).smallest_subnormal)
     masked = xp.empty(0, np.uint8) if inside is None else inside
-    extent = [np.int32(n) for n in array.shape[-2:]]
     steps = [real.type(1 / size) for size in sizes]
-    args = [smooth, share, epsilon, masked, *extent, *steps, least, high, weak, strong]
+    sizes_of_share = (*share.shape[-2:], *margins) if share.size else (0, 0, 0, 0)
+    args = [smooth, share, *map(np.int32, sizes_of_share), np.int64(plane), epsilon, masked]
+    args += [*map(np.int32, extent), *steps, least, high, weak, strong]
     launch = device.kernel(SOURCE, "canny_maxima", real)
-    planes = array.size // max(math.prod(array.shape[-2:]), 1)
-    run(launch, tiles(planes, *array.shape[-2:]), (BLOCK,), *args)
+    run(launch, tiles(array.size // math.prod(extent), *extent), (BLOCK,), *args)
 
 
 def _at_least(value: float, dtype: np.dtype[Any]) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from medseg_fast import _stencil
 from medseg_fast._gpu import _arrays, _filters
-from medseg_fast._gpu._device import BLOCK, Device, run, tiles
+from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run
 from medseg_fast.gaussian import _reach, _spatial, _taps
 from medseg_fast.kernels.source import FLOATS, Source
 
@@ -95,4 +95,6 @@ def along(
     launch = device.kernel(SOURCE, "smooth_axis", source.dtype, dtype, target.dtype)
     args = [source, target, np.int32(rows), np.int32(columns), np.int32(down)]
     args += [weights, np.int32(len(taps) - 1), *map(real, scaling), np.int32(mode), real(fill)]
-    run(launch, tiles(planes, rows, columns), (BLOCK,), *args)
+    high, wide = (64, 32) if down else (8, 256)  # of a block
+    grid = (planes * ceil_div(rows, high) * ceil_div(columns, wide),)
+    run(launch, grid, (BLOCK,), *args)
