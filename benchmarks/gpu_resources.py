@@ -46,7 +46,7 @@ def note(kernel: str, threads: int, moved: str, least: str) -> None:
 note("in_range", 256, "p + 1", "p + 1")
 note("merge_lines", 256, "p + i", "p + i")
 note("merge_borders", 256, "p + i and its merges", "0: part of the labels' p + i")
-note("count_roots", 256, "i", "0: part of the labels' p + i")
+note("settle_roots", 256, "i", "0: part of the labels' p + i")
 note("number_roots", 256, "i", "0: part of the labels' p + i")
 note("write_labels", 256, "2 i and its paths", "0: part of the labels' p + i")
 note("mark_at", 256, "none: per seed", "none")

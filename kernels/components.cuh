@@ -1,107 +1,179 @@
 // Connected components of pixels with equal keys, and what of them is kept.
 //
-// Blocks of 32 lines of 32 pixels are merged in the block's memory, then along their borders in
-// global memory. A warp has a line: runs of equal pixels come from one ballot, and only the first
-// pixel where two runs touch unites them, which leaves few atomics (the runs after A. Hennequin, L.
-// Lacassagne, L. Cabaret and Q. Meunier, "A new direct connected component labeling and analysis
-// algorithms for GPUs", DASIP 2018). Labels follow in three sweeps: roots are counted by block,
-// numbered in raster order (the running sum over blocks is made in between), and each pixel reads
-// its root's number. parent[i] is -1 in the background.
+// A block of 256 threads merges 32 lines of 32 pixels in its own memory, then another launch merges
+// along the blocks' borders. A warp has a line: whom a pixel touches comes from shuffles, runs of
+// equal pixels from one ballot, and only the first pixels where two runs touch unite them, which
+// leaves few atomics. A warp goes down four lines by itself before the block's warps meet: paths
+// stay short that way (lines by warps after A. Hennequin, L. Lacassagne, L. Cabaret and Q. Meunier,
+// "A new direct connected component labeling and analysis algorithms for GPUs", DASIP 2018).
+//
+// Then paths are shortened and roots counted by block, numbered in raster order (the running sum
+// over blocks is made in between), and each pixel reads its root's number. parent[i] is -1 in the
+// background.
 #pragma once
 #include "union_find.cuh"
 
 constexpr int per_thread = 4;  // pixels, where roots are counted
-constexpr int lines = 32, line_pixels = 32, line_threads = 256, line_warps = line_threads / 32;
+constexpr int lines = 32, strip = 4, line_pixels = 32, line_threads = 256;
 
 // The pixels of a block: `deep` planes of `lines / deep` rows, each a line of 32 columns.
 struct Lines {
-  int planes, rows, columns, deep;
+  int planes, rows, columns, deep, high;
   int plane, row, column;  // of the first pixel
 
   __device__ __forceinline__ Lines(int planes, int rows, int columns, int deep)
-      : planes(planes), rows(rows), columns(columns), deep(deep) {
+      : planes(planes), rows(rows), columns(columns), deep(deep), high(lines / deep) {
     const unsigned across = (columns + line_pixels - 1) / line_pixels;
-    const unsigned down = (rows + high() - 1) / high(), tile = blockIdx.x;
+    const unsigned down = (rows + high - 1) / high, tile = blockIdx.x;
     column = int(tile % across) * line_pixels;
-    row = int(tile / across % down) * high();
+    row = int(tile / across % down) * high;
     plane = int(tile / across / down) * deep;
   }
-  __device__ __forceinline__ int high() const { return lines / deep; }
-  __device__ __forceinline__ int plane_of(int line) const { return plane + line / high(); }
-  __device__ __forceinline__ int row_of(int line) const { return row + line % high(); }
+  // Pixel `x` of a line.
   __device__ __forceinline__ bool has(int line, int x) const {
-    return plane_of(line) < planes && row_of(line) < rows && column + x < columns;
+    return plane + line / high < planes && row + line % high < rows && column + x < columns;
   }
   template <class I>
   __device__ __forceinline__ I index(int line, int x) const {
-    return (I(plane_of(line)) * rows + row_of(line)) * columns + column + x;
+    return (I(plane + line / high) * rows + row + line % high) * columns + column + x;
   }
-  // Whether a line has all its neighbours before it in the block, but for those at its ends.
-  __device__ __forceinline__ bool is_inner(int line, int first, int reach) const {
-    const int y = line % high();
-    return y > 0 && (first > 0 || (line / high() > 0 && (reach == 1 || y + 1 < high())));
+  // Whether the image has the line so many planes and rows away, and whether the block has.
+  __device__ __forceinline__ bool is_line(int line, int z, int y) const {
+    return unsigned(plane + line / high + z) < unsigned(planes) &&
+           unsigned(row + line % high + y) < unsigned(rows);
+  }
+  __device__ __forceinline__ bool is_near(int line, int z, int y) const {
+    return unsigned(line / high + z) < unsigned(deep) && unsigned(line % high + y) < unsigned(high);
   }
 };
 
-// Calls `unite` for those of a pixel's neighbours before it in raster order that no nearer
-// neighbour leads to. `same(z, y, x)`: whether the pixel so many steps away is in the image and has
-// its key. Numbers `first` to `last` of the 13 neighbours; unrolled they spill registers.
-template <class Same, class Unite>
-__device__ __forceinline__ void unite_before(int first, int last, int reach, const Same& same,
-                                             const Unite& unite) {
-#pragma unroll 1
-  for (int number = first; number < last; ++number) {
-    const int z = number / 9 - 1, y = number / 3 % 3 - 1, x = number % 3 - 1;
-    const int along = (z != 0) + (y != 0) + (x != 0);
-    if (along > reach || !same(z, y, x)) continue;
-    if (along > 1 &&
-        ((z != 0 && same(0, y, x)) || (y != 0 && same(z, 0, x)) || (x != 0 && same(z, y, 0))))
-      continue;
-    if (x == 0 && same(0, 0, -1) && same(z, y, -1)) continue;  // runs that touch before
-    unite(z, y, x);
+// One line in the registers of a warp: each lane's key, and which lanes are no background.
+template <class K>
+struct Line {
+  K key;
+  unsigned inside;
+};
+
+// Which of three pixels of a line, around a lane's place, have the lane's key.
+struct Touch {
+  bool left, centre, right;
+
+  template <class K>
+  __device__ __forceinline__ Touch(const Line<K>& mine, const Line<K>& other) {
+    const int x = threadIdx.x % 32;
+    const K before = __shfl_up_sync(all_lanes, other.key, 1);
+    const K after = __shfl_down_sync(all_lanes, other.key, 1);
+    const bool inside = mine.inside >> x & 1;
+    const unsigned there = other.inside;
+    left = inside && (there << 1 >> x & 1) && before == mine.key;
+    centre = inside && (there >> x & 1) && other.key == mine.key;
+    right = inside && (there >> 1 >> x & 1) && after == mine.key;
+  }
+};
+
+// Neighbours that come before a pixel in raster order, a bit each: number 9 (z + 1) + 3 (y + 1) + x
+// + 1 is z planes, y rows and x columns away.
+__device__ __forceinline__ int number_of(int z, int y) { return 9 * (z + 1) + 3 * (y + 1); }
+
+template <class Unite>
+__device__ __forceinline__ void for_each(unsigned neighbours, const Unite& unite) {
+  for (; neighbours != 0; neighbours &= neighbours - 1) {
+    const int number = __ffs(int(neighbours)) - 1;
+    unite(number / 9 - 1, number / 3 % 3 - 1, number % 3 - 1);
   }
 }
 
+// Which of the three pixels of another line must be united with the lane's, as no nearer neighbour
+// leads to them: bits 0 to 2. `own`: the lane's line. The lines are apart along so many axes; if
+// two, the lines between them are `behind` and `beside`.
+__device__ __forceinline__ unsigned to_unite(const Touch& own, const Touch& to, int along,
+                                             int reach, const Touch& behind, const Touch& beside) {
+  if (along > reach) return 0;
+  const bool two = along > 1, diagonals = along < reach && !to.centre;
+  const bool left = two && (behind.left || beside.left);
+  const bool centre = two && (behind.centre || beside.centre);
+  const bool right = two && (behind.right || beside.right);
+  return (diagonals && to.left && !own.left && !left ? 1u : 0) |
+         (to.centre && !(own.left && to.left) && !centre ? 2u : 0) |  // where runs meet first
+         (diagonals && to.right && !own.right && !right ? 4u : 0);
+}
+
+// The neighbours that a lane of a line must be united with: within the block, but for lines of one
+// strip, or if `far` in other blocks above and behind. `get(z, y)` is a line so far away.
+template <bool far, class Get>
+__device__ __forceinline__ unsigned links_before(const Lines& block, int line, int reach,
+                                                 const Get& get) {
+  const auto wanted = [&](int z, int y) {
+    return block.is_line(line, z, y) && block.is_near(line, z, y) != far;
+  };
+  const bool up = wanted(0, -1) && (far || line % strip == 0);
+  const bool back = block.deep > 1 && (wanted(-1, 0) || wanted(-1, -1) || wanted(-1, 1));
+  if (!up && !back) return 0;
+  const auto mine = get(0, 0);
+  const Touch own(mine, mine);
+  unsigned links = 0;
+  if (up) links = to_unite(own, Touch(mine, get(0, -1)), 1, reach, own, own) << number_of(0, -1);
+  if (!back) return links;
+  const Touch behind(mine, get(-1, 0));
+  if (wanted(-1, 0)) links |= to_unite(own, behind, 1, reach, own, own) << number_of(-1, 0);
+#pragma unroll 1
+  for (int y = -1; y <= 1; y += 2) {
+    if (!wanted(-1, y)) continue;
+    const Touch beside(mine, get(0, y)), to(mine, get(-1, y));
+    links |= to_unite(own, to, 2, reach, behind, beside) << number_of(-1, y);
+  }
+  return links;
+}
+
 // Unites equal pixels within each block. Keys equal to `zero` are background if `has_zero`.
-// `reach`: along how many axes a neighbour may differ. `first` is 9 where planes are apart, else 0.
+// `reach`: along how many axes a neighbour may differ.
 template <class K, class I>
 __global__ void __launch_bounds__(line_threads)
     merge_lines(const K* keys, K zero, int has_zero, I* parent, int planes, int rows, int columns,
-                int deep, int reach, int first) {
+                int deep, int reach) {
   SHARED(K, key, [lines * line_pixels]);
+  SHARED(unsigned, inside, [lines]);
   SHARED(int, local, [lines * line_pixels]);
   const Lines block(planes, rows, columns, deep);
-  const int warp = threadIdx.x / 32, x = threadIdx.x % 32;
-  for (int line = warp; line < lines; line += line_warps) {
+  const int first = int(threadIdx.x) / 32 * strip, x = threadIdx.x % 32;
+  Line<K> above{zero, 0};
+#pragma unroll 1
+  for (int line = first; line < first + strip; ++line) {
+    const int me = line * line_pixels + x;
     const bool exists = block.has(line, x);
     const K mine = exists ? keys[block.index<int64>(line, x)] : zero;
-    const bool inside = exists && !(has_zero && mine == zero);
-    const unsigned all = __ballot_sync(all_lanes, inside);
-    const K left = __shfl_up_sync(all_lanes, mine, 1);
-    const bool goes_on = x > 0 && (all >> (x - 1) & 1) && left == mine;
-    const unsigned begins = __ballot_sync(all_lanes, inside && !goes_on);
-    const int me = line * line_pixels + x;
+    const bool is_inside = exists && !(has_zero && mine == zero);
+    const Line<K> here{mine, __ballot_sync(all_lanes, is_inside)};
+    const Touch own(here, here);
+    const unsigned begins = __ballot_sync(all_lanes, is_inside && !own.left);
     key[me] = mine;
-    local[me] = inside ? line * line_pixels + 31 - __clz(int(begins & (~0u >> (31 - x)))) : -1;
+    if (x == 0) inside[line] = here.inside;
+    store_relaxed(local + me,
+                  is_inside ? me - x + 31 - __clz(int(begins & (all_lanes >> (31 - x)))) : -1);
+    if (line > first) {
+      const Touch up(here, above);
+      __syncwarp();
+      const unsigned links = to_unite(own, up, 1, reach, own, own) << number_of(0, -1);
+      for_each(links, [&](int, int, int dx) { unite(local, me, me - line_pixels + dx); });
+      __syncwarp();
+      if (is_inside) store_relaxed(local + me, find_root(local, me));
+    }
+    above = here;
   }
   __syncthreads();
-  const int high = block.high();
-  for (int line = warp; line < lines; line += line_warps) {
+  for (int line = first; line < first + strip; ++line) {
     const int me = line * line_pixels + x;
-    if (load_relaxed(local + me) < 0) continue;
-    const auto same = [&](int z, int y, int dx) {
-      if (line / high + z < 0 || unsigned(line % high + y) >= unsigned(high) ||
-          unsigned(x + dx) >= unsigned(line_pixels))
-        return false;
-      const int other = me + (z * high + y) * line_pixels + dx;
-      return key[other] == key[me] && load_relaxed(local + other) >= 0;
+    const auto get = [&](int z, int y) {
+      const int other = line + z * block.high + y;
+      return block.is_near(line, z, y) ? Line<K>{key[other * line_pixels + x], inside[other]}
+                                       : Line<K>{zero, 0};
     };
-    unite_before(first, 12, reach, same, [&](int z, int y, int dx) {
-      unite(local, me, me + (z * high + y) * line_pixels + dx);
+    for_each(links_before<false>(block, line, reach, get), [&](int z, int y, int dx) {
+      unite(local, me, me + (z * block.high + y) * line_pixels + dx);
     });
   }
   __syncthreads();
-  for (int line = warp; line < lines; line += line_warps) {
+  for (int line = first; line < first + strip; ++line) {
     if (!block.has(line, x)) continue;
     const int me = line * line_pixels + x, up = load_relaxed(local + me);
     const int root = up < 0 ? 0 : find_root(local, up);
@@ -110,45 +182,64 @@ __global__ void __launch_bounds__(line_threads)
   }
 }
 
-// Unites equal pixels across the borders of blocks.
+// Unites equal pixels across the borders of blocks: those of lines first, then at their ends.
 template <class K, class I>
-__global__ void __launch_bounds__(line_threads, 5)  // without the 5, 32 registers and spills
-    merge_borders(const K* keys, I* parent, int planes, int rows, int columns, int deep, int reach,
-                  int first) {
+__global__ void __launch_bounds__(line_threads, 4)  // without the 4, 48 registers and spills
+    merge_borders(const K* keys, K zero, int has_zero, I* parent, int planes, int rows, int columns,
+                  int deep, int reach) {
   const Lines block(planes, rows, columns, deep);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, high = block.high();
-  // Lines at the border first, a warp each; then the ends of the others, by two warps.
-  for (int turn = 0; turn <= lines / line_warps; ++turn) {
-    const bool ends = turn == lines / line_warps;
-    if (ends && warp > (reach > 1)) break;
-    const int line = ends ? lane : turn * line_warps + warp;
-    const int at = !ends ? lane : warp == 0 ? 0 : line_pixels - 1;
-    if (block.is_inner(line, first, reach) != ends || !block.has(line, at)) continue;
-    const int64 me = block.index<int64>(line, at);
-    if (load_relaxed(parent + me) < 0) continue;
-    const K mine = keys[me];
-    const int plane = block.plane_of(line), row = block.row_of(line), column = block.column + at;
-    const auto step = [&](int z, int y, int x) { return (int64(z) * rows + y) * columns + x; };
-    // A key equal to that of a pixel inside is inside as well.
-    const auto same = [&](int z, int y, int x) {
-      return plane + z >= 0 && unsigned(row + y) < unsigned(rows) &&
-             unsigned(column + x) < unsigned(columns) && keys[me + step(z, y, x)] == mine;
+  const int warp = threadIdx.x / 32, x = threadIdx.x % 32;
+  for (int line = warp; line < lines; line += line_threads / 32) {
+    if (!block.has(line, 0)) continue;
+    const int64 me = block.index<int64>(line, x);
+    const auto get = [&](int z, int y) {
+      const bool exists = block.column + x < columns && block.is_line(line, z, y);
+      const K other = exists ? keys[me + (int64(z) * rows + y) * columns] : zero;
+      const bool is_inside = exists && !(has_zero && other == zero);
+      return Line<K>{other, __ballot_sync(all_lanes, is_inside)};
     };
-    unite_before(first, 13, reach, same, [&](int z, int y, int x) {
-      const bool in_block = line / high + z >= 0 && unsigned(line % high + y) < unsigned(high) &&
-                            unsigned(at + x) < unsigned(line_pixels);
-      if (!in_block) unite<true>(parent, I(me), I(me + step(z, y, x)));
+    for_each(links_before<true>(block, line, reach, get), [&](int z, int y, int dx) {
+      unite<true>(parent, I(me), I(me + (int64(z) * rows + y) * columns + dx));
     });
   }
+  // The first warp has the lines' first pixels, the second their last; no warp meets from here on.
+  const int line = x, at = warp == 0 ? 0 : line_pixels - 1, dx = warp == 0 ? -1 : 1;
+  if (warp > (reach > 1) || !block.has(line, at) ||
+      unsigned(block.column + at + dx) >= unsigned(columns))
+    return;
+  const int64 me = block.index<int64>(line, at);
+  if (load_relaxed(parent + me) < 0) return;
+  const K mine = keys[me];
+  const auto same = [&](int z, int y, int x) {
+    return block.is_line(line, z, y) && keys[me + (int64(z) * rows + y) * columns + x] == mine;
+  };
+#pragma unroll 1
+  for (int z = deep > 1 ? -1 : 0; z <= 0; ++z)
+#pragma unroll 1
+    for (int y = -1; y <= (z < 0 ? 1 : 0); ++y) {
+      const int along = (z != 0) + (y != 0) + 1;
+      if (along > reach || (z == 0 && y == 0 && dx > 0) || !same(z, y, dx)) continue;
+      // Nothing to do where nearer neighbours lead there.
+      if ((y != 0 && same(z, 0, dx)) || (z != 0 && same(0, y, dx)) || (along > 1 && same(z, y, 0)))
+        continue;
+      unite<true>(parent, I(me), I(me + (int64(z) * rows + y) * columns + dx));
+    }
 }
 
-// How many roots each block's pixels hold.
+// Hangs the parents of pixels below their roots; how many roots each block's pixels hold.
 template <class I>
-__global__ void __launch_bounds__(256) count_roots(const I* parent, int64 n, I* counts) {
+__global__ void __launch_bounds__(256) settle_roots(I* parent, int64 n, I* counts) {
   int count = 0;
   for (int k = 0; k < per_thread; ++k) {
     const int64 i = (int64(blockIdx.x) * per_thread + k) * 256 + threadIdx.x;
-    count += __syncthreads_count(i < n && parent[i] == i);
+    const I up = i < n ? load_relaxed(parent + i) : I(-1);
+    // Of pixels side by side with one parent the first goes, for all.
+    const I before = __shfl_up_sync(all_lanes, up, 1);
+    if (up >= 0 && up != i && (threadIdx.x % 32 == 0 || before != up)) {
+      const I root = find_root_and_shorten(parent, up);
+      if (root != up) store_relaxed(parent + up, root);
+    }
+    count += __syncthreads_count(up == i);
   }
   if (threadIdx.x == 0) counts[blockIdx.x] = count;
 }

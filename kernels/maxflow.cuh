@@ -1,15 +1,15 @@
 // Maximum flow on grids by pushing excess towards the sink (A. Goldberg and R. Tarjan, "A new
 // approach to the maximum-flow problem", Journal of the ACM 35 (1988)).
 //
-// All pixels with excess push at once, each to neighbours one step nearer to the sink, and are lifted
-// where that leaves some (a pulse): first everyone writes what it sends, then everyone takes what it
-// was sent. So no atomics are needed, and every sum has one order: floats too are the same on every
-// run. A pixel that is lifted while it is sent something may rise two steps at most, as what was sent
-// can go back. Heights are distances to the sink, found anew after some pulses by a search backwards
-// from the sink (B. Cherkassky and A. Goldberg, "On implementing the push-relabel method for the
-// maximum flow problem", Algorithmica 19 (1997)); excess that can no longer reach the sink stays
-// where it is. That is half of a maximum flow, but all of the minimum cut: the pixels that the last
-// search reaches are the smallest sink's side.
+// All pixels with excess push at once, each to neighbours one step nearer to the sink, and are
+// lifted where that leaves some (a pulse): first everyone writes what it sends, then everyone takes
+// what it was sent. So no atomics are needed, and every sum has one order: floats too are the same
+// on every run. A pixel that is lifted while it is sent something may rise two steps at most, as
+// what was sent can go back. Heights are distances to the sink, found anew after some pulses by a
+// search backwards from the sink (B. Cherkassky and A. Goldberg, "On implementing the push-relabel
+// method for the maximum flow problem", Algorithmica 19 (1997)); excess that can no longer reach
+// the sink stays where it is. That is half of a maximum flow, but all of the minimum cut: the
+// pixels that the last search reaches are the smallest sink's side.
 //
 // Capacities that are left, and what is sent, have one plane a direction; `places` are the
 // directions' numbers (waves.cuh), ascending, so that direction d is opposite to the d-th from the
@@ -38,6 +38,15 @@ struct Grid {
     const unsigned x = unsigned(pixel.column + to.x) / tile_columns;
     return (unsigned(pixel.plane + to.z) * down + y) * across + x;
   }
+  // Whether the tile so many tiles away sent anything in this pulse.
+  __device__ __forceinline__ bool sent_around(const Place& to, const int* pulses, int pulse) const {
+    const unsigned across = (columns + tile_columns - 1) / tile_columns;
+    const unsigned down = (rows + tile_rows - 1) / tile_rows;
+    const unsigned z = blockIdx.x / across / down + to.z;  // beyond 0 it is very large
+    const unsigned y = blockIdx.x / across % down + to.y, x = blockIdx.x % across + to.x;
+    return z < unsigned(planes) && y < down && x < across &&
+           pulses[(z * down + y) * across + x] == pulse;
+  }
 };
 
 // Distances to the sink in the tiles that are awake; far_away before the first launch.
@@ -53,12 +62,13 @@ __global__ void __launch_bounds__(tile_size)
   const int me = threadIdx.x;
   const int before = pixel.exists ? load_relaxed(heights + pixel.index) : 0;
   int beyond = pixel.exists && to_sink[pixel.index] > 0 ? 0 : far_away;  // least height next to it
-  unsigned near = 0;                                                    // ways within the tile
+  unsigned near = 0;                                                     // ways within the tile
 #pragma unroll 1
   for (int d = 0; d < directions; ++d) {
     const int number = places[d];
     const Place to(number);
-    if (!pixel.exists || !grid.has(pixel, to) || !(left[d * grid.size() + pixel.index] > 0)) continue;
+    if (!pixel.exists || !grid.has(pixel, to) || !(left[d * grid.size() + pixel.index] > 0))
+      continue;
     if (to.is_in_tile())
       near |= 1u << number;
     else
@@ -85,7 +95,8 @@ __global__ void __launch_bounds__(tile_size)
 // Marks the tiles that have excess to push.
 template <class C>
 __global__ void __launch_bounds__(tile_size)
-    find_active(const C* excess, const int* heights, int rows, int columns, uint8* active, int* busy) {
+    find_active(const C* excess, const int* heights, int rows, int columns, uint8* active,
+                int* busy) {
   const Pixel pixel(rows, columns);
   const bool pushes = pixel.exists && excess[pixel.index] > 0 && heights[pixel.index] < far_away;
   const int any = __syncthreads_or(pushes);
@@ -138,11 +149,15 @@ __global__ void __launch_bounds__(tile_size)
 // Second half: takes what was sent here, lifts, and marks tiles with excess.
 template <class C>
 __global__ void __launch_bounds__(tile_size)
-    receive(C* left, C* excess, int* heights, const int* places, int directions, int planes, int rows,
-            int columns, uint8* active, const C* sent, const int* lifted, const int* pulses,
-            int pulse) {
+    receive(C* left, C* excess, int* heights, const int* places, int directions, int planes,
+            int rows, int columns, uint8* active, const C* sent, const int* lifted,
+            const int* pulses, int pulse) {
   const Grid grid{planes, rows, columns, directions, places};
   const Pixel pixel(rows, columns);
+  // Most tiles are at rest: neither this one nor one around it has sent anything.
+  if (__syncthreads_or(int(threadIdx.x) < 27 &&
+                       grid.sent_around(Place(threadIdx.x), pulses, pulse)) == 0)
+    return;
   const int64 me = pixel.index, size = grid.size();
   C sum = 0;
   bool got = false;

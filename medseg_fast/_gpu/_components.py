@@ -23,7 +23,7 @@ SOURCE = Source(
     "components.cuh",
     merge_lines=(_KEYS, INDICES),
     merge_borders=(_KEYS, INDICES),
-    count_roots=(INDICES,),
+    settle_roots=(INDICES,),
     number_roots=(INDICES, INDICES),
     write_labels=(INDICES, INDICES),
     mark_at=(INDICES,),
@@ -56,11 +56,12 @@ class Components:
         deep = 1 if apart else _DEEP if planes > 2 else 2
         grid = (ceil_div(planes, deep) * ceil_div(rows, _LINES // deep) * ceil_div(columns, 32),)
         extent = [np.int32(n) for n in (planes, rows, columns, deep, min(reach, across))]
-        extent.append(np.int32(9 if apart else 0))  # the first neighbour, as in `Planes`
-        within = device.kernel(SOURCE, "merge_lines", keys.dtype, self._index)
-        run(within, grid, (BLOCK,), keys, background, has_zero, self.parent, *extent)
-        borders = device.kernel(SOURCE, "merge_borders", keys.dtype, self._index)
-        run(borders, grid, (BLOCK,), keys, self.parent, *extent)
+        args = [keys, background, has_zero, self.parent, *extent]
+        for name in ("merge_lines", "merge_borders"):
+            run(device.kernel(SOURCE, name, keys.dtype, self._index), grid, (BLOCK,), *args)
+        grid = blocks(keys.size, _PER_BLOCK)
+        self._counts = device.xp.empty(grid, self._index)
+        self._run("settle_roots", grid, self.parent, self.size, self._counts)
 
     def labels(self, dtype: Any) -> tuple[Any, Any]:
         """Flat labels 1, 2, ... of int32 or int64, in raster order of the sets' first pixels.
@@ -70,9 +71,7 @@ class Components:
         xp, dtype = self.device.xp, np.dtype(dtype)
         labels = xp.empty(int(self.size), dtype)
         grid = blocks(int(self.size), _PER_BLOCK)
-        counts = xp.empty(grid, self._index)
-        self._run("count_roots", grid, self.parent, self.size, counts)
-        sums = xp.cumsum(counts, dtype=self._index)
+        sums = xp.cumsum(self._counts, dtype=self._index)
         self._run("number_roots", grid, self.parent, self.size, sums, labels, choice=(dtype,))
         grid = few_blocks(int(self.size))
         self._run("write_labels", grid, self.parent, self.size, labels, choice=(dtype,))

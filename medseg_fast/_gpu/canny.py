@@ -10,7 +10,7 @@ import numpy as np
 from medseg_fast import _canny, _checks, _stencil
 from medseg_fast._gpu import _arrays, _filters
 from medseg_fast._gpu._components import Components
-from medseg_fast._gpu._device import BLOCK, Device, run, tiles
+from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run
 from medseg_fast._gpu.gaussian import along
 from medseg_fast.kernels.source import FLOATS, Source
 
@@ -116,7 +116,7 @@ def _by_skimage(
     args = [smooth, share, *map(np.int32, sizes_of_share), np.int64(plane), epsilon, masked]
     args += [*map(np.int32, extent), *steps, least, high, weak, strong]
     launch = device.kernel(SOURCE, "canny_maxima", real)
-    run(launch, tiles(array.size // math.prod(extent), *extent), (BLOCK,), *args)
+    run(launch, _squares(array), (BLOCK,), *args)
 
 
 def _at_least(value: float, dtype: np.dtype[Any]) -> Any:
@@ -138,5 +138,9 @@ def _by_opencv(
     extent = [np.int32(n) for n in array.shape[-2:]]
     args = [array, *extent, np.int32(squares), limit(low), limit(high), weak, strong]
     launch = device.kernel(SOURCE, "canny_opencv_maxima")
-    planes = array.size // max(math.prod(array.shape[-2:]), 1)
-    run(launch, tiles(planes, *array.shape[-2:]), (BLOCK,), *args)
+    run(launch, _squares(array), (BLOCK,), *args)
+
+
+def _squares(array: Any) -> tuple[int]:
+    """The grid of kernels whose blocks have 32 by 32 pixels."""
+    return (math.prod((*array.shape[:-2], *(ceil_div(n, 32) for n in array.shape[-2:]))),)

@@ -23,6 +23,7 @@ SOURCE = Source(
     receive=_CAPACITIES,
 )
 PULSES = 64  # between two searches from the sink
+LOOK = 16  # pulses after which the host asks whether any excess is left to push
 _FAR = 1 << 30  # far_away of the kernels
 
 
@@ -165,8 +166,9 @@ def _solve(device: Device, problems: list[_Problem]) -> tuple[list[Any], Any]:
     excess, to_sink = (xp.ascontiguousarray(t - through) for t in (source, sink))
     places, count = device.constant(np.array(numbers, np.int32)), np.int32(len(numbers))
 
-    def sums(values: Any) -> Any:
-        return values.reshape(len(problems), -1).sum(1, dtype=wide)
+    def sums(values: Any) -> Any:  # one by one: CuPy is slow along an axis of few, long rows
+        each = values.reshape(len(problems), -1)
+        return xp.stack([one.sum(dtype=wide) for one in each])
 
     before = sums(to_sink)
     heights, lifted = (xp.empty(shape, np.int32) for _ in range(2))
@@ -184,8 +186,10 @@ def _solve(device: Device, problems: list[_Problem]) -> tuple[list[Any], Any]:
         run(find, blocks, (BLOCK,), excess, heights, *extents[1:], active, busy)
         if not int(busy[0]):
             break
-        for k in map(np.int32, range(pulse, pulse + PULSES)):
-            args = [heights, places, count, *extents, active, sent, lifted, pulses, k]
+        for k in range(pulse, pulse + PULSES):
+            if k % LOOK == 0 and k > pulse and not bool(active.any()):
+                break
+            args = [heights, places, count, *extents, active, sent, lifted, pulses, np.int32(k)]
             run(push, blocks, (BLOCK,), left, to_sink, excess, *args)
             run(receive, blocks, (BLOCK,), left, excess, *args)
     flows = _arrays.fetch(sums(through) + before - sums(to_sink))
