@@ -46,11 +46,59 @@ def convolutions() -> None:
             assert got.dtype is dtype
             most = tolerance[dtype] * max(np.abs(expected).max(), 1)
             np.testing.assert_allclose(got.float().numpy(), expected, rtol=0, atol=most)
-    x = torch.zeros((1, 1, 4, 4))
-    x[0, 0, 1, 2] = torch.nan
+    not_finite()
+    memory_orders()
+    every_configuration()
+
+
+def not_finite() -> None:
+    """NaN is a maximum, and infinity no NaN: not even in float32, which is split in two."""
     one = torch.ones((1, 1, 1, 1))
-    got = conv_pool_triton.conv_pool(x, one, torch.zeros(1), pool="max", activation="relu")
-    assert got.isnan().flatten().tolist() == [False, True, False, False]
+    for dtype in (torch.float32, torch.float16):
+        x = torch.zeros((1, 1, 4, 6), dtype=dtype)
+        x[0, 0, 1, 2], x[0, 0, 2, 2], x[0, 0, 3, 5] = torch.nan, torch.inf, -torch.inf
+        for factor in (1, 1.001, -0.7):
+            weight = (one * factor).to(dtype)
+            got = conv_pool_triton.conv_pool(x, weight, pool="max")
+            expected = torch.nn.functional.max_pool2d(x * weight, 2)
+            assert torch.equal(got.nan_to_num(-1), expected.nan_to_num(-1))
+            got = conv_pool_triton.conv_pool(x, weight, activation="relu")
+            assert torch.equal(got.nan_to_num(-1), (x * weight).relu().nan_to_num(-1))
+
+
+def memory_orders() -> None:
+    """Channels-last features are taken as they are, and so is the result."""
+    last = torch.channels_last
+    for dtype, channels in itertools.product((torch.float32, torch.float16), (3, 32)):
+        x, weight = tensor(2, channels, 5, 7, dtype=dtype), tensor(6, channels, 2, 2, dtype=dtype)
+        expected = conv_pool_triton.conv_pool(x, weight, padding=1, pool="max")
+        for features, kernel in (
+            (x.to(memory_format=last), weight),
+            (x, weight.to(memory_format=last)),
+            (x.to(memory_format=last), weight.to(memory_format=last)),
+            (x.mT.contiguous().mT, weight),
+        ):
+            got = conv_pool_triton.conv_pool(features, kernel, padding=1, pool="max")
+            assert torch.equal(got, expected)
+            order = last if features.is_contiguous(memory_format=last) else torch.contiguous_format
+            assert got.is_contiguous(memory_format=order)
+
+
+def every_configuration() -> None:
+    """However the product is cut, the sums are the same ones up to rounding."""
+    x, weight = tensor(2, 19, 5, 8), tensor(20, 19, 2, 3)
+    for dtype, most in ((torch.float32, 1e-4), (torch.float16, 1e-2)):
+        args = x.to(dtype), weight.to(dtype)
+        expected = torch.nn.functional.conv2d(args[0].double(), args[1].double(), padding=1)
+        for rows, outputs, channels in ((64, 16, 16), (128, 128, 64), (64, 128, 32)):
+            for precision in ("split", "ieee")[: 1 + (dtype is torch.float32)]:
+                config = conv_pool_triton.Config(rows, outputs, channels, 4, 3, precision)
+                got = conv_pool_triton.conv_pool(*args, padding=1, config=config)
+                assert (got - expected).abs().max() < most * expected.abs().max()
+    for rows, outputs in itertools.product((1, 1000, 10**6), (1, 17, 64, 65, 512)):
+        for channels in (1, 17, 96, 128, 1024):
+            config = conv_pool_triton.configuration(rows, channels, outputs, 132)
+            assert config.stages * (config.rows + config.outputs) * config.channels <= 48 << 10
 
 
 def boxes() -> None:
@@ -155,7 +203,8 @@ def routes() -> None:
     assert routed("conv_pool", x, weight) is None
     sys.modules["cupy"] = None  # not installed
     got = routed("conv_pool", x, weight)
-    np.testing.assert_allclose(got.numpy(), F.conv_pool(x.numpy(), weight.numpy()), atol=1e-4)
+    expected = F.conv_pool(x.numpy(), weight.numpy())
+    np.testing.assert_allclose(got.numpy(), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
     assert routed("conv_pool", x.double(), weight.double()) is None
     assert routed("pyramid_pool", x, (1, 2)) is None
 
