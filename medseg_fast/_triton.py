@@ -3,9 +3,9 @@
 Three operations have a kernel in Triton beside the one in CUDA C++, which takes every argument and
 is what CuPy arrays always go to. Of tensors:
 
-* `conv_pool` goes to Triton, in float16, bfloat16 and float32, where a map is pooled 2 by 2 or
-  float32 (see `_conv_pool`), which cuDNN has no fast kernel for; all else of it to PyTorch's own
-  functions, whose convolutions are cuDNN's. Networks' modules call those by themselves.
+* `conv_pool` goes to Triton where it pools 2 by 2, in float16, bfloat16 and float32, and without
+  pooling in float32, which cuDNN multiplies on tensor cores as TF32 alone; all else of it goes to
+  PyTorch's own functions, whose convolutions are cuDNN's. Networks' modules call those themselves.
 * `roi_align` and `resample_argmax` of float16 and bfloat16 go to Triton, where its kernel takes the
   arguments; of float32 as well where CuPy is not installed.
 * All else, and calls whose arguments do not fit, which get their error there: CUDA C++ through
@@ -108,7 +108,7 @@ def _conv_pool(
         and _multiplies(x)
         and not any(returned)
         and activation in (None, "relu", "leaky_relu")
-        # Of a convolution alone cuDNN's kernels for 16 bits are as good.
+        # A convolution of 16 bits alone has nothing that cuDNN's kernels lack.
         and (sizes.pool == (2, 2) if pool else not _narrow(x))
         and len({*sizes.stride}) == len({*sizes.dilation}) == 1
         and max(x[0].numel() if len(x) else 0, len(weight) * full[0] * full[1]) <= _MOST
