@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from medseg_fast.kernels.nvrtc import Usage
 
-POINTERS = {"float32": "*fp32", "float16": "*fp16"}
+POINTERS = {"float32": "*fp32", "float16": "*fp16", "bfloat16": "*bf16"}
 
 
 class Specialisation(NamedTuple):
@@ -21,7 +21,7 @@ class Specialisation(NamedTuple):
 
     name: str
     kernel: Any
-    types: tuple[str, ...]  # of the parameters that are no constants
+    types: tuple[str, ...]  # of the parameters that are no constants; "i32:16": a multiple of 16
     constants: dict[str, Any]
     options: dict[str, Any]
 
@@ -31,8 +31,14 @@ def specialisations() -> list[Specialisation]:
     from medseg_fast.kernels import conv_pool_triton, resample_argmax_triton, roi_align_triton
 
     found = []
-    for dtype, outputs in (("float16", 64), ("float32", 32)):
-        pointer = POINTERS[dtype]
+    # An encoder's layer that leaves most of a chip idle, and one that does not.
+    for dtype, rows, channels, outputs in (
+        ("float16", 40000, 256, 256),
+        ("float32", 40000, 256, 256),
+        ("float32", 1024, 512, 512),
+        ("float32", 160000, 3, 64),
+    ):
+        config = conv_pool_triton.configuration(rows, channels, outputs, 132)
         constants: dict[str, Any] = {
             "TAPS_Y": 3,
             "TAPS_X": 3,
@@ -40,17 +46,39 @@ def specialisations() -> list[Specialisation]:
             "DILATION": 1,
             "SIDE": 2,
             "MEAN": False,
+            "ACTIVATION": "relu",
+            "LAST": False,
+            "SPLIT": dtype == "float32",
+            "ROWS": config.rows,
+            "OUTPUTS": config.outputs,
+            "CHANNELS": config.channels,
+            "WIDEN": False,
+            "PRECISION": "ieee",
         }
-        constants |= {"ACTIVATION": "relu", "PIXELS": 64, "OUTPUTS": outputs, "CHANNELS": 32}
+        pointer = POINTERS[dtype]
+        product = POINTERS["bfloat16" if dtype == "float32" else dtype]
         found.append(
             Specialisation(
-                f"conv_pool_kernel {dtype}",
+                f"conv_pool_kernel {dtype}, {config.rows} x {config.outputs} x {config.channels}",
                 conv_pool_triton.conv_pool_kernel,
-                (*[pointer] * 4, *["i32"] * 8, "fp32"),
-                constants | {"WIDEN": False},
-                {"num_warps": 8, "enable_fp_fusion": True},
+                (product, product, pointer, pointer, "i32", *["i32:16"] * 2, *["i32"] * 6, "fp32"),
+                constants,
+                {
+                    "num_warps": config.warps,
+                    "num_stages": config.stages,
+                    "enable_fp_fusion": True,
+                },
             )
         )
+    found.append(
+        Specialisation(
+            "pack_kernel float32",
+            conv_pool_triton.pack_kernel,
+            ("*fp32", "*bf16", *["i32:16"] * 2, "i32"),
+            {"LAST": False, "SPLIT": True, "LOW_FIRST": True, "PIXELS": 64, "CHANNELS": 64},
+            {"num_warps": 4},
+        )
+    )
     bins = {"BINS_Y": 7, "BINS_X": 7, "BINS": 64, "CHANNELS": 8, "ALIGNED": True}
     found.append(
         Specialisation(
@@ -81,14 +109,14 @@ def compile_for(wanted: Specialisation, architecture: int) -> Usage:
 
     names = list(wanted.kernel.arg_names)
     free = iter(wanted.types)
-    signature = {n: "constexpr" if n in wanted.constants else next(free) for n in names}
+    types = {n: "constexpr" if n in wanted.constants else next(free) for n in names}
     # As at run time: pointers of tensors are aligned, which lets loads be wide.
-    pointers = [i for i, n in enumerate(names) if signature[n].startswith("*")]
+    whole = [i for i, t in enumerate(types.values()) if t.startswith("*") or t.endswith(":16")]
     source = ASTSource(
         fn=wanted.kernel,
-        signature=signature,
+        signature={name: type.removesuffix(":16") for name, type in types.items()},
         constexprs=wanted.constants,
-        attrs={(i,): [["tt.divisibility", 16]] for i in pointers},
+        attrs={(i,): [["tt.divisibility", 16]] for i in whole},
     )
     target = GPUTarget("cuda", architecture, 32)
     made = triton.compile(source, target=target, options=wanted.options)

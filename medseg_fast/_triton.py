@@ -1,12 +1,15 @@
-"""Which calls with CUDA tensors go to Triton's kernels: the one place that decides it.
+"""Which kernels calls with CUDA tensors go to: the one place that decides it.
 
-Three operations have a kernel in Triton beside the one in CUDA C++. Triton's multiplies on tensor
-cores and loads both 16-bit floats; the other rounds as the CPU does and takes every argument. So:
+Three operations have a kernel in Triton beside the one in CUDA C++, which takes every argument and
+is what CuPy arrays always go to. Of tensors:
 
-* CuPy arrays: CUDA C++, always;
-* tensors of float16 or bfloat16: Triton, where its kernel takes the arguments;
-* tensors of float32: CUDA C++ through CuPy; where CuPy is not installed, Triton likewise;
-* all else: CUDA C++, bfloat16 as float32, with the result in bfloat16 again.
+* `conv_pool` goes to Triton where it pools 2 by 2, in float16, bfloat16 and float32, and without
+  pooling in float32, which cuDNN multiplies on tensor cores as TF32 alone; all else of it goes to
+  PyTorch's own functions, whose convolutions are cuDNN's. Networks' modules call those themselves.
+* `roi_align` and `resample_argmax` of float16 and bfloat16 go to Triton, where its kernel takes the
+  arguments; of float32 as well where CuPy is not installed.
+* All else, and calls whose arguments do not fit, which get their error there: CUDA C++ through
+  CuPy, bfloat16 as float32, with the result in bfloat16 again.
 """
 
 from __future__ import annotations
@@ -27,9 +30,9 @@ _MOST = 2**31 - 1  # of an image's values: the kernels count them in 32 bits
 
 
 def kernel_for(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The call on Triton's kernel, ready to be made; None where it is not Triton's."""
+    """The call on a kernel of Triton or PyTorch, ready to be made; None where it is CuPy's."""
     take = _TAKERS.get(op.name)
-    if take is None or not _installed("triton"):
+    if take is None:
         return None
     bound = inspect.signature(op.body).bind(*args, **kwargs)
     bound.apply_defaults()
@@ -37,19 +40,31 @@ def kernel_for(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     tensors = [v for v in bound.arguments.values() if isinstance(v, torch.Tensor)]
     if not isinstance(first, torch.Tensor) or any(t.device != first.device for t in tensors):
         return None
-    narrow = first.dtype in (torch.float16, torch.bfloat16)
-    if not narrow and (first.dtype is not torch.float32 or _installed("cupy")):
-        return None
     call = take(**bound.arguments)
     if call is None:
         return None
 
-    def run() -> torch.Tensor:
+    def run() -> Any:
         with torch.cuda.device_of(first):
-            result: torch.Tensor = call()
-        return result
+            return call()
 
     return run
+
+
+def _multiplies(x: torch.Tensor) -> bool:
+    """Whether Triton is there and has products of this type on this chip."""
+    if not _installed("triton") or x.dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        return False
+    return not x.is_cuda or torch.cuda.get_device_capability(x.device) >= (8, 0)
+
+
+def _gathers(x: torch.Tensor) -> bool:
+    """Whether Triton's kernel is the one for operations that multiply little."""
+    return _multiplies(x) and (_narrow(x) or not _installed("cupy"))
+
+
+def _narrow(x: torch.Tensor) -> bool:
+    return x.dtype in (torch.float16, torch.bfloat16)
 
 
 def _installed(name: str) -> bool:
@@ -65,16 +80,16 @@ def _kernel(name: str) -> Any:
 def _conv_pool(
     x: Any, weight: Any, bias: Any, activation: Any, slope: Any, pool: Any, **options: Any
 ) -> Callable[[], Any] | None:
-    from medseg_fast.nn.functional import convolution
+    from medseg_fast.nn.functional import _torch_layers, convolution
 
     vectors = [v for v in (bias, options["scale"], options["shift"]) if v is not None]
-    if x.ndim != 4 or any(t.dtype is not x.dtype for t in (weight, *vectors)):
+    if not all(isinstance(t, torch.Tensor) and t.dtype is x.dtype for t in (weight, *vectors)):
         return None
-    if weight.ndim != 4 or any(v.shape != weight.shape[:1] for v in vectors):
-        return None  # whose error the other route words
+    if not x.is_floating_point() or x.ndim not in (4, 5) or weight.ndim != x.ndim:
+        return None
+    if any(v.shape != weight.shape[:1] for v in vectors):
+        return None
     returned = options["return_indices"], options["return_full"]
-    if any(returned) or activation not in (None, "relu", "leaky_relu"):
-        return None
     convolution._check(x, weight, activation, pool, *returned)
     sizes = convolution.geometry(
         tuple(weight.shape[2:]),
@@ -85,26 +100,35 @@ def _conv_pool(
         options["pool_size"],
     )
     full, size = (f(tuple(x.shape[2:])) for f in (sizes.full, sizes.pooled))
-    if sizes.pool not in ((1, 1), (2, 2)) or (pool is not None and sizes.pool == (1, 1)):
-        return None
-    if len({*sizes.stride}) > 1 or len({*sizes.dilation}) > 1 or min(*full, *size) < 1:
-        return None
-    if max(x[0].numel() if len(x) else 0, len(weight) * full[0] * full[1]) > _MOST:
+    if min(*full, *size) < 1:
         return None
     slope = float(_checks.number("conv_pool", "slope", slope))
+    in_triton = (
+        x.ndim == 4
+        and _multiplies(x)
+        and not any(returned)
+        and activation in (None, "relu", "leaky_relu")
+        # A convolution of 16 bits alone has nothing that cuDNN's kernels lack.
+        and (sizes.pool == (2, 2) if pool else not _narrow(x))
+        and len({*sizes.stride}) == len({*sizes.dilation}) == 1
+        and max(x[0].numel() if len(x) else 0, len(weight) * full[0] * full[1]) <= _MOST
+        and len(x) * full[0] * full[1] <= _MOST
+    )
 
     def call() -> Any:
-        kernel, wide = weight, torch.float32
-        total = weight.new_zeros(len(weight), dtype=wide) if bias is None else bias.to(wide)
+        kernel, total = weight, bias
         if options["scale"] is not None:
-            kernel = weight * options["scale"].reshape(-1, 1, 1, 1)
-            total = total * options["scale"]
+            kernel = weight * options["scale"].reshape(-1, *(1,) * (x.ndim - 1))
+            total = None if bias is None else bias * options["scale"]
         if options["shift"] is not None:
-            total = total + options["shift"]
+            total = options["shift"] if total is None else total + options["shift"]
+        if not in_triton:
+            rest = sizes, activation, slope, pool, *returned
+            return _torch_layers.conv_pool(x, kernel, total, *rest)
         return _kernel("conv_pool")(
             x,
             kernel,
-            total.to(x.dtype),
+            total,
             stride=sizes.stride[0],
             padding=sizes.before,
             dilation=sizes.dilation[0],
@@ -133,7 +157,7 @@ def _roi_align(
     # Without a ratio a box without end would take samples without end.
     if input.ndim != 4 or not one or not boxes.is_floating_point() or samples < 1:
         return None
-    if 0 in input.shape:
+    if 0 in input.shape or not _gathers(input):
         return None
     sizes = sizes_of(op, output_size, 2)
     scale = _scale(op, spatial_scale)
@@ -164,7 +188,7 @@ def _resample_argmax(
     if grid.rank != 2 or 0 in (*logits.shape, *grid.shape):
         return None
     kind = resampling._label_dtype(op, dtype, logits.shape[-3], None)
-    if kind != "uint8" or not all(resampling._orders(op, order, 2)):
+    if kind != "uint8" or not all(resampling._orders(op, order, 2)) or not _gathers(logits):
         return None
 
     def call() -> Any:

@@ -96,8 +96,10 @@ def test_a_graph_of_tensors(cupy, torch, rng):
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "float32"])
 def test_kernels_of_triton(torch, rng, name, monkeypatch):
     pytest.importorskip("triton")
+    from medseg_fast.kernels import conv_pool_triton
+
     dtype, tolerance = getattr(torch, name), {"bfloat16": 6e-2, "float16": 1e-2}.get(name, 1e-4)
-    if name == "float32":  # which would be CuPy's
+    if name == "float32":  # of which ROI Align and labels would be CuPy's
         monkeypatch.setattr(routes, "_installed", lambda package: package == "triton")
 
     def tensor(*shape):
@@ -113,6 +115,8 @@ def test_kernels_of_triton(torch, rng, name, monkeypatch):
         got = F.conv_pool(x, weight, bias, **options)
         assert got.dtype is dtype
         expected = F.conv_pool(*map(host, (x, weight, bias)), **options)
+        kernel = conv_pool_triton.conv_pool(x, weight, bias, **options)
+        assert_allclose(host(kernel), host(got), rtol=0, atol=tolerance * np.abs(expected).max())
         most = tolerance * np.abs(expected).max()
         assert_allclose(host(got), expected, rtol=0, atol=most)
     low = rng.uniform(0, 50, (40, 2))

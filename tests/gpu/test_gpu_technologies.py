@@ -18,7 +18,8 @@ from medseg_fast._dispatch import OPERATIONS
 
 pytestmark = needs_compiler
 CASES = cases()
-OF_TRITON = {"conv_pool", "roi_align", "resample_argmax", "upsample_argmax"}
+# What they may differ by beyond a case's tolerance: Triton's interpreter cuts bfloat16 off.
+OF_TRITON = {"conv_pool": 1e-4, "roi_align": 0, "resample_argmax": 0, "upsample_argmax": 0}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_every_technology_gives_one_answer(number, by_triton):
     cuda = on_shim(case.name, *case.args, **case.kwargs, schedules=2)
     same(cuda, compiled, case.tolerance)
     if (triton := by_triton.get(str(number))) is not None:
-        same(triton, compiled, case.tolerance)
+        same(triton, compiled, max(case.tolerance, OF_TRITON[case.name]))
 
 
 def test_no_operation_and_no_technology_is_left_out(by_triton):
@@ -69,4 +70,4 @@ def test_no_operation_and_no_technology_is_left_out(by_triton):
         any(c.name == o.name and c.twin for c in CASES) for o in OPERATIONS.values() if o.gpu
     )
     if by_triton:
-        assert {CASES[int(number)].name for number in by_triton} == OF_TRITON
+        assert {CASES[int(number)].name for number in by_triton} == {*OF_TRITON}

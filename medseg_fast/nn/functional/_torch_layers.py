@@ -1,11 +1,75 @@
-"""The layers made of torch's own functions, for their gradients."""
+"""The layers made of torch's own functions: for their gradients, and on CUDA tensors."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from medseg_fast.nn.functional.convolution import Geometry
+
+
+def conv_pool(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    sizes: Geometry,
+    activation: str | None,
+    slope: float,
+    pool: str | None,
+    return_indices: bool,
+    return_full: bool,
+) -> Any:
+    """`medseg_fast.nn.functional.conv_pool`, scale and shift folded; float32 without TF32."""
+    order = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=order)
+    given, before = _padded(x, sizes)
+    # As F.conv2d, which asks a setting of the whole process whether TF32 will do.
+    axes, lower = (0,) * (x.ndim - 2), False
+    benchmark, deterministic = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    y: Any = torch._convolution(  # type: ignore[attr-defined, unused-ignore]
+        given, weight, bias, sizes.stride, before, sizes.dilation, False, axes, 1,
+        benchmark, deterministic, torch.backends.cudnn.enabled, lower,
+    )  # fmt: skip
+    y = _activated(y, activation, slope, in_place=True)
+    results = [y]
+    if pool is not None:
+        pooled = _pooled(y, pool, sizes.pool, return_indices)
+        results = [*(pooled if return_indices else [pooled]), *([y] if return_full else [])]
+    results = [
+        r.contiguous(memory_format=order if last else torch.contiguous_format) for r in results
+    ]
+    return tuple(results) if len(results) > 1 else results[0]
+
+
+def _padded(x: torch.Tensor, sizes: Geometry) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """The features, and the zeros on both sides that are not yet there."""
+    if sizes.before == sizes.after:
+        return x, sizes.before
+    ends = [n for pair in zip(sizes.before, sizes.after, strict=True) for n in pair[::-1]]
+    return F.pad(x, ends[::-1]), (0,) * (x.ndim - 2)
+
+
+def _activated(y: torch.Tensor, activation: Any, slope: float, in_place: bool) -> torch.Tensor:
+    if activation == "relu":
+        return F.relu(y, in_place)
+    if activation == "leaky_relu":
+        return F.leaky_relu(y, slope, in_place)
+    if activation == "elu":
+        return F.elu(y, slope, in_place)
+    if activation == "sigmoid":
+        return torch.sigmoid_(y) if in_place else torch.sigmoid(y)
+    return y
+
+
+def _pooled(y: torch.Tensor, pool: str, window: tuple[int, ...], indices: bool = False) -> Any:
+    images = y.ndim == 4
+    if pool == "avg":
+        return (F.avg_pool2d if images else F.avg_pool3d)(y, window)
+    largest: Any = F.max_pool2d if images else F.max_pool3d
+    return largest(y, window, return_indices=indices)
 
 
 def _conv_pool(given: dict[str, Any], tensors: dict[str, torch.Tensor]) -> list[torch.Tensor]:
@@ -22,11 +86,7 @@ def _conv_pool(given: dict[str, Any], tensors: dict[str, torch.Tensor]) -> list[
         pool,
         given.get("pool_size", 2),
     )
-    if sizes.before != sizes.after:
-        ends = [n for pair in zip(sizes.before, sizes.after, strict=True) for n in pair[::-1]]
-        x, before = F.pad(x, ends[::-1]), (0,) * axes
-    else:
-        before = sizes.before
+    x, before = _padded(x, sizes)
     convolve = F.conv2d if axes == 2 else F.conv3d
     y = convolve(x, weight, None, sizes.stride, before, sizes.dilation)
 
@@ -39,21 +99,10 @@ def _conv_pool(given: dict[str, Any], tensors: dict[str, torch.Tensor]) -> list[
         y = y * per_channel("scale")
     if "shift" in tensors:
         y = y + per_channel("shift")
-    activation, slope = given.get("activation"), given.get("slope", 0.01)
-    if activation == "relu":
-        y = F.relu(y)
-    elif activation == "leaky_relu":
-        y = F.leaky_relu(y, slope)
-    elif activation == "elu":
-        y = F.elu(y, slope)
-    elif activation == "sigmoid":
-        y = torch.sigmoid(y)
+    y = _activated(y, given.get("activation"), given.get("slope", 0.01), in_place=False)
     if pool is None:
         return [y]
-    if pool == "max":
-        pooled = (F.max_pool2d if axes == 2 else F.max_pool3d)(y, sizes.pool)
-    else:
-        pooled = (F.avg_pool2d if axes == 2 else F.avg_pool3d)(y, sizes.pool)
+    pooled = _pooled(y, pool, sizes.pool)
     return [pooled, y] if given.get("return_full") else [pooled]
 
 

@@ -198,9 +198,13 @@ def conv_pool(
     results: 1 MB each thread, and up to 10 MB (of 512 channels; more in proportion) for layers of
     more than 128 input channels.
 
-    On a GPU float16, float32 and float64 are summed directly, in float32 (float64 for float64);
-    results are contiguous. Windows of 2 by 2 are pooled in the same launch where neither indices
-    nor the whole map are wanted, others in a second one.
+    On a GPU float16, float32 and float64 are summed directly, in float32 (float64 for float64).
+    Windows of 2 by 2 are pooled in the same launch where neither indices nor the whole map are
+    wanted, others in a second one. Of CuPy arrays results are contiguous. CUDA tensors of at most
+    32 bits are multiplied on tensor cores where Triton is installed, float32 as the sum of two
+    bfloat16 with an error below 1e-4 of the largest output (typically 5e-6); memory order is kept,
+    and channels-last saves a launch. What that kernel does not take PyTorch's functions do, without
+    TF32, so that tensors need no CuPy.
 
     References
     ----------
