@@ -20,5 +20,9 @@ __global__ void __launch_bounds__(tile_size)
     if (place.is_neighbour(pixel, planes, rows, columns, reach))
       lower |= values[pixel.index + place.step(rows, columns)] < mine;
   }
-  if (lower) store_relaxed(marks + find_root(parent, I(pixel.index)), uint8(1));
+  if (!lower) return;
+  // Looked at first: thousands of stores to the place of a large plateau would wait for one
+  // another.
+  uint8* const mark = marks + find_root(parent, I(pixel.index));
+  if (!load_relaxed(mark)) store_relaxed(mark, uint8(1));
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import cupy
+import numpy as np
 
 from medseg_fast._dispatch import Operation
 from medseg_fast._gpu._device import Launch, constant
@@ -19,11 +20,16 @@ class CupyDevice:
     array = cupy.ndarray
 
     def kernel(self, source: Source, name: str, *arguments: Any) -> Launch:
-        launch: Launch = _kernel(source, source.expression(name, *arguments))
-        return launch
+        return _launch(source, name, arguments)
 
     def constant(self, array: Any) -> Any:
-        return constant(array, cupy.asarray)
+        return constant(array, _upload)
+
+
+@cache
+def _launch(source: Source, name: str, arguments: tuple[Any, ...]) -> Launch:
+    launch: Launch = _kernel(source, source.expression(name, *arguments))
+    return launch
 
 
 @cache
@@ -31,6 +37,20 @@ def _kernel(source: Source, expression: str) -> Any:
     # NVRTC compiles it at its first launch and CuPy keeps the machine code on disk.
     module = cupy.RawModule(code=source.text(), options=OPTIONS, name_expressions=[expression])
     return module.get_function(expression)
+
+
+def _upload(array: np.ndarray[Any, Any]) -> Any:
+    device = cupy.cuda.runtime.getDevice()
+    return _uploaded(device, array.dtype.str, array.shape, array.tobytes())
+
+
+@lru_cache(256)
+def _uploaded(device: int, dtype: str, shape: tuple[int, ...], data: bytes) -> Any:
+    """Weights and steps come again with every frame; a copy takes longer than many a kernel."""
+    with cupy.cuda.using_allocator(cupy.get_default_memory_pool().malloc):
+        array = cupy.asarray(np.frombuffer(data, dtype).reshape(shape))
+    cupy.cuda.get_current_stream().synchronize()  # the next to read it may be another stream
+    return array
 
 
 def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -51,6 +71,7 @@ def require_gpu(op: str) -> None:
         raise RuntimeError(f"{op}: no GPU to run on: {reason}")
 
 
+@cache
 def why_not() -> str:
     """Why CuPy has no GPU to run on; empty where it has one."""
     runtime = cupy.cuda.runtime
