@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from functools import cache, lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import cupy
 import numpy as np
 
 from medseg_fast._dispatch import Operation
-from medseg_fast._gpu._device import Launch, constant
+from medseg_fast._gpu._device import Launch, constant, recording
 from medseg_fast.kernels.source import OPTIONS, Source
+
+# Operations whose fastest kernels are for tensors (_triton.py).
+_OF_TENSORS = {"conv_pool"}
 
 
 class CupyDevice:
@@ -60,8 +64,40 @@ def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         )
     require_gpu(op.name)
     arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, cupy.ndarray)]
-    with arrays[0].device:
+    with arrays[0].device as device:
+        if op.name in _OF_TENSORS and _has_tensors() and not recording():
+            return _by_tensors(op, args, kwargs, device)
         return op.on_gpu(CupyDevice(), args, kwargs)
+
+
+@cache
+def _has_tensors() -> bool:
+    if find_spec("torch") is None or find_spec("triton") is None:
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _by_tensors(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], device: Any) -> Any:
+    """The operation on tensors that share the arrays' memory, on CuPy's current stream.
+
+    Not in a graph that CuPy records: PyTorch would give the memory in it to others.
+    """
+    import torch
+
+    def given(value: Any) -> Any:
+        return torch.from_dlpack(value) if isinstance(value, cupy.ndarray) else value
+
+    def result(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(result, value))
+        return cupy.from_dlpack(value) if isinstance(value, torch.Tensor) else value
+
+    stream = torch.cuda.ExternalStream(cupy.cuda.get_current_stream().ptr, device.id)
+    with torch.cuda.stream(stream), torch.no_grad():
+        named = {name: given(value) for name, value in kwargs.items()}
+        return result(op.function(*map(given, args), **named))
 
 
 def require_gpu(op: str) -> None:

@@ -1,7 +1,7 @@
 """Which kernels calls with CUDA tensors go to: the one place that decides it.
 
 Three operations have a kernel in Triton beside the one in CUDA C++, which takes every argument and
-is what CuPy arrays always go to. Of tensors:
+is what CuPy arrays go to, but for `conv_pool` where PyTorch is installed (_cupy.py). Of tensors:
 
 * `conv_pool` goes to Triton where it pools 2 by 2, in float16, bfloat16 and float32, and without
   pooling in float32, which cuDNN multiplies on tensor cores as TF32 alone; all else of it goes to

@@ -47,6 +47,11 @@ def constants(held: dict[Any, Any]) -> Iterator[None]:
         _constants.reset(token)
 
 
+def recording() -> bool:
+    """Whether a CUDA graph is being recorded, or warmed up for it."""
+    return _constants.get() is not None
+
+
 def constant(array: np.ndarray[Any, Any], upload: Callable[[Any], Any]) -> Any:
     """`Device.constant`, by a function that copies to the device."""
     held = _constants.get()

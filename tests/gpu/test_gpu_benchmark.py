@@ -95,10 +95,11 @@ def test_it_measures_every_module_of_kernels(benchmark_of_gpus, tmp_path, capsys
     assert lines[0] == "# GPU kernels on Simulator"
     rows = [line.split(" | ") for line in lines if line.startswith("| ") and " ms " not in line]
     rows = [row for row in rows if row[2] == "medseg_fast"]
-    assert all(row[3] == "1.000" and row[4].endswith("% |") for row in rows)
+    assert all(row[3] == "1.000" and row[5].endswith("% |") for row in rows)
     timed = {_dispatch.OPERATIONS[row[0].removeprefix("| ")].gpu for row in rows}
     known = {module.name for module in iter_modules(_gpu.__path__) if module.name[0] != "_"}
     assert timed == known
+    assert {row[4] for row in rows} == {"", "1.00x"}
     assert "| threshold | uint8 24 x 24 | cupy | 1.000 |" in target.read_text()
     assert f"wrote {target}" in capsys.readouterr().out
 
@@ -122,4 +123,4 @@ def test_a_rival_that_fails_is_a_row(benchmark_of_gpus):
 
     case = case._replace(rivals=benchmark_of_gpus.rivals(broken=rival))
     rows = benchmark_of_gpus.run(case, sys.modules["cupy"])
-    assert rows[1] == "| threshold | uint8 24 x 24 | broken | MemoryError | |"
+    assert rows[1] == "| threshold | uint8 24 x 24 | broken | MemoryError | | |"
