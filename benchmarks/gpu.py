@@ -398,8 +398,8 @@ def main(
         f"CuPy {cupy.__version__}, CUDA {cupy.cuda.runtime.runtimeGetVersion()}, copy bandwidth "
         f"{copy_bandwidth(cupy) / 1e9:.0f} GB/s. Milliseconds between device events, medians, with "
         "what the host takes to launch. The ratio is the fastest rival's time over ours, the share "
-        "that of the copy bandwidth which the bytes that must be moved would take. TF32 has another "
-        "answer and is no rival. Our CPU ran once, with its first touch of memory.",
+        "that of the copy bandwidth which the bytes that must be moved would take. TF32 gives "
+        "another answer and is no rival. Our CPU ran once, with its first touch of memory.",
         "",
         "| operation | data | by | ms | ratio | share of copy bandwidth |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(tile_size)
     }
   } while (__syncthreads_or(changed));
   if (mine != before) store_relaxed(heights + pixel.index, mine);
-  if (__syncthreads_or(mine != before)) waves.wake_around(rows, columns);
+  waves.wake_around(mine != before, rows, columns);
 }
 
 // Marks the tiles that have excess to push.

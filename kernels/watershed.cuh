@@ -1,18 +1,21 @@
-// Watershed from markers: to the label what a queue gives that is ordered by (level, time of entry).
+// Watershed from markers: to the label what a queue gives that is ordered by (level, time of
+// entry).
 //
-// A pixel leaves the queue at its level, the least that water must rise to on its way from a marker:
-// max(value, least level of a neighbour). Of one level, those leave first that a lower level let in,
-// then those let in by these, and so on: a pixel's generation. So keys (level, generation) are the
-// shortest paths of a relaxation, which any number of threads may do in any order:
+// A pixel leaves the queue at its level, the least that water must rise to on its way from a
+// marker: max(value, least level of a neighbour). Of one level, those leave first that a lower
+// level let in, then those let in by these, and so on: a pixel's generation. So keys (level,
+// generation) are the shortest paths of a relaxation, which any number of threads may do in any
+// order:
 //
 //   key = least neighbour's level < value ? (value, 0) : least neighbour's key + one generation
 //
 // A pixel belongs to the neighbour that left first. Of neighbours with equal keys, that is the one
-// which was let in first, hence whose own neighbour left first, and so on back to the markers, which
-// enter before all others of their level, in raster order. All steps back to generation 0 compare
-// equal, so a pixel keeps a link: to the generation 0 it came from, or if it is of generation 0, to
-// the neighbour that let it in; comparing follows two links a level. Neighbours that came from one
-// pixel have one label, and their order is of no account (csrc/watershed.cpp, point 2).
+// which was let in first, hence whose own neighbour left first, and so on back to the markers,
+// which enter before all others of their level, in raster order. All steps back to generation 0
+// compare equal, so a pixel keeps a link: to the generation 0 it came from, or if it is of
+// generation 0, to the neighbour that let it in; comparing follows two links a level. Neighbours
+// that came from one pixel have one label, and their order is of no account (csrc/watershed.cpp,
+// point 2).
 //
 // After F. Meyer, "Topographic distance and watershed lines", Signal Processing 38 (1994), for the
 // order; that it can be had by relaxation and links is our own.
@@ -72,11 +75,12 @@ __global__ void __launch_bounds__(tile_size)
     }
   } while (__syncthreads_or(changed));
   if (mine != before) store_relaxed(keys + pixel.index, mine);
-  if (__syncthreads_or(mine != before)) waves.wake_around(rows, columns);
+  waves.wake_around(mine != before, rows, columns);
 }
 
 // Whether pixel a left the queue before b; their keys are equal and their links known.
-template <class I> struct Order {
+template <class I>
+struct Order {
   const uint64* keys;
   const I* links;
 
@@ -145,14 +149,15 @@ __global__ void __launch_bounds__(tile_size, 4)  // without the 4, 32 registers 
       settled = true;
     }
   } while (__syncthreads_or(progress));
-  if (__syncthreads_or(settled)) waves.wake_around(rows, columns);
+  waves.wake_around(settled, rows, columns);
 }
 
-// Which pixels become line, once keys, links and labels are known: those next to one that left before
-// with another label and is no line itself. A pixel of a line lets its neighbours in as others do, so
-// their order is that of the flood without lines. Markers have their labels from the start: one that
-// has yet to leave counts as well, and one that leaves next to another label keeps its own, but no
-// longer counts. Neighbours whose order the links leave open have one label, and do not matter.
+// Which pixels become line, once keys, links and labels are known: those next to one that left
+// before with another label and is no line itself. A pixel of a line lets its neighbours in as
+// others do, so their order is that of the flood without lines. Markers have their labels from the
+// start: one that has yet to leave counts as well, and one that leaves next to another label keeps
+// its own, but no longer counts. Neighbours whose order the links leave open have one label, and do
+// not matter.
 enum Outcome : uint8 { undecided, labelled, line };
 
 template <class I, class L>
@@ -197,5 +202,5 @@ __global__ void __launch_bounds__(tile_size, 4)
       settled = true;
     }
   } while (__syncthreads_or(progress));
-  if (__syncthreads_or(settled)) waves.wake_around(rows, columns);
+  waves.wake_around(settled, rows, columns);
 }

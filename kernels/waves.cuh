@@ -1,10 +1,10 @@
 // What spreads from pixel to neighbour until nothing changes, tile by tile.
 //
-// A launch visits the tiles that are awake: a block works on its tile until it is at rest, then wakes
-// the tiles around if it changed anything. The host launches again while a tile is awake, so work
-// follows the front instead of the image (as in G. Teodoro et al., "Efficient irregular wavefront
-// propagation algorithms on hybrid CPU-GPU machines", Parallel Computing 39 (2013), with tiles in
-// place of their queues).
+// A launch visits the tiles that are awake: a block works on its tile until it is at rest, then
+// wakes the tiles around if it changed anything. The host launches again while a tile is awake, so
+// work follows the front instead of the image (as in G. Teodoro et al., "Efficient irregular
+// wavefront propagation algorithms on hybrid CPU-GPU machines", Parallel Computing 39 (2013), with
+// tiles in place of their queues).
 #pragma once
 #include "tile.cuh"
 
@@ -21,14 +21,24 @@ struct Waves {
     return yes;
   }
 
-  // Wakes the tiles around, in planes before and behind too.
-  __device__ __forceinline__ void wake_around(int rows, int columns) const {
-    if (threadIdx.x >= 27) return;
+  // Wakes the tiles that a change of this thread's pixel may concern: those at its side of the
+  // tile, in planes before and behind too. This tile is at rest.
+  __device__ __forceinline__ void wake_around(bool changed, int rows, int columns) const {
+    if (!__syncthreads_or(changed)) return;
+    const int row = threadIdx.x / tile_columns, column = threadIdx.x % tile_columns;
+    const bool up = __syncthreads_or(changed && row == 0);
+    const bool left = __syncthreads_or(changed && column == 0);
+    const bool low = __syncthreads_or(changed && row == tile_rows - 1);
+    const bool right = __syncthreads_or(changed && column == tile_columns - 1);
+    const int to_y = int(threadIdx.x) / 3 % 3 - 1, to_x = int(threadIdx.x) % 3 - 1;
+    if (threadIdx.x >= 27 || threadIdx.x == 13) return;
+    if ((to_y < 0 && !up) || (to_y > 0 && !low) || (to_x < 0 && !left) || (to_x > 0 && !right))
+      return;
     const unsigned across = (columns + tile_columns - 1) / tile_columns;
     const unsigned down = (rows + tile_rows - 1) / tile_rows, tiles = across * down;
     const unsigned tile = blockIdx.x % tiles, planes = gridDim.x / tiles;
     const unsigned z = blockIdx.x / tiles + threadIdx.x / 9 - 1;  // beyond 0 it is very large
-    const unsigned y = tile / across + threadIdx.x / 3 % 3 - 1, x = tile % across + threadIdx.x % 3 - 1;
+    const unsigned y = tile / across + to_y, x = tile % across + to_x;
     if (z >= planes || y >= down || x >= across) return;
     store_relaxed(next + (z * tiles + y * across + x), uint8(1));
     store_relaxed(stirred, 1);
@@ -43,11 +53,12 @@ struct Place {
       : z(number / 9 - 1), y(number / 3 % 3 - 1), x(number % 3 - 1) {}
 
   // Whether it is a neighbour inside the image. `reach`: along how many axes it may differ.
-  __device__ __forceinline__ bool is_neighbour(const Pixel& pixel, int planes, int rows, int columns,
-                                               int reach) const {
+  __device__ __forceinline__ bool is_neighbour(const Pixel& pixel, int planes, int rows,
+                                               int columns, int reach) const {
     const int along = (z != 0) + (y != 0) + (x != 0);
     return along > 0 && along <= reach && unsigned(pixel.plane + z) < unsigned(planes) &&
-           unsigned(pixel.row + y) < unsigned(rows) && unsigned(pixel.column + x) < unsigned(columns);
+           unsigned(pixel.row + y) < unsigned(rows) &&
+           unsigned(pixel.column + x) < unsigned(columns);
   }
   __device__ __forceinline__ bool is_in_tile() const {
     const int me = threadIdx.x;
