@@ -65,8 +65,14 @@ note("receive", 256, "4 + 3 f a direction that was sent", "the active pixels'")
 note("gradient", 256, "p + f", "p + f")
 note("canny_maxima", 256, "2 f + 2", "f + 1")
 note("canny_opencv_maxima", 256, "3", "2")
-note("find_overlaps", 64, "n / 16 a box", "n / 16 a box: a bit a pair")
-note("keep_best", 256, "n / 8 a box", "n / 8 a kept box")
+note("rank_scores", 256, "a score, n from caches", "a score")
+note(
+    "find_overlaps",
+    64,
+    "n / 512 a box, and 8 a group that it overlaps",
+    "n / 16 a box: a bit a pair",
+)
+note("keep_best", 1024, "n / 512 a box, 8 a group a kept one overlaps", "the same")
 note("soften", 512, "a box and score for each picked one", "a box and score")
 note("paste", 256, "f (1 with a threshold)", "f (1 with a threshold)")
 note("roi_align", 256, "f and the samples' pixels", "f and the boxes' pixels")

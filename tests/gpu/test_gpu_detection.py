@@ -7,6 +7,7 @@ import pytest
 from _shim import needs_compiler, on_shim
 from numpy.testing import assert_array_equal
 
+from medseg_fast._gpu import nms
 from medseg_fast.nn import functional as F
 from medseg_fast.reference import nn_nms, nn_paste_masks
 
@@ -29,6 +30,25 @@ def test_nms(rng, n, dtype):
             assert_array_equal(kept, F.nms(boxes, scores, threshold))
     if n < 100:
         assert_array_equal(kept, nn_nms.nms(boxes, scores, threshold))
+
+
+def test_nms_of_more_boxes_than_are_ranked(rng, monkeypatch):
+    monkeypatch.setattr(nms, "MOST_RANKED", 100)
+    for n in (100, 101):
+        boxes, scores = random_boxes(rng, n, np.float32), rng.normal(size=n).round(1)
+        scores[5:8] = np.nan, 0, np.nan
+        expected = F.nms(boxes, scores, 0.4)
+        assert_array_equal(on_shim("nms", boxes, scores, 0.4, schedules=1), expected)
+
+
+def test_nms_of_boxes_that_all_overlap(rng):
+    """Each group of 64 settles its own; no box of size zero or of a negative threshold is lost."""
+    boxes = np.repeat(random_boxes(rng, 4, np.float32), 40, axis=0)
+    boxes[:3, 2:] = boxes[:3, :2]
+    scores = rng.random(160).astype(np.float32)
+    for threshold in (0.5, 1.0, 0.0, -0.5):
+        expected = F.nms(boxes, scores, threshold)
+        assert_array_equal(on_shim("nms", boxes, scores, threshold, schedules=4), expected)
 
 
 def test_nms_of_nan_and_of_mixed_dtypes(rng):
