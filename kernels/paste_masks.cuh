@@ -4,7 +4,8 @@
 #include "tile.cuh"
 
 // The two source pixels of an output pixel and the second one's weight.
-template <class T> struct Between {
+template <class T>
+struct Between {
   int low, high;
   T above;
 
@@ -20,35 +21,54 @@ template <class T> struct Between {
   }
 };
 
+constexpr int paste_rows = 8 * tile_rows;  // of a block
+
 // `boxes`: first and last pixels (x0, y0, x1, y1) of the padded masks, last ones included. Either
-// `values` or `mask` (those of at least `threshold`) is written, the other is null.
+// `values` or `mask` (those of at least `threshold`) is written, the other is null. Most pixels lie
+// outside: a thread writes several of one column, so that these cost little but their memory.
 template <class T>
 __global__ void __launch_bounds__(tile_size)
     paste(const T* masks, const int64* boxes, int mask_rows, int mask_columns, int padding,
           int rows, int columns, T threshold, T* values, uint8* mask) {
-  const Pixel pixel(rows, columns);
-  if (!pixel.exists) return;
-  const int64* const box = boxes + 4 * int64(pixel.plane);
-  const T* const from = masks + int64(pixel.plane) * mask_rows * mask_columns;
-  const int x = pixel.column, y = pixel.row;
-  T value = 0;
-  const bool inside = x >= box[0] && x <= box[2] && y >= box[1] && y <= box[3];
-  if (inside) {
-    const Between<T> down(y - box[1], mask_rows + 2 * padding, box[3] - box[1] + 1);
-    const Between<T> across(x - box[0], mask_columns + 2 * padding, box[2] - box[0] + 1);
-    const auto at = [&](int row, int column) {
-      row -= padding;
-      column -= padding;
-      const bool real = row >= 0 && row < mask_rows && column >= 0 && column < mask_columns;
-      return real ? from[int64(row) * mask_columns + column] : T(0);
-    };
-    const auto line = [&](int row) {
-      return (1 - across.above) * at(row, across.low) + across.above * at(row, across.high);
-    };
-    value = (1 - down.above) * line(down.low) + down.above * line(down.high);
+  const unsigned across_tiles = (columns + tile_columns - 1) / tile_columns;
+  const unsigned tiles = across_tiles * ((rows + paste_rows - 1) / paste_rows);
+  const unsigned tile = blockIdx.x % tiles, plane = blockIdx.x / tiles;
+  const int x = int(tile % across_tiles) * tile_columns + int(threadIdx.x) % tile_columns;
+  const int first = int(tile / across_tiles) * paste_rows, end = min(first + paste_rows, rows);
+  const int mine = first + int(threadIdx.x) / tile_columns;
+  if (x >= columns) return;
+  const auto put = [&](int y, bool inside, T value) {
+    const int64 at = (int64(plane) * rows + y) * columns + x;
+    if (values != nullptr)
+      values[at] = value;
+    else
+      mask[at] = inside && value >= threshold;
+  };
+  const int64* const box = boxes + 4 * int64(plane);
+  const int top = int(min(max(box[1], int64(first)), int64(end)));
+  const int below = int(max(min(box[3] + 1, int64(end)), int64(first)));
+  if (x < box[0] || x > box[2] || top >= below) {
+    for (int y = mine; y < end; y += tile_rows) put(y, false, 0);
+    return;
   }
-  if (values != nullptr)
-    values[pixel.index] = value;
-  else
-    mask[pixel.index] = inside && value >= threshold;
+  const T* const from = masks + int64(plane) * mask_rows * mask_columns;
+  const Between<T> across(x - box[0], mask_columns + 2 * padding, box[2] - box[0] + 1);
+  const auto at = [&](int row, int column) {
+    row -= padding;
+    column -= padding;
+    const bool real = row >= 0 && row < mask_rows && column >= 0 && column < mask_columns;
+    return real ? from[int64(row) * mask_columns + column] : T(0);
+  };
+  const auto line = [&](int row) {
+    return (1 - across.above) * at(row, across.low) + across.above * at(row, across.high);
+  };
+  for (int y = mine; y < end; y += tile_rows) {
+    const bool inside = y >= top && y < below;
+    T value = 0;
+    if (inside) {
+      const Between<T> down(y - box[1], mask_rows + 2 * padding, box[3] - box[1] + 1);
+      value = (1 - down.above) * line(down.low) + down.above * line(down.high);
+    }
+    put(y, inside, value);
+  }
 }

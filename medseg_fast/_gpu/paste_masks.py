@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from medseg_fast._gpu._boxes import computed, floats
-from medseg_fast._gpu._device import BLOCK, Device, run, tiles
+from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run
 from medseg_fast.kernels.source import FLOATS, Source
 from medseg_fast.nn.functional.paste_masks import _arguments
 
 SOURCE = Source("paste_masks.cuh", paste=(FLOATS,))
+_ROWS = 64  # of a block, as in the kernel
 
 
 def paste_masks(
@@ -38,7 +39,8 @@ def paste_masks(
     extents = [np.int32(n) for n in (*given.shape[1:], padding, rows, columns)]
     launch = device.kernel(SOURCE, "paste", given.dtype)
     args = given, pixels, *extents, real(least), values, inside
-    run(launch, tiles(*shape), (BLOCK,), *args)
+    tiles = ceil_div(rows, _ROWS) * ceil_div(columns, 32)
+    run(launch, (len(given) * tiles,), (BLOCK,), *args)
     result = written.view(np.bool_) if threshold is not None else written
     return result.astype(array.dtype if threshold is None else np.bool_, copy=False)[:, None]
 

@@ -109,6 +109,8 @@ def test_paste_masks(rng, dtype):
             got, expected = on_shim("paste_masks", *args, schedules=2), F.paste_masks(*args)
             assert got.dtype == expected.dtype
             assert_array_equal(got, expected)
+    tall = masks, boxes * 5, (140, 33)  # blocks of 64 rows, above, across and below boxes
+    assert_array_equal(on_shim("paste_masks", *tall, schedules=1), F.paste_masks(*tall))
     twin = nn_paste_masks.paste_masks(masks, boxes.astype(np.float64), (30, 33))
     got = on_shim("paste_masks", masks, boxes, (30, 33))
     np.testing.assert_allclose(got, twin, atol=2e-3 if dtype == np.float16 else 1e-5)
