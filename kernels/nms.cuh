@@ -131,6 +131,7 @@ __global__ void __launch_bounds__(keep_threads)
     const bool last = word + 1 == words;
     const uint64 of_next = !last && me < group_size ? found[next * group_size + me] : 0;
     const uint64 next_active = !last && me == 0 ? busy[next] : 0;
+    const int64 mine = me < group_size ? order[min(first + me, n - 1)] : 0;
     uint64 busy_here = word + 1 + me < words ? busy[row + word + 1 + me] : 0;
     __syncthreads();
     uint64 gone = before[now];
@@ -140,7 +141,7 @@ __global__ void __launch_bounds__(keep_threads)
     }
     const uint64 best = ~gone & (~uint64(0) >> max(first + group_size - n, 0));
     if (me < group_size && (best >> me & 1))
-      kept[count + __popcll(best & ((uint64(1) << me) - 1))] = order[first + me];
+      kept[count + __popcll(best & ((uint64(1) << me) - 1))] = mine;
     count += __popcll(best);
     for (int other = word + 1 + me; other < words; other += keep_threads) {
       if (other > word + keep_threads) busy_here = busy[row + other];
