@@ -185,24 +185,30 @@ __global__ void __launch_bounds__(256, dims == 3 || sizeof(T) > 4 ? 2 : 3)
       for (int c = first + (rows > 1 ? me / bins : 0); c < end; c += rows * roi_channels) {
         const int exist = (end - c + rows - 1) / rows;
         T sums[roi_channels] = {};
-        const auto add = [&](const T* plane, T by_plane) {
+        // Those that do not exist are the last one again, so that all loads start at once.
+        const T* of[roi_channels];
+#pragma unroll
+        for (int k = 0; k < roi_channels; ++k)
+          of[k] = image + (c + min(k, exist - 1) * rows) * size;
+        const auto add = [&](int64 plane, T by_plane) {
           y.each(bin_y, [&](int line, T by_line) {
-            const T* const from = plane + int64(line) * width;
+            const int64 begin = plane + int64(line) * width;
             T means[roi_channels] = {};
             x.each(bin_x, [&](int column, T by_column) {
+              T values[roi_channels];
 #pragma unroll
-              for (int k = 0; k < roi_channels; ++k)
-                if (k < exist) means[k] += by_column * from[k * rows * size + column];
+              for (int k = 0; k < roi_channels; ++k) values[k] = of[k][begin + column];
+#pragma unroll
+              for (int k = 0; k < roi_channels; ++k) means[k] += by_column * values[k];
             });
 #pragma unroll
             for (int k = 0; k < roi_channels; ++k) sums[k] += by_plane * by_line * means[k];
           });
         };
-        const T* const from = image + c * size;
         if (dims == 2)
-          add(from, T(1));
+          add(0, T(1));
         else
-          z.each(bin_z, [&](int plane, T by_plane) { add(from + plane * plane_size, by_plane); });
+          z.each(bin_z, [&](int plane, T by_plane) { add(plane * plane_size, by_plane); });
         T* const to = result + (int64(box_number) * channels + c) * bins_z * bins_y * bins_x + at;
         const int64 step = int64(rows) * bins_z * bins_y * bins_x;
 #pragma unroll
@@ -247,7 +253,7 @@ constexpr int back_line = back_channels + 1;  // of staged values: no two lanes 
 // a time for those that reach the square. Of each it finds the shares of its pixels once for all
 // channels, and stages the gradient of 8 by 8 bins.
 template <class T, int dims>
-__global__ void __launch_bounds__(256, 2)
+__global__ void __launch_bounds__(256, sizeof(T) > 4 ? 2 : 3)
     roi_align_backward(const T* gradient, const T* boxes, int count, T* result, int images,
                        int channels, int groups, int depth, int height, int width, unsigned bins_z,
                        unsigned bins_y, unsigned bins_x, T scale, int samples, int aligned) {
@@ -291,14 +297,20 @@ __global__ void __launch_bounds__(256, 2)
     }
     __syncthreads();
     if ((reached[0] | reached[1]) == 0 || (reached[2] | reached[3]) == 0) return;
-    const T* const from = gradient + (int64(box_number) * channels + first) * bins +
-                          (int64(z) * bins_y + y) * bins_x + x;
+    const int bin_x = me % back_side, bin_y = me / back_side % back_side;
+    if ((reached[bin_x / 4] >> bin_x % 4 * 8 & 255) != 0 &&
+        (reached[2 + bin_y / 4] >> bin_y % 4 * 8 & 255) != 0) {
+      const T* const from = gradient + (int64(box_number) * channels + first) * bins +
+                            (int64(z) * bins_y + y + bin_y) * bins_x + x + bin_x;
+      T* const to = staged + me % square * back_line;
+#pragma unroll 1
+      for (int c = me / square; c < here; c += 4 * 256 / square) {
+        T values[4];  // channels beyond the last are that one again: all loads start at once
 #pragma unroll
-    for (int i = me; i < square * back_channels; i += 256) {
-      const int across = i % back_side, down = i / back_side % back_side, c = i / square;
-      if (c < here && (reached[across / 4] >> across % 4 * 8 & 255) != 0 &&
-          (reached[2 + down / 4] >> down % 4 * 8 & 255) != 0)
-        staged[i % square * back_line + c] = from[c * bins + down * int64(bins_x) + across];
+        for (int k = 0; k < 4; ++k) values[k] = from[min(c + k * (256 / square), here - 1) * bins];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) to[c + k * (256 / square)] = values[k];
+      }
     }
     __syncthreads();
     for (int i = 0; i < high; ++i) {
