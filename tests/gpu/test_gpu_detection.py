@@ -119,6 +119,9 @@ def test_paste_masks(rng, dtype):
 def test_paste_masks_at_the_limits(rng):
     assert on_shim("paste_masks", np.ones((0, 1, 3, 3)), np.ones((0, 4)), (5, 4)).size == 0
     assert on_shim("paste_masks", np.ones((1, 3, 3)), np.ones((1, 4)), (0, 4)).size == 0
+    masks = rng.random((2, 3, 3)).astype(np.float32)
+    wide = masks, np.array([[-1e30, 1, 1e30, 3], [1, 2, 2.5, 1e13]]), (7, 9)  # boxes of float64
+    assert_array_equal(on_shim("paste_masks", *wide), F.paste_masks(*wide))
     boxes = np.array([[np.nan, 0, 3, 3], [0, 0, np.inf, 3]])
     assert not on_shim("paste_masks", np.ones((2, 3, 3)), boxes, (5, 4)).any()
     with pytest.raises(ValueError, match=r"paste_masks: boxes must have shape \(2, 4\)"):
