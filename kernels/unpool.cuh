@@ -6,23 +6,28 @@
 #pragma once
 #include "device.cuh"
 
-// `values` of each plane claim one of its `places`; `winners` are -1 at first. Indices outside the
-// plane claim nothing.
+// `values` of each plane claim one of its `places` by their numbers from 1 on; `winners` are 0 at
+// first. Indices outside the plane claim nothing. The grid's second axis goes along planes:
+// dividing by a plane's size would take longer than the memory does.
+template <class Index>
 __global__ void __launch_bounds__(256)
-    claim(const int64* indices, int64 n, unsigned values, int64 places, int* winners) {
-  for (int64 i = global_thread(); i < n; i += global_threads()) {
-    const int64 plane = i / values, place = indices[i];
-    if (place >= 0 && place < places)
-      atomicMax(winners + plane * places + place, int(i - plane * values));
-  }
+    claim(const Index* indices, int planes, int values, int places, int* winners) {
+  for (int plane = int(blockIdx.y); plane < planes; plane += int(gridDim.y))
+    for (int64 i = global_thread(); i < values; i += global_threads()) {
+      const int64 place = indices[int64(plane) * values + i];
+      if (place >= 0 && place < places)
+        atomicMax(winners + int64(plane) * places + place, int(i) + 1);
+    }
 }
 
 // T: unsigned, as wide as a value.
 template <class T>
 __global__ void __launch_bounds__(256)
-    take_claimed(const T* from, const int* winners, int64 n, unsigned values, int64 places, T* to) {
-  for (int64 i = global_thread(); i < n; i += global_threads()) {
-    const int winner = winners[i];
-    to[i] = winner < 0 ? T(0) : from[i / places * values + winner];
-  }
+    take_claimed(const T* from, const int* winners, int planes, int values, int places, T* to) {
+  for (int plane = int(blockIdx.y); plane < planes; plane += int(gridDim.y))
+    for (int64 i = global_thread(); i < places; i += global_threads()) {
+      const int64 at = int64(plane) * places + i;
+      const int winner = winners[at];
+      to[at] = winner == 0 ? T(0) : from[int64(plane) * values + winner - 1];
+    }
 }

@@ -9,12 +9,19 @@ import numpy as np
 from medseg_fast import _checks
 from medseg_fast._gpu import _arrays
 from medseg_fast._gpu._boxes import computed, floats
-from medseg_fast._gpu._device import Device, ceil_div, run
+from medseg_fast._gpu._device import BLOCK, Device, blocks, ceil_div, run
 from medseg_fast.kernels.source import FLOATS, Source
 
 _RANKS = (2, 3)
-SOURCE = Source("nms.cuh", find_overlaps=(FLOATS, _RANKS), keep_best=(), soften=(FLOATS, _RANKS))
-_GROUP, _SOFT = 64, 512
+SOURCE = Source(
+    "nms.cuh",
+    rank_scores=(FLOATS,),
+    find_overlaps=(FLOATS, _RANKS),
+    keep_best=(),
+    soften=(FLOATS, _RANKS),
+)
+_RANKED, _GROUP, _KEEP, _SOFT = 32, 64, 1024, 512
+MOST_RANKED = 8192  # boxes: every score is compared with every other; more of them are sorted
 
 
 def nms(device: Device, boxes: Any, scores: Any, iou_threshold: float) -> Any:
@@ -70,9 +77,15 @@ def soft_nms(
 
 
 def _best_first(device: Device, op: str, boxes: Any, scores: Any) -> tuple[Any, Any]:
-    """The boxes in the dtype they are computed in, and their order."""
+    """The boxes in the dtype they are computed in, and their numbers, best first."""
     array, ranks = _boxes_and_scores(device, op, boxes, scores)
-    return array, device.xp.argsort(_keys(device, computed(ranks)), kind="stable")
+    ranks, n = computed(ranks), len(array)
+    if n > MOST_RANKED:
+        return array, device.xp.argsort(_keys(device, ranks), kind="stable").astype(np.int64)
+    order = device.xp.empty(n, np.int64)
+    launch = device.kernel(SOURCE, "rank_scores", ranks.dtype)
+    run(launch, blocks(n, _RANKED), (BLOCK,), ranks, np.int32(n), order)
+    return array, order
 
 
 def _boxes_and_scores(device: Device, op: str, boxes: Any, scores: Any) -> tuple[Any, Any]:
@@ -108,11 +121,13 @@ def _suppress(
     if n == 0:
         return xp.empty(0, np.int64)
     words = ceil_div(n, _GROUP)
-    given = xp.ascontiguousarray(boxes[order])
-    of = xp.empty(0, np.int64) if groups is None else groups[order]
-    found = xp.empty((n, words), np.uint64)
+    of = xp.empty(0, np.int64) if groups is None else groups
+    found, busy = xp.empty((words, words, _GROUP), np.uint64), xp.empty((words, words), np.uint64)
+    dropped, kept, total = xp.empty(words, np.uint64), xp.empty(n, np.int64), xp.empty(1, np.int32)
+    number = np.int32(n)
     launch = device.kernel(SOURCE, "find_overlaps", boxes.dtype, dims)
-    run(launch, (words * words,), (_GROUP,), given, of, np.int32(n), threshold, found)
-    dropped, kept = xp.zeros(words, np.uint64), xp.empty(n, np.uint8)
-    run(device.kernel(SOURCE, "keep_best"), (1,), (256,), found, np.int32(n), dropped, kept)
-    return order[kept.view(np.bool_)].astype(np.int64, copy=False)
+    args = boxes, of, order, number, threshold, found, busy.view(np.uint32), dropped
+    run(launch, (words * words,), (_GROUP,), *args)
+    launch = device.kernel(SOURCE, "keep_best")
+    run(launch, (1,), (_KEEP,), found, busy, order, number, dropped, kept, total)
+    return kept[: int(total[0])].copy()

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from medseg_fast._gpu._boxes import computed, floats
-from medseg_fast._gpu._device import BLOCK, Device, run, tiles
+from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run
 from medseg_fast.kernels.source import FLOATS, Source
 from medseg_fast.nn.functional.paste_masks import _arguments
 
-SOURCE = Source("paste_masks.cuh", paste=(FLOATS,))
+SOURCE = Source("paste_masks.cuh", paste=(FLOATS, FLOATS))
+_ROWS = 64  # of a block, as in the kernel
 
 
 def paste_masks(
@@ -34,23 +35,12 @@ def paste_masks(
     values = written if threshold is None else xp.empty(0, given.dtype)
     inside = xp.empty(0, np.uint8) if threshold is None else written
     side = given.shape[-1]
-    pixels = _pixels(device, computed(corners), float(side + 2 * padding) / side)
+    regions = xp.ascontiguousarray(computed(corners))
+    scale = regions.dtype.type(float(side + 2 * padding) / side)
     extents = [np.int32(n) for n in (*given.shape[1:], padding, rows, columns)]
-    launch = device.kernel(SOURCE, "paste", given.dtype)
-    args = given, pixels, *extents, real(least), values, inside
-    run(launch, tiles(*shape), (BLOCK,), *args)
+    launch = device.kernel(SOURCE, "paste", given.dtype, regions.dtype)
+    args = given, regions, scale, *extents, real(least), values, inside
+    tiles = ceil_div(rows, _ROWS) * ceil_div(columns, 32)
+    run(launch, (len(given) * tiles,), (BLOCK,), *args)
     result = written.view(np.bool_) if threshold is not None else written
     return result.astype(array.dtype if threshold is None else np.bool_, copy=False)[:, None]
-
-
-def _pixels(device: Device, boxes: Any, scale: float) -> Any:
-    """First and last pixels of the boxes around padded masks; none of boxes that are not finite."""
-    xp = device.xp
-    with np.errstate(all="ignore"):
-        half = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * scale
-        centre = (boxes[:, 2:] + boxes[:, :2]) * 0.5
-        corners = xp.concatenate([centre - half, centre + half], axis=1)
-    finite = xp.isfinite(corners).all(axis=1)
-    nowhere = device.constant(np.array([0, 0, -1, -1], corners.dtype))
-    corners = xp.where(finite[:, None], corners.clip(-(2.0**40), 2.0**40), nowhere)
-    return xp.ascontiguousarray(corners.astype(np.int64))

@@ -9,12 +9,13 @@ import numpy as np
 
 from medseg_fast._gpu import _arrays
 from medseg_fast._gpu._device import BLOCK, Device, few_blocks, run
-from medseg_fast.kernels.source import Source
+from medseg_fast.kernels.source import INDICES, Source
 from medseg_fast.nn.functional._layout import space_rank
 from medseg_fast.nn.functional.pooling import _unpooled_shape
 
+MOST_PLANES = 2**16 - 1  # blocks along a grid's second axis
 _BITS = tuple(map(np.dtype, (np.uint16, np.uint32, np.uint64)))
-SOURCE = Source("unpool.cuh", claim=(), take_claimed=(_BITS,))
+SOURCE = Source("unpool.cuh", claim=(INDICES,), take_claimed=(_BITS,))
 
 
 def max_unpool(
@@ -44,13 +45,19 @@ def max_unpool(
         raise ValueError(f"{op}: input must have fewer than 2**31 values a channel, got {values}")
     bits = np.dtype(f"u{given.dtype.itemsize}")
     output = xp.empty(shape, given.dtype)
-    winners = xp.full(shape, -1, np.int32)
-    extents = np.uint32(values), np.int64(places)
-    claim = device.kernel(SOURCE, "claim")
-    places_of = where.astype(np.int64, copy=False)
-    size = np.int64(given.size)
-    run(claim, few_blocks(given.size), (BLOCK,), places_of, size, *extents, winners)
+    winners = xp.zeros(shape, np.int32)
+    planes = prod(given.shape[:-rank])
+    extents = np.int32(planes), np.int32(values), np.int32(places)
+    if where.dtype not in INDICES:
+        where = where.astype(np.int64)
+    claim = device.kernel(SOURCE, "claim", where.dtype)
+    run(claim, _grid(planes, values), (BLOCK,), where, *extents, winners)
     take = device.kernel(SOURCE, "take_claimed", bits)
-    args = given.view(bits), winners, np.int64(output.size), *extents, output.view(bits)
-    run(take, few_blocks(output.size), (BLOCK,), *args)
+    args = given.view(bits), winners, *extents, output.view(bits)
+    run(take, _grid(planes, places), (BLOCK,), *args)
     return output
+
+
+def _grid(planes: int, size: int) -> tuple[int, int]:
+    """Blocks along a plane, and as many planes as a grid can have."""
+    return (*few_blocks(size), min(planes, MOST_PLANES))

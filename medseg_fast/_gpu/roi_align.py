@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from medseg_fast import _checks
 from medseg_fast._gpu._boxes import computed, floats
-from medseg_fast._gpu._device import BLOCK, Device, blocks, ceil_div, run, tiles
+from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run
 from medseg_fast.kernels.source import FLOATS, Source
 from medseg_fast.nn.functional._boxes import is_list
 from medseg_fast.nn.functional.roi_align import _scale, sizes_of
 
 _RANKS = (2, 3)
 SOURCE = Source("roi_align.cuh", roi_align=(FLOATS, _RANKS), roi_align_backward=(FLOATS, _RANKS))
-_CHANNELS = 4  # of a thread, as in the kernel
+# As in the kernels: channels of a thread forth, of a block back, and pixels along its square.
+_CHANNELS, _BACK, _SIDE = 4, 32, 8
 
 
 def roi_align(
@@ -43,11 +45,17 @@ def roi_align(
     if result.size and 0 in array.shape[2:]:
         raise ValueError(f"{op}: input must have pixels, got shape {array.shape}")
     extents = [*array.shape[:2], *(1,) * (3 - dims), *array.shape[2:]]
-    args = [array, regions, result, np.int64(result.size), *map(np.int32, extents)]
+    bins = prod(sizes)
+    rows = max(BLOCK // bins, 1)  # channels that lie beside each other in a block
+    share = _CHANNELS * rows * ceil_div(8, rows)  # 32 and more pay for the list of a box's pixels
+    parts = ceil_div(array.shape[1], share)
+    args = [array, regions, result, *map(np.int32, (*extents[:2], share)), np.uint32(parts)]
+    args += [*map(np.int32, extents[2:])]
     args += [np.uint32(n) for n in ((1,) * (3 - dims) + sizes)]
     args += [real(_scale(op, spatial_scale)), np.int32(min(samples, 2**30)), np.int32(aligned)]
     launch = device.kernel(SOURCE, "roi_align", array.dtype, dims)
-    run(launch, blocks(result.size), (BLOCK,), *args)
+    threads = min(ceil_div(rows * bins, 32) * 32, BLOCK)
+    run(launch, (len(regions) * parts,), (threads,), *args)
     return result.astype(given.dtype, copy=False)
 
 
@@ -81,7 +89,7 @@ def roi_align_backward(
     real, flat = array.dtype.type, [1] * (3 - int(dims))
     result = device.xp.empty(shape, array.dtype)
     images, channels = shape[:2]
-    groups = ceil_div(channels, _CHANNELS)
+    groups = ceil_div(channels, _BACK)
     depth, height, width = (*flat, *shape[2:])
     count = np.int32(0 if 0 in sizes else len(regions))
     args = [array, regions, count, result]
@@ -89,7 +97,8 @@ def roi_align_backward(
     args += [np.uint32(n) for n in (*flat, *sizes)]
     args += [real(_scale(op, spatial_scale)), np.int32(min(samples, 2**30)), np.int32(aligned)]
     launch = device.kernel(SOURCE, "roi_align_backward", array.dtype, dims)
-    run(launch, tiles(images * groups * depth, height, width), (BLOCK,), *args)
+    squares = ceil_div(height, _SIDE) * ceil_div(width, _SIDE)
+    run(launch, (images * groups * depth * squares,), (BLOCK,), *args)
     return result.astype(given.dtype, copy=False)
 
 

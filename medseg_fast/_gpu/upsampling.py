@@ -51,7 +51,7 @@ def transposed_conv2x2(
     given = (a.astype(features.dtype, copy=False) for a in (features, kernel, added))
     arrays = map(_arrays.bits, (*given, written))
     launch = device.kernel(SOURCE, "double_by_taps", features.dtype)
-    grid = tiles(images * groups * depth * deep, rows, columns)
+    grid = tiles(images * groups * depth * deep, ceil_div(rows, 2), columns)
     run(launch, grid, (BLOCK,), *arrays, *map(np.int32, numbers))
     return _arrays.finish(doubled, written)
 

@@ -7,6 +7,7 @@ import pytest
 from _shim import needs_compiler, on_shim
 from numpy.testing import assert_array_equal
 
+from medseg_fast._gpu import nms
 from medseg_fast.nn import functional as F
 from medseg_fast.reference import nn_nms, nn_paste_masks
 
@@ -29,6 +30,25 @@ def test_nms(rng, n, dtype):
             assert_array_equal(kept, F.nms(boxes, scores, threshold))
     if n < 100:
         assert_array_equal(kept, nn_nms.nms(boxes, scores, threshold))
+
+
+def test_nms_of_more_boxes_than_are_ranked(rng, monkeypatch):
+    monkeypatch.setattr(nms, "MOST_RANKED", 100)
+    for n in (100, 101):
+        boxes, scores = random_boxes(rng, n, np.float32), rng.normal(size=n).round(1)
+        scores[5:8] = np.nan, 0, np.nan
+        expected = F.nms(boxes, scores, 0.4)
+        assert_array_equal(on_shim("nms", boxes, scores, 0.4, schedules=1), expected)
+
+
+def test_nms_of_boxes_that_all_overlap(rng):
+    """Each group of 64 settles its own; no box of size zero or of a negative threshold is lost."""
+    boxes = np.repeat(random_boxes(rng, 4, np.float32), 40, axis=0)
+    boxes[:3, 2:] = boxes[:3, :2]
+    scores = rng.random(160).astype(np.float32)
+    for threshold in (0.5, 1.0, 0.0, -0.5):
+        expected = F.nms(boxes, scores, threshold)
+        assert_array_equal(on_shim("nms", boxes, scores, threshold, schedules=4), expected)
 
 
 def test_nms_of_nan_and_of_mixed_dtypes(rng):
@@ -89,6 +109,8 @@ def test_paste_masks(rng, dtype):
             got, expected = on_shim("paste_masks", *args, schedules=2), F.paste_masks(*args)
             assert got.dtype == expected.dtype
             assert_array_equal(got, expected)
+    tall = masks, boxes * 5, (140, 33)  # blocks of 64 rows, above, across and below boxes
+    assert_array_equal(on_shim("paste_masks", *tall, schedules=1), F.paste_masks(*tall))
     twin = nn_paste_masks.paste_masks(masks, boxes.astype(np.float64), (30, 33))
     got = on_shim("paste_masks", masks, boxes, (30, 33))
     np.testing.assert_allclose(got, twin, atol=2e-3 if dtype == np.float16 else 1e-5)
@@ -97,6 +119,9 @@ def test_paste_masks(rng, dtype):
 def test_paste_masks_at_the_limits(rng):
     assert on_shim("paste_masks", np.ones((0, 1, 3, 3)), np.ones((0, 4)), (5, 4)).size == 0
     assert on_shim("paste_masks", np.ones((1, 3, 3)), np.ones((1, 4)), (0, 4)).size == 0
+    masks = rng.random((2, 3, 3)).astype(np.float32)
+    wide = masks, np.array([[-1e30, 1, 1e30, 3], [1, 2, 2.5, 1e13]]), (7, 9)  # boxes of float64
+    assert_array_equal(on_shim("paste_masks", *wide), F.paste_masks(*wide))
     boxes = np.array([[np.nan, 0, 3, 3], [0, 0, np.inf, 3]])
     assert not on_shim("paste_masks", np.ones((2, 3, 3)), boxes, (5, 4)).any()
     with pytest.raises(ValueError, match=r"paste_masks: boxes must have shape \(2, 4\)"):

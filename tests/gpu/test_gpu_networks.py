@@ -7,7 +7,7 @@ import pytest
 from _shim import needs_compiler, on_shim
 from numpy.testing import assert_allclose, assert_array_equal
 
-from medseg_fast._gpu import _device
+from medseg_fast._gpu import _device, pooling
 from medseg_fast.nn import functional as F
 from medseg_fast.reference import nn_resampling, nn_roi_align, nn_upsampling
 
@@ -46,6 +46,35 @@ def test_roi_align_lists_twin_and_limits(rng):
         on_shim("roi_align", features, np.empty((0, 4)), 4)
     with pytest.raises(ValueError, match="input must have pixels"):
         on_shim("roi_align", features[:, :, :0], np.zeros((1, 5)), 4)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_roi_align_in_pieces(rng, dims):
+    """Bins and samples of which a block lists only some at a time, or stages only some."""
+    shape = (1, 2, 4, 9, 11)[:2] + (4, 9, 11)[3 - dims :]
+    features = rng.normal(size=shape)
+    boxes = np.array([[0, *(-3, 1, 0)[:dims], *(9, 7, 3)[:dims]], [0, *(5,) * dims, *(1,) * dims]])
+    for sizes, samples in [((2, 9, 70)[-dims:], 2), ((2, 1, 3)[-dims:], 300), ((1, 1, 9), 99)]:
+        args = boxes.astype(float), 1.0, samples, True
+        got = on_shim("roi_align", features, args[0], sizes[:dims], *args[1:], schedules=1)
+        expected = F.roi_align(features, args[0], sizes[:dims], *args[1:])
+        assert_allclose(got, expected, rtol=1e-10, atol=1e-10)
+        back = on_shim("roi_align_backward", got, args[0], shape, *args[1:], schedules=1)
+        expected = F.roi_align_backward(got, args[0], shape, *args[1:])
+        assert_allclose(back, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_roi_align_does_not_read_pixels_without_weight(rng):
+    features = rng.normal(size=(1, 3, 8, 9))
+    args = np.array([[0.0, 2, 2, 4, 4]]), 2, 1.0, 1
+    expected = on_shim("roi_align", features, *args, schedules=1)
+    features[:, :, 5:] = features[:, :, :2] = features[..., 5:] = features[..., :2] = np.nan
+    assert_array_equal(on_shim("roi_align", features, *args, schedules=1), expected)
+    assert np.isfinite(expected).all()
+    gradient = rng.normal(size=(1, 3, 2, 2))
+    gradient[..., 1, 1] = np.nan
+    back = on_shim("roi_align_backward", gradient, args[0], features.shape, *args[2:])
+    assert_array_equal(back, F.roi_align_backward(gradient, args[0], features.shape, *args[2:]))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=str)
@@ -156,11 +185,12 @@ def test_pyramid_pool(rng, dtype):
 
 def test_max_unpool(rng, monkeypatch):
     monkeypatch.setattr(_device, "MOST_BLOCKS", 2)
-    for dtype in (np.float16, np.float32, np.float64):
+    monkeypatch.setattr(pooling, "MOST_PLANES", 4)
+    for dtype, index in [("f2", "i4"), ("f4", "u1"), ("f8", "i8")]:
         for shape, rank in [((2, 3, 8, 12), 2), ((3, 9, 10), 2), ((1, 2, 4, 6, 6), 3)]:
             features = rng.normal(size=shape).astype(dtype)
             pooled, indices = F.max_pool_with_indices(features, (2,) * rank, 1)  # overlaps
-            args = pooled, indices, (2,) * rank, 1
+            args = pooled, indices.astype(index), (2,) * rank, 1
             got, expected = on_shim("max_unpool", *args, schedules=3), F.max_unpool(*args)
             assert got.dtype == expected.dtype
             assert_array_equal(got, expected)
