@@ -87,10 +87,13 @@ note("stretch_cells", 256, "l", "l")
 note("claim", 256, "an index and 4 per value", "an index per value")
 note("take_claimed", 256, "4 + p, and the values", "p and the values")
 note("count_few", 256, "p", "p")
-note("count_many", 256, "p and an addition of 8", "p")
+note("count_many", 256, "p and an addition of 8 far from the first pixels", "p")
 note("count_bins", 256, "p", "p")
-note("nearest_along", 256, "1 + 4, then 8 an axis", "1 + f for all axes")
-note("roots", 256, "4 + f", "0: part of the distances' 1 + f")
+note("nearest_in_rows", 256, "1 + 2 (8 with a sampling)", "1 + f for all axes")
+note("nearest_in_columns", 256, "2 + 4 (16 with a sampling)", "0: part of the distances' 1 + f")
+note(
+    "distances_in_columns", 256, "2 + f (8 + f with a sampling)", "0: part of the distances' 1 + f"
+)
 note("smooth_axis", 256, "p + f, then 2 f an axis", "p + f for all axes")
 note("keep_marked", 256, "i + 1 and its paths", "1")
 

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 
 from medseg_fast._gpu import _arrays
-from medseg_fast._gpu._device import BLOCK, Device, few_blocks, run, tiles
+from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run, tiles
 from medseg_fast.distance import _float, _sizes
 from medseg_fast.kernels.source import FLOATS, Source
 
-_SQUARES = (np.dtype(np.int32), np.dtype(np.float64))
+_STEPS, _INT, _DOUBLE = map(np.dtype, (np.uint16, np.int32, np.float64))
 SOURCE = Source(
     "distance.cuh",
-    nearest_along=((np.dtype(np.uint8), *_SQUARES), _SQUARES),
-    roots=(_SQUARES, FLOATS),
+    nearest_in_rows=((_STEPS, _DOUBLE),),
+    nearest_in_columns=((_STEPS, _INT, _DOUBLE),),
+    distances_in_columns=((_STEPS, _INT, _DOUBLE), FLOATS),
 )
+_BAND, _CHUNK = 8, 1024  # rows and columns of a block of `nearest_in_rows`
 
 
 def distance_transform_edt(
@@ -39,33 +41,38 @@ def distance_transform_edt(
     image = xp.atleast_1d(_arrays.image(device, op, input, "input"))
     sizes = _sizes(op, "sampling", sampling, image.ndim - apart)
     far = _arrays.output(device, op, distances, image.shape, wanted)
-    longest = sum((n - 1) ** 2 for n in image.shape[apart:])
+    longest = sum((n + _BAND - 1) ** 2 for n in image.shape[apart:])
     exact = all(size == 1 for size in sizes) and longest < 2**30
-    kind = np.dtype(np.int32 if exact else np.float64)
     mask = image if image.dtype == np.bool_ else image != 0
-    squares = _squares(device, mask.view(np.uint8), sizes, kind, apart)
     written = _arrays.scratch(device, far)
-    args = squares, np.int64(image.size), wanted.type(np.inf), written
-    launch = device.kernel(SOURCE, "roots", kind, wanted)
-    run(launch, few_blocks(image.size), (BLOCK,), *args)
+    _passes(device, mask.view(np.uint8), sizes, exact, written, apart)
     _arrays.finish(far, written)
     return far if distances is None else None
 
 
-def _squares(device: Device, mask: Any, sizes: Any, kind: np.dtype[Any], apart: int) -> Any:
-    """Squares of the distances, passes going to and fro between two arrays."""
-    shape, source = mask.shape, mask
-    spare = [device.xp.empty(shape, kind) for _ in range(min(mask.ndim, 2))]
-    for axis in reversed(range(apart, mask.ndim)):
-        target = spare[axis % len(spare)]
-        if axis < mask.ndim - 1:
-            before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-            planes, rows, columns, down = before, shape[axis], after, 1
+def _passes(device: Device, mask: Any, sizes: Any, exact: bool, distances: Any, apart: int) -> None:
+    """Along the rows first, then along the other axes; the last pass writes the distances."""
+    if mask.ndim == apart + 1:
+        mask, sizes = mask[..., None, :], (1, *sizes)
+    xp, shape = device.xp, mask.shape
+    square = _INT if exact else _DOUBLE
+    before = xp.empty(shape, _STEPS if exact else _DOUBLE)
+    planes, (rows, columns) = math.prod(shape[:-2]), shape[-2:]
+    bands = planes * ceil_div(rows, _BAND)
+    least = xp.empty((bands, columns), before.dtype)
+    launch = device.kernel(SOURCE, "nearest_in_rows", before.dtype)
+    args = mask, before, least, np.int32(rows), np.int32(columns), square.type(sizes[-1])
+    run(launch, (bands * ceil_div(columns, _CHUNK),), (32 * _BAND,), *args)
+    for axis in reversed(range(apart, mask.ndim - 1)):
+        planes, rows, columns = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+        grid = tiles(planes, ceil_div(rows, _BAND), columns)
+        size = square.type(sizes[axis - apart])
+        column = before, least, np.int32(rows), np.int32(columns), size
+        if axis == apart:
+            launch = device.kernel(SOURCE, "distances_in_columns", before.dtype, distances.dtype)
+            none = distances.dtype.type(np.inf)
+            run(launch, grid, (BLOCK,), *column, none, distances)
         else:
-            planes, rows, columns, down = 1, math.prod(shape[:-1]), shape[-1], 0
-        launch = device.kernel(SOURCE, "nearest_along", source.dtype, kind)
-        args = source, target, np.int32(rows), np.int32(columns), np.int32(down)
-        size = kind.type(sizes[axis - apart])
-        run(launch, tiles(planes, rows, columns), (BLOCK,), *args, size)
-        source = target
-    return source
+            launch = device.kernel(SOURCE, "nearest_in_columns", before.dtype)
+            before, least = xp.empty(shape, square), xp.empty(0, square)  # a null pointer
+            run(launch, grid, (BLOCK,), *column, before)

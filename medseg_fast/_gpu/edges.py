@@ -9,11 +9,12 @@ import numpy as np
 
 from medseg_fast import _checks, _stencil
 from medseg_fast._gpu import _arrays, _filters
-from medseg_fast._gpu._device import BLOCK, Device, run, tiles
+from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run, tiles
 from medseg_fast.edges import _KERNELS
 from medseg_fast.kernels.source import FLOATS, Source
 
-SOURCE = Source("edges.cuh", gradient=(_filters.LOADED, FLOATS))
+SOURCE = Source("edges.cuh", gradient=(_filters.LOADED, FLOATS, (1, 2, 3), (1, 2)))
+_ROWS = 4  # of a thread
 
 
 def _gradient(
@@ -56,12 +57,12 @@ def _gradient(
     nowhere = device.xp.empty(0, np.uint8)  # a null pointer
     radius = 2 if edge[2] else 1
     args = [source, nowhere if inside is None else inside, written, *extents]
-    args += [np.int32(rank), np.int32(radius)]
     args += [*map(real, (*_filters.scaling(array.dtype), fill)), *borders]
     args += [*map(real, (*smooth, *edge[1:], *[0.0] * lacking, *per_mm))]
     args += [np.int32(len(axes) > 1), real(1 / rank)]
-    launch = device.kernel(SOURCE, "gradient", source.dtype, result.dtype)
-    run(launch, tiles(*map(int, extents)), (BLOCK,), *args)
+    launch = device.kernel(SOURCE, "gradient", source.dtype, result.dtype, rank, radius)
+    planes, rows, columns = map(int, extents)
+    run(launch, tiles(planes, ceil_div(rows, _ROWS), columns), (BLOCK,), *args)
     return _arrays.finish(result, written)
 
 

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from medseg_fast import _checks
 from medseg_fast._dispatch import OPERATIONS
 from medseg_fast._gpu import _arrays
-from medseg_fast._gpu._device import BLOCK, Device, few_blocks, run
+from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run
 from medseg_fast._histogram import MAX_BINS, Counts, _rebinned, _require_finite
 from medseg_fast.kernels.source import FLOATS, PIXELS, Source
 
 _INTEGERS = tuple(dtype for dtype in PIXELS if dtype.kind in "ui")
 _FEW = 4096  # bins
+# Every block adds its counts to the others': few of them, and each worth a block's time.
+_BLOCKS, _PIXELS_OF_BLOCK = 1024, 1 << 14
 _TOGETHER = 1 << 16  # values that images may span to be counted together
 SOURCE = Source(
     "histogram.cuh", count_few=(_INTEGERS,), count_many=(_INTEGERS,), count_bins=(FLOATS,)
@@ -98,7 +100,7 @@ def _ends(device: Device, images: Any) -> Any:
 
 
 def _grid(images: Any) -> tuple[int, int]:
-    return (*few_blocks(images.shape[1]), len(images))
+    return min(ceil_div(images.shape[1], _PIXELS_OF_BLOCK), _BLOCKS), len(images)
 
 
 def _occupied(device: Device, images: Any) -> list[tuple[NDArray[Any], Counts]]:

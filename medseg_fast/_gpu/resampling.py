@@ -10,12 +10,13 @@ import numpy as np
 from medseg_fast import _checks
 from medseg_fast._gpu import _arrays
 from medseg_fast._gpu._boxes import computed
-from medseg_fast._gpu._device import BLOCK, Device, run, tiles
+from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run, tiles
 from medseg_fast.kernels.source import FLOATS, Source
 from medseg_fast.nn.functional.resampling import _Grid, _grid, _label_dtype, _orders
 
 _LABELS = tuple(map(np.dtype, (np.uint8, np.uint16, np.int32, np.int64)))
 SOURCE = Source("resample_argmax.cuh", resample=(FLOATS, _LABELS))
+_ROWS = 4  # of a thread
 
 
 def resample_argmax(
@@ -95,6 +96,6 @@ def _labels(
     args += [np.int32(align_corners), np.int32(threshold is not None), real(least)]
     args.append(real(np.finfo(real).max / 4))
     launch = device.kernel(SOURCE, "resample", array.dtype, made)
-    planes = prod(batch) * shape[0]
-    run(launch, tiles(planes, *shape[1:]), (BLOCK,), *args)
+    planes, rows, columns = prod(batch) * shape[0], *shape[1:]
+    run(launch, tiles(planes, ceil_div(rows, _ROWS), columns), (BLOCK,), *args)
     return _arrays.finish(labels, written)

@@ -36,5 +36,5 @@ def in_range(device: Device, image: Any, bounds: Any, mask: Any) -> None:
     low, high = bounds.astype(given.dtype)
     launch = device.kernel(SOURCE, "in_range", given.dtype)
     size = np.int64(given.size)
-    grid = few_blocks(given.size, 4 * BLOCK)
+    grid = few_blocks(given.size, 16 // given.itemsize * BLOCK)  # 16 bytes a thread
     run(launch, grid, (BLOCK,), given, low, high, mask.view(np.uint8), size)

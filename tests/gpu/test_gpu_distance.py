@@ -30,6 +30,19 @@ def test_distances(rng, shape):
             assert_allclose(on_shim("distance_transform_edt", mask), twin, rtol=1e-15)
 
 
+@pytest.mark.parametrize("shape", [(3, 2500), (1400,), (300, 37), (90, 3, 40)], ids=str)
+def test_background_far_away(rng, shape):
+    """A few pixels of it: beyond a warp's piece of a row, and beyond many bands of rows."""
+    for count in (1, 2, 9):
+        mask = np.ones(shape, bool)
+        mask.reshape(-1)[rng.integers(0, mask.size, count)] = False
+        got = on_shim("distance_transform_edt", mask, schedules=1)
+        assert_array_equal(got, ms.distance_transform_edt(mask))
+        sampling = (1.5, 0.7, 2)[: len(shape)]
+        got = on_shim("distance_transform_edt", mask, sampling, schedules=1)
+        assert_allclose(got, ms.distance_transform_edt(mask, sampling), rtol=1e-15)
+
+
 def test_dtypes_outputs_and_limits(rng):
     image = rng.integers(0, 3, (9, 20)).astype(np.float32)
     image[3, 3] = np.nan

@@ -39,6 +39,16 @@ def test_sizes_at_the_blocks_edges(rng, size, monkeypatch):
     assert_array_equal(on_shim("threshold", image, 99), image >= 99)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64], ids=str)
+def test_images_that_begin_anywhere(rng, dtype):
+    whole = rng.integers(0, 100, 3000).astype(dtype)
+    for first in range(0, 17, 3):
+        image = whole[first:-2]
+        mask = on_shim("threshold", image, 40, 60, schedules=1)
+        assert_array_equal(mask, (image >= 40) & (image <= 60))
+        assert on_shim("threshold_otsu", image, schedules=1) == ms.threshold_otsu(image)
+
+
 def test_out_of_any_layout_is_filled_and_returned(rng):
     image = rng.integers(0, 255, (9, 11), np.uint8)
     for out in (np.zeros((9, 11), bool), np.zeros((9, 22), bool)[:, ::2], np.zeros(100, bool)[1:]):
