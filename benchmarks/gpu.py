@@ -253,7 +253,7 @@ def of_features(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
     up = (rng.normal(size=(channels, channels // 2 or 1, 2, 2)) / channels).astype(np.float32)
     moved = 4.0 * features.size * (1 + 4 * up.shape[1] / channels)
     data = f"{channels} channels of {side} x {side}, doubled to {up.shape[1]}"
-    double = by_torch(lambda torch, x, w: torch.nn.functional.conv_transpose2d(x, w, stride=2))
+    double = in_full(lambda torch, x, w: torch.nn.functional.conv_transpose2d(x, w, stride=2))
     yield Case(F.transposed_conv2x2, data, (features, up), {}, double, moved, 1e-4)
     unpool = by_torch(lambda torch, *a: torch.nn.functional.max_unpool2d(*a))
     data = f"{channels} channels of {side} x {side}"
@@ -276,21 +276,25 @@ def of_layer(rng: np.random.Generator, channels: int, side: int, dtype: Any, tol
             return layer(*(a.astype(np.float32) for a in (x, weight, bias)))  # on the CPU
         return F.conv_pool(x, weight, bias, **options)
 
-    def without_tf32(torch: Any, *args: Any) -> Any:
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            return by_functions(torch, *args)
-
     layer.__name__ = "conv_pool"
     moved = x.itemsize * (x.size * 1.25 + weight.size)
     data = f"{np.dtype(dtype)}, {channels} channels of {side} x {side}"
-    if dtype is np.float16:
-        return Case(layer, data, (x, weight, bias), {}, by_torch(by_functions), moved, tol)
+    rivals = in_full(by_functions) if dtype is np.float32 else by_torch(by_functions)
+    return Case(layer, data, (x, weight, bias), {}, rivals, moved, tol)
 
-    def both(*args: Any) -> dict[str, Call]:
-        exact, short = by_torch(without_tf32)(*args), by_torch(by_functions)(*args)
-        return {**exact, **{f"{name}, TF32 (10 bits)": call for name, call in short.items()}}
 
-    return Case(layer, data, (x, weight, bias), {}, both, moved, tol)
+def in_full(call: Callable[..., Any]) -> Callable[..., dict[str, Call]]:
+    """PyTorch's convolutions with float32's precision; beside it by default, with that of TF32."""
+
+    def full(torch: Any, *args: Any) -> Any:
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            return call(torch, *args)
+
+    def rivals(*args: Any) -> dict[str, Call]:
+        short = by_torch(call)(*args)
+        return {**by_torch(full)(*args), **{f"{n}, TF32 (10 bits)": c for n, c in short.items()}}
+
+    return rivals
 
 
 def pyramid_by_functions(torch: Any, x: Any, bins: Any) -> Any:

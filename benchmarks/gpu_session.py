@@ -66,7 +66,7 @@ def steps() -> Iterator[Step]:
         build = {"MEDSEG_FAST_BUILD_ISA": "avx2"}  # one of three: the CPU is not what is measured
         yield Step("build", [python, "-m", *install, str(ROOT)], 0.4, build)
     tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    everywhere = ["-n", "auto"] if has("xdist") else []
+    everywhere = ["-n", "auto", "--dist", "loadfile"] if has("xdist") else []
     here = ROOT / "tests" / "gpu"
     if has("cupy"):
         yield Step("compile", [python, str(here / "_real_gpu.py")], 0.3)

@@ -27,8 +27,14 @@ struct Square {
 // Calls `fill(y, x)` for a square of the block's memory, a warp a row.
 template <int extent, class Fill>
 __device__ __forceinline__ void for_square(const Fill& fill) {
-  for (int y = int(threadIdx.x) / 32; y < extent; y += canny_warps)
-    for (int x = int(threadIdx.x) % 32; x < extent; x += 32) fill(y, x);
+  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
+#pragma unroll
+  for (int k = 0; k < (extent + canny_warps - 1) / canny_warps; ++k) {
+    const int y = warp + k * canny_warps;
+    if (y >= extent) break;
+    fill(y, lane);
+    if (extent > 32 && lane < extent - 32) fill(y, lane + 32);
+  }
 }
 
 // What the smoothed values are divided by: the weight that the kernel has inside the image or mask.

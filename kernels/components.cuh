@@ -16,34 +16,38 @@
 constexpr int per_thread = 4;  // pixels, where roots are counted
 constexpr int lines = 32, strip = 4, line_pixels = 32, line_threads = 256;
 
-// The pixels of a block: `deep` planes of `lines / deep` rows, each a line of 32 columns.
+// The pixels of a block: `deep` planes of `lines / deep` rows, each a line of 32 columns. Both are
+// powers of 2: divisions would take longer than all else.
 struct Lines {
-  int planes, rows, columns, deep, high;
-  int plane, row, column;  // of the first pixel
+  int planes, rows, columns, deep, shift;  // 1 << shift rows in a plane
+  int plane, row, column;                  // of the first pixel
 
   __device__ __forceinline__ Lines(int planes, int rows, int columns, int deep)
-      : planes(planes), rows(rows), columns(columns), deep(deep), high(lines / deep) {
+      : planes(planes), rows(rows), columns(columns), deep(deep), shift(__ffs(lines / deep) - 1) {
     const unsigned across = (columns + line_pixels - 1) / line_pixels;
-    const unsigned down = (rows + high - 1) / high, tile = blockIdx.x;
-    column = int(tile % across) * line_pixels;
-    row = int(tile / across % down) * high;
-    plane = int(tile / across / down) * deep;
+    const unsigned down = (rows + high() - 1) >> shift, strip_of = blockIdx.x / across;
+    column = int(blockIdx.x - strip_of * across) * line_pixels;
+    row = int(strip_of % down) << shift;
+    plane = int(strip_of / down) * deep;
   }
+  __device__ __forceinline__ int high() const { return 1 << shift; }
+  __device__ __forceinline__ int z_of(int line) const { return line >> shift; }
+  __device__ __forceinline__ int y_of(int line) const { return line & (high() - 1); }
   // Pixel `x` of a line.
   __device__ __forceinline__ bool has(int line, int x) const {
-    return plane + line / high < planes && row + line % high < rows && column + x < columns;
+    return plane + z_of(line) < planes && row + y_of(line) < rows && column + x < columns;
   }
   template <class I>
   __device__ __forceinline__ I index(int line, int x) const {
-    return (I(plane + line / high) * rows + row + line % high) * columns + column + x;
+    return (I(plane + z_of(line)) * rows + row + y_of(line)) * columns + column + x;
   }
   // Whether the image has the line so many planes and rows away, and whether the block has.
   __device__ __forceinline__ bool is_line(int line, int z, int y) const {
-    return unsigned(plane + line / high + z) < unsigned(planes) &&
-           unsigned(row + line % high + y) < unsigned(rows);
+    return unsigned(plane + z_of(line) + z) < unsigned(planes) &&
+           unsigned(row + y_of(line) + y) < unsigned(rows);
   }
   __device__ __forceinline__ bool is_near(int line, int z, int y) const {
-    return unsigned(line / high + z) < unsigned(deep) && unsigned(line % high + y) < unsigned(high);
+    return unsigned(z_of(line) + z) < unsigned(deep) && unsigned(y_of(line) + y) < unsigned(high());
   }
 };
 
@@ -128,7 +132,7 @@ __device__ __forceinline__ unsigned links_before(const Lines& block, int line, i
 // Unites equal pixels within each block. Keys equal to `zero` are background if `has_zero`.
 // `reach`: along how many axes a neighbour may differ.
 template <class K, class I>
-__global__ void __launch_bounds__(line_threads)
+__global__ void __launch_bounds__(line_threads, 4)
     merge_lines(const K* keys, K zero, int has_zero, I* parent, int planes, int rows, int columns,
                 int deep, int reach) {
   SHARED(K, key, [lines * line_pixels]);
@@ -136,17 +140,19 @@ __global__ void __launch_bounds__(line_threads)
   SHARED(int, local, [lines * line_pixels]);
   const Lines block(planes, rows, columns, deep);
   const int first = int(threadIdx.x) / 32 * strip, x = threadIdx.x % 32;
+#pragma unroll  // all at once, so that their latencies overlap
+  for (int line = first; line < first + strip; ++line)
+    key[line * line_pixels + x] = block.has(line, x) ? keys[block.index<int64>(line, x)] : zero;
   Line<K> above{zero, 0};
 #pragma unroll 1
   for (int line = first; line < first + strip; ++line) {
     const int me = line * line_pixels + x;
     const bool exists = block.has(line, x);
-    const K mine = exists ? keys[block.index<int64>(line, x)] : zero;
+    const K mine = key[me];
     const bool is_inside = exists && !(has_zero && mine == zero);
     const Line<K> here{mine, __ballot_sync(all_lanes, is_inside)};
     const Touch own(here, here);
     const unsigned begins = __ballot_sync(all_lanes, is_inside && !own.left);
-    key[me] = mine;
     if (x == 0) inside[line] = here.inside;
     store_relaxed(local + me,
                   is_inside ? me - x + 31 - __clz(int(begins & (all_lanes >> (31 - x)))) : -1);
@@ -161,15 +167,16 @@ __global__ void __launch_bounds__(line_threads)
     above = here;
   }
   __syncthreads();
+#pragma unroll 1
   for (int line = first; line < first + strip; ++line) {
     const int me = line * line_pixels + x;
     const auto get = [&](int z, int y) {
-      const int other = line + z * block.high + y;
+      const int other = line + (z << block.shift) + y;
       return block.is_near(line, z, y) ? Line<K>{key[other * line_pixels + x], inside[other]}
                                        : Line<K>{zero, 0};
     };
     for_each(links_before<false>(block, line, reach, get), [&](int z, int y, int dx) {
-      unite(local, me, me + (z * block.high + y) * line_pixels + dx);
+      unite(local, me, me + ((z << block.shift) + y) * line_pixels + dx);
     });
   }
   __syncthreads();
@@ -226,58 +233,96 @@ __global__ void __launch_bounds__(line_threads, 4)  // without the 4, 48 registe
     }
 }
 
+// Calls `use(k, i)` for the pixels of a thread in kernels whose blocks have 4 times 256.
+template <class Use>
+__device__ __forceinline__ void for_pixels(int64 n, const Use& use) {
+#pragma unroll
+  for (int k = 0; k < per_thread; ++k) {
+    const int64 i = (int64(blockIdx.x) * per_thread + k) * 256 + threadIdx.x;
+    if (i < n) use(k, i);
+  }
+}
+
+// The parents of a thread's pixels, loaded at once; -1 beyond the image.
+template <class I>
+struct Parents {
+  I up[per_thread];
+
+  __device__ __forceinline__ Parents(const I* parent, int64 n) {
+#pragma unroll
+    for (int k = 0; k < per_thread; ++k) up[k] = -1;
+    for_pixels(n, [&](int k, int64 i) { up[k] = load_relaxed(parent + i); });
+  }
+};
+
 // Hangs the parents of pixels below their roots; how many roots each block's pixels hold.
 template <class I>
 __global__ void __launch_bounds__(256) settle_roots(I* parent, int64 n, I* counts) {
+  SHARED(int, by_warp, [8]);
+  const Parents<I> parents(parent, n);
   int count = 0;
+#pragma unroll
   for (int k = 0; k < per_thread; ++k) {
     const int64 i = (int64(blockIdx.x) * per_thread + k) * 256 + threadIdx.x;
-    const I up = i < n ? load_relaxed(parent + i) : I(-1);
+    const I up = parents.up[k];
     // Of pixels side by side with one parent the first goes, for all.
     const I before = __shfl_up_sync(all_lanes, up, 1);
     if (up >= 0 && up != i && (threadIdx.x % 32 == 0 || before != up)) {
       const I root = find_root_and_shorten(parent, up);
       if (root != up) store_relaxed(parent + up, root);
     }
-    count += __syncthreads_count(up == i);
+    count += __popc(__ballot_sync(all_lanes, up == i));
   }
-  if (threadIdx.x == 0) counts[blockIdx.x] = count;
+  if (threadIdx.x % 32 == 0) by_warp[threadIdx.x / 32] = count;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (int w = 1; w < 8; ++w) count += by_warp[w];
+  counts[blockIdx.x] = count;
 }
 
 // Labels the roots 1, 2, ... in raster order; `counts` has become the running sum.
 template <class I, class L>
 __global__ void __launch_bounds__(256)
     number_roots(const I* parent, int64 n, const I* counts, L* labels) {
-  SHARED(int, by_warp, [8]);
+  SHARED(int, by_warp, [32]);  // four rounds of 8 warps, in raster order
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  int64 before = blockIdx.x > 0 ? counts[blockIdx.x - 1] : 0;
+  const Parents<I> parents(parent, n);
+  const int64 begin = int64(blockIdx.x) * per_thread * 256 + threadIdx.x;
+  unsigned roots[per_thread];
+#pragma unroll
   for (int k = 0; k < per_thread; ++k) {
-    const int64 i = (int64(blockIdx.x) * per_thread + k) * 256 + threadIdx.x;
-    const bool root = i < n && parent[i] == i;
-    const unsigned roots = __ballot_sync(all_lanes, root);
-    if (lane == 0) by_warp[warp] = __popc(roots);
-    __syncthreads();
-    int rank = __popc(roots & ((1u << lane) - 1)), all = 0;
-    for (int w = 0; w < 8; ++w) {
-      if (w < warp) rank += by_warp[w];
-      all += by_warp[w];
-    }
-    if (root) labels[i] = L(before + rank + 1);
-    before += all;
-    __syncthreads();
+    roots[k] = __ballot_sync(all_lanes, parents.up[k] == begin + k * 256);
+    if (lane == 0) by_warp[k * 8 + warp] = __popc(roots[k]);
   }
+  __syncthreads();
+  if (warp == 0) {
+    int sum = by_warp[lane];
+    const int mine = sum;
+    for (int by = 1; by < 32; by *= 2) {
+      const int below = __shfl_up_sync(all_lanes, sum, by);
+      if (lane >= by) sum += below;
+    }
+    by_warp[lane] = sum - mine;
+  }
+  __syncthreads();
+  const int64 before = blockIdx.x > 0 ? counts[blockIdx.x - 1] : 0;
+  for_pixels(n, [&](int k, int64 i) {
+    if (roots[k] >> lane & 1)
+      labels[i] = L(before + by_warp[k * 8 + warp] + __popc(roots[k] & ((1u << lane) - 1)) + 1);
+  });
 }
 
 // Gives every pixel that is no root its root's label.
 template <class I, class L>
 __global__ void __launch_bounds__(256) write_labels(const I* parent, int64 n, L* labels) {
-  for (int64 i = global_thread(); i < n; i += global_threads()) {
-    const I up = parent[i];
+  const Parents<I> parents(parent, n);
+  for_pixels(n, [&](int k, int64 i) {
+    const I up = parents.up[k];
     if (up < 0)
       labels[i] = 0;
     else if (up != i)
       labels[i] = labels[find_root(parent, up)];
-  }
+  });
 }
 
 // Marks the roots of the pixels at `places`; `count` of them. `marks` has a byte a pixel.
@@ -294,9 +339,14 @@ __global__ void __launch_bounds__(256)
 template <class I>
 __global__ void __launch_bounds__(256)
     mark_chosen(const I* parent, const uint8* chosen, int64 n, uint8* marks) {
-  for (int64 i = global_thread(); i < n; i += global_threads()) {
-    const I up = parent[i];
-    if (!chosen[i] || up < 0 || (i > 0 && chosen[i - 1] && parent[i - 1] == up)) continue;
+  const Parents<I> parents(parent, n);
+  bool is_chosen[per_thread] = {};
+  for_pixels(n, [&](int k, int64 i) { is_chosen[k] = chosen[i]; });
+#pragma unroll
+  for (int k = 0; k < per_thread; ++k) {
+    const I up = is_chosen[k] ? parents.up[k] : I(-1);
+    const I before = __shfl_up_sync(all_lanes, up, 1);
+    if (up < 0 || (threadIdx.x % 32 > 0 && before == up)) continue;
     uint8* const mark = marks + find_root(parent, up);
     if (!load_relaxed(mark)) store_relaxed(mark, uint8(1));
   }
@@ -306,6 +356,8 @@ __global__ void __launch_bounds__(256)
 template <class I>
 __global__ void __launch_bounds__(256)
     keep_marked(const I* parent, const uint8* marks, int64 n, uint8* mask) {
-  for (int64 i = global_thread(); i < n; i += global_threads())
-    mask[i] = parent[i] >= 0 && marks[find_root(parent, I(i))];
+  const Parents<I> parents(parent, n);
+  for_pixels(n, [&](int k, int64 i) {
+    mask[i] = parents.up[k] >= 0 && marks[find_root(parent, parents.up[k])];
+  });
 }

@@ -115,6 +115,7 @@ __global__ void __launch_bounds__(tile_size, 4)  // without the 4, 32 registers 
   const int64 me = pixel.index;
   const Order<I> order{keys, links};
   bool waits = pixel.exists && keys[me] != unreached && load_relaxed(links + me) < 0;
+  if (!__syncthreads_or(waits)) return;  // most tiles that are woken late have long been done
   uint64 least = unreached;
   unsigned nearest = 0;  // the neighbours with the least key, a bit each
 #pragma unroll 1
@@ -171,6 +172,7 @@ __global__ void __launch_bounds__(tile_size, 4)
   const int64 me = pixel.index;
   const Order<I> order{keys, links};
   bool waits = pixel.exists && keys[me] != unreached && load_relaxed(outcome + me) == undecided;
+  if (!__syncthreads_or(waits)) return;
   bool beside_marker = false;  // of another label, which leaves later
   unsigned rivals = 0;         // neighbours of another label that left before, a bit each
 #pragma unroll 1

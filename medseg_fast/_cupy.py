@@ -66,7 +66,9 @@ def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, cupy.ndarray)]
     with arrays[0].device as device:
         if op.name in _OF_TENSORS and _has_tensors() and not recording():
-            return _by_tensors(op, args, kwargs, device)
+            result = _by_tensors(op, args, kwargs, device)
+            if result is not NotImplemented:
+                return result
         return op.on_gpu(CupyDevice(), args, kwargs)
 
 
@@ -80,11 +82,14 @@ def _has_tensors() -> bool:
 
 
 def _by_tensors(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], device: Any) -> Any:
-    """The operation on tensors that share the arrays' memory, on CuPy's current stream.
+    """The result of tensors that share the arrays' memory, on CuPy's current stream.
 
-    Not in a graph that CuPy records: PyTorch would give the memory in it to others.
+    NotImplemented where no kernel of tensors takes the call. Not in a graph that CuPy records:
+    PyTorch would give the memory in it to others.
     """
     import torch
+
+    from medseg_fast import _triton
 
     def given(value: Any) -> Any:
         return torch.from_dlpack(value) if isinstance(value, cupy.ndarray) else value
@@ -97,7 +102,8 @@ def _by_tensors(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], de
     stream = torch.cuda.ExternalStream(cupy.cuda.get_current_stream().ptr, device.id)
     with torch.cuda.stream(stream), torch.no_grad():
         named = {name: given(value) for name, value in kwargs.items()}
-        return result(op.function(*map(given, args), **named))
+        call = _triton.kernel_for(op, tuple(map(given, args)), named)
+        return NotImplemented if call is None else result(call())
 
 
 def require_gpu(op: str) -> None:

@@ -6,6 +6,7 @@ import ast
 import inspect
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -142,4 +143,9 @@ def from_literal(text: str, tensors: list[torch.Tensor]) -> Any:
             return {key: put_back(v) for key, v in value.items()}
         return tuple(map(put_back, value)) if isinstance(value, tuple) else value
 
-    return put_back(ast.literal_eval(text))
+    return put_back(_parsed(text))
+
+
+@lru_cache(1024)
+def _parsed(text: str) -> Any:
+    return ast.literal_eval(text)

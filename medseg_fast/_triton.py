@@ -17,6 +17,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -34,7 +35,7 @@ def kernel_for(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     take = _TAKERS.get(op.name)
     if take is None:
         return None
-    bound = inspect.signature(op.body).bind(*args, **kwargs)
+    bound = _signature(op.body).bind(*args, **kwargs)
     bound.apply_defaults()
     first = next(iter(bound.arguments.values()))
     tensors = [v for v in bound.arguments.values() if isinstance(v, torch.Tensor)]
@@ -49,6 +50,11 @@ def kernel_for(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             return call()
 
     return run
+
+
+@cache
+def _signature(body: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(body)
 
 
 def _multiplies(x: torch.Tensor) -> bool:

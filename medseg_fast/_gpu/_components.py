@@ -11,7 +11,6 @@ from medseg_fast._gpu._device import (
     Device,
     blocks,
     ceil_div,
-    few_blocks,
     index_type,
     run,
 )
@@ -30,7 +29,7 @@ SOURCE = Source(
     mark_chosen=(INDICES,),
     keep_marked=(INDICES,),
 )
-_PER_BLOCK = 4 * BLOCK  # pixels, where roots are counted
+_PER_BLOCK = 4 * BLOCK  # pixels, where their parents are read
 _LINES, _DEEP = 32, 4  # of a block, and over how many planes of a volume they go
 
 
@@ -59,9 +58,9 @@ class Components:
         args = [keys, background, has_zero, self.parent, *extent]
         for name in ("merge_lines", "merge_borders"):
             run(device.kernel(SOURCE, name, keys.dtype, self._index), grid, (BLOCK,), *args)
-        grid = blocks(keys.size, _PER_BLOCK)
-        self._counts = device.xp.empty(grid, self._index)
-        self._run("settle_roots", grid, self.parent, self.size, self._counts)
+        self._grid = blocks(keys.size, _PER_BLOCK)
+        self._counts = device.xp.empty(self._grid, self._index)
+        self._run("settle_roots", self._grid, self.parent, self.size, self._counts)
 
     def labels(self, dtype: Any) -> tuple[Any, Any]:
         """Flat labels 1, 2, ... of int32 or int64, in raster order of the sets' first pixels.
@@ -70,11 +69,9 @@ class Components:
         """
         xp, dtype = self.device.xp, np.dtype(dtype)
         labels = xp.empty(int(self.size), dtype)
-        grid = blocks(int(self.size), _PER_BLOCK)
         sums = xp.cumsum(self._counts, dtype=self._index)
-        self._run("number_roots", grid, self.parent, self.size, sums, labels, choice=(dtype,))
-        grid = few_blocks(int(self.size))
-        self._run("write_labels", grid, self.parent, self.size, labels, choice=(dtype,))
+        self._run("number_roots", self._grid, self.parent, self.size, sums, labels, choice=(dtype,))
+        self._run("write_labels", self._grid, self.parent, self.size, labels, choice=(dtype,))
         return labels, sums[-1]
 
     def labels_apart(self, dtype: Any) -> tuple[Any, Any]:
@@ -97,12 +94,12 @@ class Components:
     def holding_any(self, chosen: Any, mask: Any) -> None:
         """Set `mask` where a set holds one of the pixels of the mask `chosen`, both uint8."""
         marks = self.device.xp.zeros(int(self.size), np.uint8)
-        self._run("mark_chosen", few_blocks(int(self.size)), self.parent, chosen, self.size, marks)
+        self._run("mark_chosen", self._grid, self.parent, chosen, self.size, marks)
         self.keep(marks, mask)
 
     def keep(self, marks: Any, mask: Any) -> None:
         """Set `mask`, uint8, where a set's first pixel has a mark."""
-        self._run("keep_marked", few_blocks(int(self.size)), self.parent, marks, self.size, mask)
+        self._run("keep_marked", self._grid, self.parent, marks, self.size, mask)
 
     def _run(self, name: str, grid: tuple[int, ...], *args: Any, choice: Any = ()) -> None:
         run(self.device.kernel(SOURCE, name, self._index, *choice), grid, (BLOCK,), *args)

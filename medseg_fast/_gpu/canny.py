@@ -101,7 +101,8 @@ def _by_skimage(
         source = xp.where(inside != 0, source, source.dtype.type(0))
     smooth = smoothed(source, _filters.scaling(array.dtype))
     extent = array.shape[-2:]
-    share, margins, plane = xp.empty(0, real), (0, 0), 0  # a null pointer
+    share, plane = xp.empty(0, real), 0  # a null pointer
+    margins: tuple[int, ...] = (0, 0)
     if inside is not None:
         share, plane = smoothed((inside != 0).view(np.uint8), (1.0, -math.inf)), math.prod(extent)
     elif border == _stencil.MODES["constant"]:

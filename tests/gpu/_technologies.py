@@ -4,7 +4,7 @@ Sizes lie around the kernels' tiles of 8 by 32, and some are empty. Run as a pro
 kernels write their results to a file, in the interpreter: TRITON_INTERPRET=1 must be set before
 they are imported, hence a process of its own.
 
-    TRITON_INTERPRET=1 python _technologies.py FILE.npz
+    TRITON_INTERPRET=1 python _technologies.py FILE.npz cpu
 """
 
 from __future__ import annotations
@@ -272,7 +272,8 @@ def _of_networks(rng: np.random.Generator) -> Iterator[Case]:
     )
 
 
-def _by_triton(path: str) -> None:
+def _by_triton(path: str, device: str) -> None:
+    """What Triton's kernels give for the cases that they take, to a file."""
     from unittest.mock import patch
 
     import torch
@@ -285,7 +286,9 @@ def _by_triton(path: str) -> None:
     sys.modules["cupy"] = None  # type: ignore[assignment]  # so that float32 goes to Triton
     found = {}
     for i, case in enumerate(cases()):
-        args = tuple(torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in case.args)
+        args = tuple(
+            torch.from_numpy(a).to(device) if isinstance(a, np.ndarray) else a for a in case.args
+        )
         call = _triton.kernel_for(OPERATIONS[case.name], args, case.kwargs)
         if call is not None:
             with patch.object(
@@ -293,9 +296,9 @@ def _by_triton(path: str) -> None:
             ) as it:
                 result = call()
             if case.name != "conv_pool" or it.called:  # and not PyTorch's functions
-                found[str(i)] = result.numpy()
+                found[str(i)] = result.cpu().numpy()
     np.savez(path, **found)
 
 
 if __name__ == "__main__":
-    _by_triton(sys.argv[1])
+    _by_triton(*sys.argv[1:])

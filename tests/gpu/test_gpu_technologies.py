@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _shim import needs_compiler, on_shim
+from _shim import ON_GPU, needs_compiler, on_shim
 from _technologies import cases
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -29,8 +29,8 @@ def by_triton(tmp_path_factory):
         return {}
     file = tmp_path_factory.mktemp("triton") / "results.npz"
     program = Path(__file__).with_name("_technologies.py")
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(program), str(file)]
+    environment = {**os.environ, "TRITON_INTERPRET": str(int(not ON_GPU)), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(program), str(file), "cuda" if ON_GPU else "cpu"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-6000:]
     return dict(np.load(file))
