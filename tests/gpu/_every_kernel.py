@@ -47,6 +47,7 @@ def calls() -> list[tuple[Any, ...]]:
         ("canny", image),
         ("canny", grey, 1.0, None, None, None, False, {"convention": "opencv"}),
         ("distance_transform_edt", mask),
+        ("distance_transform_edt", rng.random((2, 9, 34)) < 0.9),
         ("watershed", grey // 32, {"watershed_line": True}),
         ("maxflow_grid", grey[:5, :9], grey[5:10, :9], 60),
         ("nms", boxes, boxes[:, 0], 0.3),
