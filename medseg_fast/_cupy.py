@@ -92,7 +92,7 @@ def _by_tensors(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], de
     from medseg_fast import _triton
 
     def given(value: Any) -> Any:
-        return torch.from_dlpack(value) if isinstance(value, cupy.ndarray) else value
+        return torch.utils.dlpack.from_dlpack(value) if isinstance(value, cupy.ndarray) else value
 
     def result(value: Any) -> Any:
         if isinstance(value, tuple):

@@ -51,8 +51,8 @@ class Components:
         self.parent = device.xp.empty(keys.size, self._index)
         has_zero = np.int32(zero is not None)
         background = keys.dtype.type(0 if zero is None else zero)
-        apart = planes == 1 or self.planes.first > 0
-        deep = 1 if apart else _DEEP if planes > 2 else 2
+        flat = planes == 1 or self.planes.first > 0
+        deep = 1 if flat else _DEEP if planes > 2 else 2
         grid = (ceil_div(planes, deep) * ceil_div(rows, _LINES // deep) * ceil_div(columns, 32),)
         extent = [np.int32(n) for n in (planes, rows, columns, deep, min(reach, across))]
         args = [keys, background, has_zero, self.parent, *extent]
