@@ -47,11 +47,11 @@ SHARED = """
 # which wider registers hardly speed up, or have vectors of 32 bytes in every build.
 AT_MOST_AVX2 = """
     boundaries canny_crossings chan_vese contrast cross_difference distance distance_passes
-    edge_bits edge_flow edge_flow_propagation expand_labels gradient histogram label label_sizes
-    laplace load_values local local_mean local_median mask_clip morphology morphology_grey moves
-    multigrid multigrid_levels nearest_background nms overlap paste_masks pooling pyramid_pool
-    random_walker shade signed_distance snake_smoothing stencil sums surface_cells threshold
-    walk_gradients warp zero_crossings
+    edge_bits edge_flow edge_flow_propagation expand_labels gradient gradient_bytes histogram label
+    label_sizes laplace load_values local local_mean local_median mask_clip morphology
+    morphology_grey moves multigrid multigrid_levels nearest_background nms overlap paste_masks
+    pooling pyramid_pool random_walker shade signed_distance snake_smoothing stencil sums
+    surface_cells threshold walk_gradients warp zero_crossings
 """.split()
 
 # Of the sources compiled for each instruction set those that -O3 makes a tenth faster or more.

@@ -389,7 +389,8 @@ void long_filter(const Array& image, double scale, const Separable& filter,
 
 void separable_filter(const Array& image, double scale, const Separable& filter,
                       const MutableArray& out) {
-  if (!short_gradient(image, scale, filter, out)) long_filter(image, scale, filter, out);
+  if (!byte_gradient(image, scale, filter, out) && !short_gradient(image, scale, filter, out))
+    long_filter(image, scale, filter, out);
 }
 
 void local_gaussian(const Array& image, const std::vector<std::vector<double>>& half_weights,

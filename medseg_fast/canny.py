@@ -104,7 +104,8 @@ def canny(
     `use_quantiles` adds 8 or 16.
 
     On a GPU the edges are the same, for "skimage" and "opencv" without `use_quantiles`; extra
-    memory for "skimage" is 10 bytes per pixel (float64: 18), twice that with a mask, for "opencv" 7.
+    memory for "skimage" is 10 bytes per pixel (float64: 18), twice that with a mask, for
+    "opencv" 7.
 
     References
     ----------

@@ -177,8 +177,8 @@ def distance_transform_edt(
     two. Otherwise distances are within 4 units in the last place, and of two voxels whose distances
     differ by rounding alone SciPy may choose the other one.
 
-    On a GPU distances alone, O(n ndim) times the distances; 2.3 bytes more per pixel of an image and
-    6.3 per voxel of a volume, 9 and 17 with sizes other than 1.
+    On a GPU distances alone, O(n ndim) times the distances; 2.3 bytes more per pixel of an image
+    and 6.3 per voxel of a volume, 9 and 17 with sizes other than 1.
 
     References
     ----------

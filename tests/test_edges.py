@@ -59,6 +59,23 @@ def test_gradient_equals_reference(rng, isa, name, dtype):
             assert_allclose(result, expected, rtol=0, atol=limit)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=str)
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_bytes_in_two_dimensions(rng, isa, threads, name, dtype):
+    """Whose sums are whole numbers where the kernel allows: as of the same numbers in float64."""
+    for shape in [(1, 1), (1, 9), (9, 1), (2, 2), (3, 33), (67, 130), (41, 1025)]:
+        image = rng.integers(0, 256, shape, np.uint8)
+        image[rng.random(shape) < 0.3] = 255
+        for mode in [*MODES, ("wrap", "mirror"), ("nearest", "constant")]:
+            for spacing in (None, (2.5, 0.7)):
+                options = {"mode": mode, "cval": 0.3, "spacing": spacing}
+                result = getattr(ms, name)(image, dtype=dtype, **options)
+                assert result.dtype == dtype
+                expected = getattr(ms, name)(image / 255, **options)
+                limit = bound(image, dtype, roundings(name, 2)) / min(spacing or [1])
+                assert_allclose(result, expected, rtol=0, atol=limit)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64], ids=str)
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_gradient_equals_skimage(rng, threads, name, dtype):
