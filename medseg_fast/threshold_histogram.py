@@ -176,7 +176,7 @@ def _otsu_index(counts: NDArray[Any], centers: NDArray[Any]) -> int:
     return int(present[best])
 
 
-@operation(result=_one_center)
+@operation(result=_one_center, gpu="histogram")
 def threshold_yen(
     image: ArrayLike | None = None, nbins: int = 256, *, hist: Hist | None = None
 ) -> Any:
@@ -210,6 +210,9 @@ def threshold_yen(
     Time O(n + bins). Extra memory does not depend on the number of pixels, except for integers
     that span more than 2**24 values: a sorted copy of the image.
 
+    On a GPU the pixels are counted there and the counts fetched, which waits for them; `hist` has
+    no kernel.
+
     References
     ----------
     .. [1] J.-C. Yen, F.-J. Chang, S. Chang, "A new criterion for automatic multilevel
@@ -236,7 +239,7 @@ def threshold_yen(
     return centers[criterion.argmax()]
 
 
-@operation(result=_one_center, eager=("return_all",))
+@operation(result=_one_center, eager=("return_all",), gpu="histogram")
 def threshold_isodata(
     image: ArrayLike | None = None,
     nbins: int = 256,
@@ -275,6 +278,9 @@ def threshold_isodata(
     scikit-image raises IndexError for a constant float image.
 
     Time O(n + bins). Extra memory does not depend on the number of pixels.
+
+    On a GPU the pixels are counted there and the counts fetched, which waits for them; `hist` and
+    `return_all` have no kernel.
 
     References
     ----------
@@ -338,7 +344,7 @@ def threshold_triangle(image: ArrayLike, nbins: int = 256) -> Any:
     --------
     >>> import medseg_fast as ms
     >>> int(ms.threshold_triangle([[1, 1, 1, 1, 2, 3], [1, 1, 1, 2, 5, 9]]))
-    2
+    4
     """
     op = "threshold_triangle"
     array = prepare(op, image)
@@ -357,7 +363,7 @@ def threshold_triangle(image: ArrayLike, nbins: int = 256) -> Any:
     return centers[last - level if flip else level]
 
 
-@operation(result=_one_center)
+@operation(result=_one_center, gpu="histogram")
 def threshold_minimum(
     image: ArrayLike | None = None,
     nbins: int = 256,
@@ -396,6 +402,9 @@ def threshold_minimum(
     -----
     Same result as scikit-image. Time O(n + bins * passes). Extra memory does not depend on the
     number of pixels.
+
+    On a GPU the pixels are counted there and the counts fetched, which waits for them; `hist` has
+    no kernel.
 
     References
     ----------

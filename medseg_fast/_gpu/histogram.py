@@ -30,12 +30,25 @@ SOURCE = Source(
 )
 
 
-def _by_histogram(op: str, *, grayscale: bool = False) -> Callable[..., Any]:
+def _by_histogram(op: str, *, third: str = "", grayscale: bool = False) -> Callable[..., Any]:
+    """`third`: the function's parameter after `nbins`. `grayscale`: it warns of colours, and gives
+    a constant image's value in its own dtype, both as scikit-image's Otsu.
+    """
+
     def launch(
-        device: Device, image: Any = None, nbins: int = 256, *, hist: Any = None, apart: int = 0
+        device: Device,
+        image: Any = None,
+        nbins: int = 256,
+        *more: Any,
+        hist: Any = None,
+        apart: int = 0,
+        **options: Any,
     ) -> Any:
+        options.update(zip([third], more, strict=False))
         if image is None or hist is not None:
             raise NotImplementedError(f"{op}: no GPU kernel for histograms; pass them to the CPU")
+        if options.get("return_all"):
+            raise NotImplementedError(f"{op}: no GPU kernel for return_all")
         array = _arrays.image(device, op, image)
         if array.size == 0:
             shape = array.shape[apart:]
@@ -47,20 +60,21 @@ def _by_histogram(op: str, *, grayscale: bool = False) -> Callable[..., Any]:
                 stacklevel=2,
             )
         found = histograms(device, op, array.reshape(len(array) if apart else 1, -1), nbins)
-        levels = [np.asarray(_level(op, counts, centers, array.dtype)) for counts, centers in found]
+        levels = [
+            np.array(centers[0], array.dtype)
+            if grayscale and len(counts) == 1
+            else np.asarray(OPERATIONS[op].body(None, hist=(counts, centers), **options))
+            for counts, centers in found
+        ]
         return device.xp.asarray(np.stack(levels) if apart else levels[0])
 
     return launch
 
 
-def _level(op: str, counts: Counts, centers: NDArray[Any], dtype: Any) -> Any:
-    """What the CPU's function makes of a histogram: a constant image's value, or its criterion."""
-    if len(counts) == 1:
-        return np.array(centers[0], dtype)
-    return OPERATIONS[op].body(None, hist=(counts, centers))
-
-
 threshold_otsu = _by_histogram("threshold_otsu", grayscale=True)
+threshold_yen = _by_histogram("threshold_yen")
+threshold_isodata = _by_histogram("threshold_isodata", third="return_all")
+threshold_minimum = _by_histogram("threshold_minimum", third="max_num_iter")
 
 
 def histograms(

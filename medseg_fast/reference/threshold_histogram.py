@@ -86,6 +86,25 @@ def threshold_isodata(image: NDArray[np.integer[Any]]) -> list[int]:
     return found
 
 
+def threshold_yen(image: NDArray[Any]) -> Any:
+    """The first value of the largest -log(G1 G2) + 2 log(P (1 - P)): shares' squares, and share."""
+    counts, values = histogram(image)
+    shares = [Fraction(c, sum(counts)) for c in counts]
+    criterion = []
+    for k in range(1, len(shares)):
+        below, above = shares[:k], shares[k:]
+        product = sum(s**2 for s in below) * sum(s**2 for s in above)
+        criterion.append((sum(below) * sum(above)) ** 2 / product)
+    return values[criterion.index(max(criterion))]
+
+
+def threshold_minimum(image: NDArray[Any]) -> Any:
+    """The lowest bin between the two peaks."""
+    counts, values = histogram(image)
+    _, (first, second), bins = smooth_to_two_peaks([float(c) for c in counts], 10_000)
+    return values[bins.index(min(bins[first : second + 1]), first)]
+
+
 def threshold_mean(image: NDArray[Any]) -> float:
     return float(sum(map(Fraction, image.ravel().tolist())) / image.size)
 

@@ -55,6 +55,10 @@ def cases() -> list[Case]:
 
 
 def _of_images(rng: np.random.Generator) -> Iterator[Case]:
+    peaks = rng.normal((40, 90), (5, 9), (400, 2)).astype(np.uint8)
+    yield Case(
+        "threshold_minimum", (peaks,), {}, lambda: threshold_histogram.threshold_minimum(peaks)
+    )
     for shape in SHAPES:
         image = (rng.random(shape) * 7).astype(np.float32)
         greys, full = image.astype(np.uint8), 0 not in shape
@@ -78,6 +82,15 @@ def _of_images(rng: np.random.Generator) -> Iterator[Case]:
                 twin=lambda i=greys: (
                     threshold_histogram.threshold_otsu(i) if np.ptp(i) else i.flat[0]
                 ),
+            )
+        if full and np.ptp(greys):
+            yield case(
+                "threshold_isodata",
+                greys,
+                twin=lambda i=greys: threshold_histogram.threshold_isodata(i)[0],
+            )
+            yield case(
+                "threshold_yen", greys, twin=lambda i=greys: threshold_histogram.threshold_yen(i)
             )
         yield case("label", mask, twin=lambda m=mask: components.label(m, 0)[0])
         yield case("fill_holes", mask, twin=lambda m=mask: components.fill_holes(m, 1))

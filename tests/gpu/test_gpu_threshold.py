@@ -82,6 +82,45 @@ def test_otsu(rng, dtype):
                 assert on_shim("threshold_otsu", one, 5000) == ms.threshold_otsu(one, 5000)
 
 
+@pytest.mark.parametrize("name", ["threshold_yen", "threshold_isodata", "threshold_minimum"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_other_criteria(rng, name, dtype):
+    function = getattr(ms, name)
+    for shape in [(67,), (33, 65), (5, 7, 9), (3000,)]:
+        many = np.prod(shape)
+        two_peaks = np.where(
+            rng.random(many) < 0.4, rng.normal(40, 6, many), rng.normal(90, 8, many)
+        )
+        image = two_peaks.clip(0, 127).reshape(shape)
+        image = image > 60 if dtype == np.bool_ else image.astype(dtype)
+        for one in (image, np.full_like(image, 1)):
+            try:
+                expected = function(one)
+            except RuntimeError as error:  # no two peaks
+                with pytest.raises(RuntimeError, match=str(error)):
+                    on_shim(name, one, schedules=1)
+                continue
+            got = on_shim(name, one, schedules=1)
+            assert got.dtype == np.asarray(expected).dtype
+            assert got.shape == ()
+            assert got == expected
+    if dtype == np.float32:
+        assert on_shim(name, image, 999) == function(image, 999)
+
+
+def test_what_other_criteria_take_beside(rng):
+    image = rng.integers(0, 200, (40, 50), np.uint8)
+    with pytest.raises(
+        NotImplementedError, match="threshold_isodata: no GPU kernel for return_all"
+    ):
+        on_shim("threshold_isodata", image, 256, True)
+    with pytest.raises(RuntimeError, match="threshold_minimum: Maximum iteration reached"):
+        on_shim("threshold_minimum", np.array([0, 0, 0, 5, 9, 9, 9], np.uint8), max_num_iter=1)
+    with pytest.raises(NotImplementedError, match="threshold_yen: no GPU kernel for histograms"):
+        on_shim("threshold_yen", hist=np.ones(4))
+    assert on_shim("threshold_isodata", image, return_all=False) == ms.threshold_isodata(image)
+
+
 def test_otsu_of_blocks_that_go_on_and_of_narrow_ranges(rng, monkeypatch):
     monkeypatch.setattr(_device, "MOST_BLOCKS", 2)
     image = rng.integers(-70, 900, (50, 60)).astype(np.int32)
