@@ -119,7 +119,7 @@ def canny(
     >>> image = np.zeros((9, 9))
     >>> image[:, 5:] = 1
     >>> ms.canny(image)[4].nonzero()[0].tolist()
-    [4, 5]
+    [4]
     """
     op = "canny"
     array = _stencil.image(op, image)

@@ -156,7 +156,7 @@ def gaussian(
     --------
     >>> import medseg_fast as ms
     >>> ms.gaussian([0.0, 0, 1, 0, 0], sigma=0.5).round(3).tolist()
-    [0.0, 0.107, 0.787, 0.107, 0.0]
+    [0.0, 0.106, 0.787, 0.106, 0.0]
     """
     op = "gaussian"
     array = _stencil.image(op, image)
@@ -229,7 +229,7 @@ def difference_of_gaussians(
     --------
     >>> import medseg_fast as ms
     >>> ms.difference_of_gaussians([0.0, 0, 1, 0, 0], 0.5).round(2).tolist()
-    [-0.03, -0.11, 0.29, -0.11, -0.03]
+    [-0.02, -0.12, 0.29, -0.12, -0.02]
     """
     op = "difference_of_gaussians"
     array = _stencil.image(op, image)
@@ -359,7 +359,7 @@ def gaussian_gradient_magnitude(
     --------
     >>> import medseg_fast as ms
     >>> ms.gaussian_gradient_magnitude([0.0] * 9 + [1.0] * 9, 1).round(2).tolist()[6:12]
-    [0.02, 0.13, 0.35, 0.35, 0.13, 0.02]
+    [0.01, 0.12, 0.36, 0.36, 0.12, 0.01]
     """
     return _derivatives(
         "gaussian_gradient_magnitude",

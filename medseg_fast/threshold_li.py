@@ -135,7 +135,7 @@ def threshold_li(
     --------
     >>> import medseg_fast as ms
     >>> round(float(ms.threshold_li([[1, 1, 2], [8, 9, 9]])), 3)
-    3.398
+    3.339
     """
     op = "threshold_li"
     array = _checks.pixels(op, image)

@@ -308,7 +308,7 @@ def threshold_niblack(
     >>> import numpy as np
     >>> import medseg_fast as ms
     >>> ms.threshold_niblack(np.array([[0, 9, 0]]), window_size=(1, 3), k=1).round(2)
-    array([[-1.24, -1.24, -1.24]])
+    array([[ 1.76, -1.24,  1.76]])
     """
     return _mean_std("threshold_niblack", image, window_size, k, None, binary, out)
 

@@ -81,7 +81,7 @@ class WatershedHierarchy:
     >>> import medseg_fast as ms
     >>> tree = ms.watershed_hierarchy([0, 5, 3, 9, 1, 4, 2])
     >>> tree.levels.tolist(), tree.n_regions.tolist()
-    ([2.0, 8.0], [3, 2])
+    ([2.0, 8.0], [4, 2])
     """
 
     def __init__(

@@ -121,7 +121,7 @@ def watershed_immersion(
     --------
     >>> import medseg_fast as ms
     >>> ms.watershed_immersion([2, 1, 3, 5, 4, 0]).tolist()
-    [1, 1, 1, 2, 2, 2]
+    [1, 1, 1, 1, 2, 2]
     >>> ms.watershed_immersion([1, 3, 1, 1, 2], watershed_line=True).tolist()
     [1, 0, 2, 2, 2]
     """

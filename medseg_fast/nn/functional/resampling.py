@@ -128,7 +128,7 @@ def resample_argmax(
     >>> from medseg_fast.nn.functional import resample_argmax
     >>> logits = np.array([[[2.0, 0.0]], [[0.0, 3.0]]])  # two classes, 1 x 2 pixels
     >>> resample_argmax(logits, (1, 8)).tolist()
-    [[0, 0, 0, 1, 1, 1, 1, 1]]
+    [[0, 0, 0, 0, 1, 1, 1, 1]]
     """
     op = "resample_argmax"
     array = _logits(op, logits)
@@ -196,7 +196,7 @@ def upsample_argmax(
     >>> import numpy as np
     >>> from medseg_fast.nn.functional import upsample_argmax
     >>> upsample_argmax(np.array([[[2.0, 0.0]], [[0.0, 3.0]]]), (1, 4)).tolist()
-    [[0, 0, 0, 1, 1, 1, 1, 1]]
+    [[0, 0, 0, 0, 1, 1, 1, 1]]
     """
     op = "upsample_argmax"
     array = _logits(op, logits)
