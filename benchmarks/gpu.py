@@ -344,11 +344,8 @@ def run(case: Case, cupy: Any) -> list[str]:
     return rows
 
 
-OWN = {
-    "medseg_fast",
-    "medseg_fast, Triton",
-    "torch, TF32 (10 bits)",
-}  # no rivals of the same answer
+# Rows that are no rivals: our own, and another answer.
+OWN = {"medseg_fast", "medseg_fast, Triton", "torch, TF32 (10 bits)"}
 ROUNDS = 3, 20  # to compile and fill pools, and timed
 COPIED = 1 << 28  # bytes
 ENOUGH = 2000.0  # milliseconds of one call, after which fewer rounds will do

@@ -12,8 +12,9 @@
 // background.
 #pragma once
 #include "union_find.cuh"
+#include "waves.cuh"
 
-constexpr int per_thread = 4;  // pixels, where roots are counted
+constexpr int per_thread = 4;  // pixels whose parents a thread loads at once
 constexpr int lines = 32, strip = 4, line_pixels = 32, line_threads = 256;
 
 // The pixels of a block: `deep` planes of `lines / deep` rows, each a line of 32 columns. Both are
@@ -75,15 +76,15 @@ struct Touch {
   }
 };
 
-// Neighbours that come before a pixel in raster order, a bit each: number 9 (z + 1) + 3 (y + 1) + x
-// + 1 is z planes, y rows and x columns away.
+// Neighbours that come before a pixel in raster order, a bit each, by their numbers (waves.cuh):
+// that of the one at x - 1 in the row so far away.
 __device__ __forceinline__ int number_of(int z, int y) { return 9 * (z + 1) + 3 * (y + 1); }
 
 template <class Unite>
 __device__ __forceinline__ void for_each(unsigned neighbours, const Unite& unite) {
   for (; neighbours != 0; neighbours &= neighbours - 1) {
-    const int number = __ffs(int(neighbours)) - 1;
-    unite(number / 9 - 1, number / 3 % 3 - 1, number % 3 - 1);
+    const Place to(__ffs(int(neighbours)) - 1);
+    unite(to.z, to.y, to.x);
   }
 }
 

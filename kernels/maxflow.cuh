@@ -38,15 +38,6 @@ struct Grid {
     const unsigned x = unsigned(pixel.column + to.x) / tile_columns;
     return (unsigned(pixel.plane + to.z) * down + y) * across + x;
   }
-  // Whether the tile so many tiles away sent anything in this pulse.
-  __device__ __forceinline__ bool sent_around(const Place& to, const int* pulses, int pulse) const {
-    const unsigned across = (columns + tile_columns - 1) / tile_columns;
-    const unsigned down = (rows + tile_rows - 1) / tile_rows;
-    const unsigned z = blockIdx.x / across / down + to.z;  // beyond 0 it is very large
-    const unsigned y = blockIdx.x / across % down + to.y, x = blockIdx.x % across + to.x;
-    return z < unsigned(planes) && y < down && x < across &&
-           pulses[(z * down + y) * across + x] == pulse;
-  }
 };
 
 // Distances to the sink in the tiles that are awake; far_away before the first launch.
@@ -155,9 +146,8 @@ __global__ void __launch_bounds__(tile_size)
   const Grid grid{planes, rows, columns, directions, places};
   const Pixel pixel(rows, columns);
   // Most tiles are at rest: neither this one nor one around it has sent anything.
-  if (__syncthreads_or(int(threadIdx.x) < 27 &&
-                       grid.sent_around(Place(threadIdx.x), pulses, pulse)) == 0)
-    return;
+  const int beside = threadIdx.x < 27 ? tile_beside(Place(threadIdx.x), rows, columns) : -1;
+  if (!__syncthreads_or(beside >= 0 && pulses[beside] == pulse)) return;
   const int64 me = pixel.index, size = grid.size();
   C sum = 0;
   bool got = false;

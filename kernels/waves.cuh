@@ -8,43 +8,6 @@
 #pragma once
 #include "tile.cuh"
 
-// The tiles that are awake in a launch and those that it wakes, one byte each; `stirred` is set if
-// there are any of the latter. All threads of a block call the functions.
-struct Waves {
-  uint8 *awake, *next;
-  int* stirred;
-
-  __device__ __forceinline__ bool has_this_tile() const {
-    const bool yes = load_relaxed(awake + blockIdx.x) != 0;
-    __syncthreads();
-    if (threadIdx.x == 0) store_relaxed(awake + blockIdx.x, uint8(0));  // it will be `next`
-    return yes;
-  }
-
-  // Wakes the tiles that a change of this thread's pixel may concern: those at its side of the
-  // tile, in planes before and behind too. This tile is at rest.
-  __device__ __forceinline__ void wake_around(bool changed, int rows, int columns) const {
-    if (!__syncthreads_or(changed)) return;
-    const int row = threadIdx.x / tile_columns, column = threadIdx.x % tile_columns;
-    const bool up = __syncthreads_or(changed && row == 0);
-    const bool left = __syncthreads_or(changed && column == 0);
-    const bool low = __syncthreads_or(changed && row == tile_rows - 1);
-    const bool right = __syncthreads_or(changed && column == tile_columns - 1);
-    const int to_y = int(threadIdx.x) / 3 % 3 - 1, to_x = int(threadIdx.x) % 3 - 1;
-    if (threadIdx.x >= 27 || threadIdx.x == 13) return;
-    if ((to_y < 0 && !up) || (to_y > 0 && !low) || (to_x < 0 && !left) || (to_x > 0 && !right))
-      return;
-    const unsigned across = (columns + tile_columns - 1) / tile_columns;
-    const unsigned down = (rows + tile_rows - 1) / tile_rows, tiles = across * down;
-    const unsigned tile = blockIdx.x % tiles, planes = gridDim.x / tiles;
-    const unsigned z = blockIdx.x / tiles + threadIdx.x / 9 - 1;  // beyond 0 it is very large
-    const unsigned y = tile / across + to_y, x = tile % across + to_x;
-    if (z >= planes || y >= down || x >= across) return;
-    store_relaxed(next + (z * tiles + y * across + x), uint8(1));
-    store_relaxed(stirred, 1);
-  }
-};
-
 // One of the 27 places around a pixel, number 13 the pixel itself; from 9 to 17 in its own plane.
 struct Place {
   int z, y, x;
@@ -69,4 +32,47 @@ struct Place {
     return (int64(z) * rows + y) * columns + x;
   }
   __device__ __forceinline__ int step_in_tile() const { return y * tile_columns + x; }
+};
+
+// Number of the tile so many tiles from the block's; -1 beyond those of the launch.
+__device__ __forceinline__ int tile_beside(const Place& to, int rows, int columns) {
+  const unsigned across = (columns + tile_columns - 1) / tile_columns;
+  const unsigned down = (rows + tile_rows - 1) / tile_rows, tiles = across * down;
+  const unsigned tile = blockIdx.x % tiles, planes = gridDim.x / tiles;
+  const unsigned z = blockIdx.x / tiles + to.z;  // beyond 0 it is very large
+  const unsigned y = tile / across + to.y, x = tile % across + to.x;
+  return z < planes && y < down && x < across ? int(z * tiles + y * across + x) : -1;
+}
+
+// The tiles that are awake in a launch and those that it wakes, one byte each; `stirred` is set if
+// there are any of the latter. All threads of a block call the functions.
+struct Waves {
+  uint8 *awake, *next;
+  int* stirred;
+
+  __device__ __forceinline__ bool has_this_tile() const {
+    const bool yes = load_relaxed(awake + blockIdx.x) != 0;
+    __syncthreads();
+    if (threadIdx.x == 0) store_relaxed(awake + blockIdx.x, uint8(0));  // it will be `next`
+    return yes;
+  }
+
+  // Wakes the tiles that a change of this thread's pixel may concern: those at its side of the
+  // tile, in planes before and behind too. This tile is at rest.
+  __device__ __forceinline__ void wake_around(bool changed, int rows, int columns) const {
+    if (!__syncthreads_or(changed)) return;
+    const int row = threadIdx.x / tile_columns, column = threadIdx.x % tile_columns;
+    const bool up = __syncthreads_or(changed && row == 0);
+    const bool left = __syncthreads_or(changed && column == 0);
+    const bool low = __syncthreads_or(changed && row == tile_rows - 1);
+    const bool right = __syncthreads_or(changed && column == tile_columns - 1);
+    if (threadIdx.x >= 27 || threadIdx.x == 13) return;
+    const Place to(threadIdx.x);
+    if ((to.y < 0 && !up) || (to.y > 0 && !low) || (to.x < 0 && !left) || (to.x > 0 && !right))
+      return;
+    const int tile = tile_beside(to, rows, columns);
+    if (tile < 0) return;
+    store_relaxed(next + tile, uint8(1));
+    store_relaxed(stirred, 1);
+  }
 };
