@@ -113,6 +113,11 @@ def of_images(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
         yield Case(ms.threshold_otsu, f"uint8 {data}", (greys,), {}, otsu, n)
         sobel = with_cucim("filters.sobel")
         yield Case(ms.sobel, f"float32 {data}", (image,), {}, sobel, 8 * n, 1e-5)
+        for function in (ms.laplace, ms.roberts):
+            other = with_cucim(f"filters.{function.__name__}")
+            yield Case(function, f"float32 {data}", (image,), {}, other, 8 * n, 1e-5)
+        li = with_cucim("filters.threshold_li")
+        yield Case(ms.threshold_li, f"float32 {data}", (image,), {}, li, 4 * n, 1e-5)
         smooth = with_cucim("filters.gaussian", 2.0)
         yield Case(ms.gaussian, f"float32 {data}", (image, 2.0), {}, smooth, 8 * n, 1e-5)
         canny = with_cucim("feature.canny", 2.0)

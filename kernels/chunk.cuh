@@ -21,3 +21,18 @@ __device__ __forceinline__ Chunk<T> chunk(const T* array, int64 i, bool wide) {
   for (int k = 0; k < Chunk<T>::size; ++k) read.value[k] = array[i * Chunk<T>::size + k];
   return read;
 }
+
+// `visit` for all pixels, each by some thread of the grid's first axis.
+template <class T, class Visit>
+__device__ __forceinline__ void each_pixel(const T* image, int64 n, Visit visit) {
+  constexpr int size = Chunk<T>::size;
+  const bool wide = aligned(image);
+  const int64 chunks = n / size;
+  for (int64 i = global_thread(); i < chunks; i += global_threads()) {
+    const Chunk<T> pixels = chunk(image, i, wide);
+#pragma unroll
+    for (int k = 0; k < size; ++k) visit(pixels.value[k]);
+  }
+  const int64 rest = size * chunks + global_thread();
+  if (rest < n) visit(image[rest]);
+}

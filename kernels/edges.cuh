@@ -9,25 +9,6 @@
 #include "border.cuh"
 #include "tile.cuh"
 
-// Rows that a thread makes: with fewer more sums are made twice, with more registers run out.
-constexpr int rows_of_thread = 4;
-
-// Whether all of the 3 wide block around a pixel is in the mask and the image.
-__device__ __forceinline__ bool surrounded(const uint8* mask, int z, int y, int x, int planes,
-                                           int rows, int columns, int rank) {
-  const int deep = rank > 2, high = rank > 1;
-#pragma unroll 1
-  for (int k = z - deep; k <= z + deep; ++k)
-#pragma unroll 1
-    for (int j = y - high; j <= y + high; ++j)
-#pragma unroll 1
-      for (int i = x - 1; i <= x + 1; ++i) {
-        if (k < 0 || k >= planes || j < 0 || j >= rows || i < 0 || i >= columns) return false;
-        if (!mask[(int64(k) * rows + j) * columns + i]) return false;
-      }
-  return true;
-}
-
 // Sums over a row and its planes around a pixel's column: smooth, or as a difference along one
 // axis.
 template <class F>

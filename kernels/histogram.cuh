@@ -16,21 +16,6 @@
 constexpr int few_bins = 4096;  // 16 KiB of a block's memory
 constexpr int near_bins = 8192;
 
-// `visit` for all pixels, each by some thread of the grid's first axis.
-template <class T, class Visit>
-__device__ __forceinline__ void each_pixel(const T* image, int64 n, Visit visit) {
-  constexpr int size = Chunk<T>::size;
-  const bool wide = aligned(image);
-  const int64 chunks = n / size;
-  for (int64 i = global_thread(); i < chunks; i += global_threads()) {
-    const Chunk<T> pixels = chunk(image, i, wide);
-#pragma unroll
-    for (int k = 0; k < size; ++k) visit(pixels.value[k]);
-  }
-  const int64 rest = size * chunks + global_thread();
-  if (rest < n) visit(image[rest]);
-}
-
 // A block's own counts of at most `few_bins` bins: 2^shift copies, one after the other for each
 // bin, so that lanes of different copies meet neither at an address nor in a bank.
 struct Copies {

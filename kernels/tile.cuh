@@ -4,6 +4,10 @@
 
 constexpr int tile_rows = 8, tile_columns = 32, tile_size = tile_rows * tile_columns;
 
+// Rows that a thread of a filter makes, of a tile of strips: with fewer more sums are made twice,
+// with more registers run out.
+constexpr int rows_of_thread = 4;
+
 // The pixel of the calling thread, which is one of `tile_size` in a one-dimensional grid over the
 // tiles of all planes. 32-bit numbers: a division of 64-bit ones is a call that spills registers.
 struct Pixel {

@@ -48,9 +48,10 @@ def capture(function: Callable[..., Any], /, *examples: Any) -> Callable[..., An
 
     Whatever depends on data on the host is fixed by the recording: plain numbers among the
     operations' arguments, shapes, branches. Operations that wait for the device cannot be recorded:
-    `threshold_otsu` and the others that choose from a histogram, `watershed`, `maxflow_grid`, the
-    region growing functions, `fill_holes` of floats, and those whose results' sizes or values the
-    host asks for: `nms`, `soft_nms`, ``local_minima(indices=True)``, ``label(return_num=True)``.
+    `threshold_otsu` and the others that choose from a histogram or from means, `watershed`,
+    `maxflow_grid`, the region growing functions, `fill_holes` of floats, and those whose results'
+    sizes or values the host asks for: `nms`, `soft_nms`, ``local_minima(indices=True)``,
+    ``label(return_num=True)``.
 
     NumPy arrays and tensors on the CPU have no graph: the function is called.
 

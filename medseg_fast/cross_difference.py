@@ -26,7 +26,7 @@ def _cross(
     return _stencil.finish(result, written, inside)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="differences")
 @_stencil.shared_text
 def roberts(
     image: ArrayLike,
@@ -88,7 +88,7 @@ def _all_diagonals(ndim: int) -> list[int]:
     return [corner << 1 for corner in range(1 << (ndim - 1))]
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="differences")
 @_stencil.shared_text
 def roberts_pos_diag(
     image: ArrayLike,
@@ -126,7 +126,7 @@ def roberts_pos_diag(
     return _cross("roberts_pos_diag", image, mask, lambda ndim: [0], dtype, out)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="differences")
 @_stencil.shared_text
 def roberts_neg_diag(
     image: ArrayLike,

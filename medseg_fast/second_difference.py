@@ -13,7 +13,7 @@ from medseg_fast._cpu import core
 from medseg_fast._dispatch import mask_like, operation
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="differences")
 @_stencil.shared_text
 def laplace(
     image: ArrayLike,

@@ -307,7 +307,7 @@ def threshold_isodata(
     return found if return_all else found[0]
 
 
-@operation(result=_one_center)
+@operation(result=_one_center, gpu="histogram")
 def threshold_triangle(image: ArrayLike, nbins: int = 256) -> Any:
     """Threshold farthest from the line between the histogram's peak and its longer tail.
 
@@ -335,6 +335,8 @@ def threshold_triangle(image: ArrayLike, nbins: int = 256) -> Any:
     Same result as scikit-image. Time O(n + bins). Extra memory does not depend on the number of
     pixels.
 
+    On a GPU the pixels are counted there and the counts fetched, which waits for them.
+
     References
     ----------
     .. [1] G. W. Zack, W. E. Rogers, S. A. Latt, "Automatic measurement of sister chromatid exchange
@@ -351,6 +353,11 @@ def threshold_triangle(image: ArrayLike, nbins: int = 256) -> Any:
     counts, centers = counts_of(op, array, None, nbins)
     if len(counts) == 1:
         return array.flat[0]  # type: ignore[union-attr]
+    return triangle_level(counts, centers)
+
+
+def triangle_level(counts: NDArray[Any], centers: NDArray[Any]) -> Any:
+    """The threshold of a histogram of at least two bins."""
     peak, last = int(counts.argmax()), len(counts) - 1
     flip = peak < last - peak  # the tail is on the right: mirror it
     if flip:

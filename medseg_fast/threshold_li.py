@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,10 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from medseg_fast import _checks
 from medseg_fast._cpu import core
 from medseg_fast._dispatch import operation
-from medseg_fast._histogram import bounds, occupied
+from medseg_fast._histogram import Counts, bounds, occupied
 
 # Pixels whose smallest difference bounds that of the whole image.
 _SAMPLE = 1 << 16
+
+Sums = tuple[Any, int]  # of values above a threshold, and their number
+Search = Generator[Any, Sums, Any]
 
 
 def _mean_like(image: Any, **kwargs: Any) -> tuple[tuple[()], np.dtype[Any]]:
@@ -23,7 +26,7 @@ def _mean_like(image: Any, **kwargs: Any) -> tuple[tuple[()], np.dtype[Any]]:
     return (), dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
-@operation(result=_mean_like)
+@operation(result=_mean_like, gpu="means")
 def threshold_mean(image: ArrayLike) -> Any:
     """Threshold at the mean value.
 
@@ -46,6 +49,8 @@ def threshold_mean(image: ArrayLike) -> Any:
 
     Time O(n), one pass. Extra memory does not depend on the number of pixels, but for 24 bytes
     every 65536 of them.
+
+    On a GPU the pixels are summed there and the sum fetched, which waits for it.
 
     References
     ----------
@@ -73,7 +78,7 @@ def threshold_mean(image: ArrayLike) -> Any:
     return array.dtype.type(mean)
 
 
-@operation(result=_mean_like)
+@operation(result=_mean_like, gpu="means")
 def threshold_li(
     image: ArrayLike,
     *,
@@ -124,6 +129,9 @@ def threshold_li(
     `initial_guess` is callable, and a sorted copy where the default tolerance cannot be decided
     from a sample.
 
+    On a GPU pixels are counted or summed there and the sums fetched, which waits for them, once an
+    iteration; a callable `initial_guess` gets an array of the GPU.
+
     References
     ----------
     .. [1] C. H. Li, C. K. Lee, "Minimum cross entropy thresholding", Pattern Recognit., 26(4),
@@ -138,45 +146,138 @@ def threshold_li(
     3.339
     """
     op = "threshold_li"
-    array = _checks.pixels(op, image)
-    if array.size == 0:
-        return np.nan
-    low, high = bounds(array)
+    array, low, high = search_range(op, _checks.pixels(op, image), bounds)
+    if array is None:
+        return low
+    values: Values
+    if array.dtype.kind in "iu" or array.dtype.itemsize == 2:
+        values = Table(*occupied(op, array), low, array.dtype)
+    else:
+        values = Pixels(array, low)
+    search = iterate(op, array, low, high, values, tolerance, initial_guess, iter_callback)
+    (threshold,) = side_by_side([search], lambda asked: {0: values.above(asked[0])})
+    return threshold
+
+
+class Values(Protocol):
+    """What the iteration asks of an image's pixels, all on the scale that begins at the least."""
+
+    def above(self, t: Any) -> Sums:
+        """Sum and number of the values above t."""
+
+    def mean(self, total: Any, number: int) -> Any:
+        """In the type that the thresholds are of."""
+
+    def half_gap(self) -> Any:
+        """Half the smallest difference between two values; integers count as one apart."""
+
+    def half_gap_bound(self) -> Any:
+        """What `half_gap` cannot exceed."""
+
+
+def search_range(
+    op: str, array: Any, bounds: Callable[[Any], tuple[Any, Any]]
+) -> tuple[Any, Any, Any]:
+    """Pixels to search, the least and the largest; or None, and what is the threshold anyway."""
+    low, high = bounds(array) if array.size else (np.nan, np.nan)
     if np.isnan(low):
         array = array[~np.isnan(array)]
         if array.size == 0:
-            return np.nan
+            return None, np.nan, np.nan
         low, high = bounds(array)
     if low == high:
-        return array.flat[0]
+        return None, low, high
     if array.dtype.kind == "b":
         raise TypeError(f"{op}: image must be integer or float, got bool")
     if not (np.isfinite(low) and np.isfinite(high)):
         array = array[np.isfinite(array)]
         if array.size == 0:
-            return 0.0
+            return None, 0.0, 0.0
         low, high = bounds(array)
         if low == high:
-            return low
-
-    table = array.dtype.kind in "iu" or array.dtype.itemsize == 2
-    values = _Table(op, array, low) if table else _Pixels(array, low)
-    start = _start(op, array, low, high, values, initial_guess)
-    return _iterate(start, values, tolerance, low, iter_callback)
+            return None, low, high
+    return array, low, high
 
 
-def _start(
-    op: str, array: NDArray[Any], low: Any, high: Any, values: _Table | _Pixels, guess: Any
-) -> Any:
+def side_by_side(
+    searches: Sequence[Search], above: Callable[[dict[int, Any]], dict[int, Sums]]
+) -> list[Any]:
+    """The searches' thresholds; `above` answers what they ask, by their numbers, all at once."""
+    found: list[Any] = [None] * len(searches)
+    answers: dict[int, Any] = dict.fromkeys(range(len(searches)))
+    while answers:
+        asked = {}
+        for i, answer in answers.items():
+            try:
+                asked[i] = searches[i].send(answer)
+            except StopIteration as end:
+                found[i] = end.value
+        answers = dict(above(asked)) if asked else {}
+    return found
+
+
+def iterate(
+    op: str,
+    array: Any,
+    low: Any,
+    high: Any,
+    values: Values,
+    tolerance: float | None,
+    guess: Any,
+    callback: Callable[[Any], Any] | None,
+) -> Search:
+    """The iteration; it yields a threshold wherever it has to know what lies above."""
+    total, number = yield -1
+    t = _start(op, array, low, high, values.mean(total, number), guess)
+
+    def follow(t: Any) -> Search:
+        """The logarithmic mean of the two classes' means, None where there is none."""
+        above, number_above = yield t
+        if number_above in (0, number):
+            return None
+        fore = values.mean(above, number_above)
+        back = values.mean(total - above, number - number_above)
+        if back == 0 or back == fore:
+            return None
+        return (back - fore) / (np.log(back) - np.log(fore))
+
+    def settled(change: Any, t: Any) -> Search:
+        if change == 0 or tolerance:
+            return bool(change <= (tolerance or 0))
+        if change > values.half_gap_bound():
+            return False
+        # Rather one more iteration than the exact gap: where it changes nothing, both end here.
+        if callback is None and (yield from follow(t)) in (None, t):
+            return True
+        return bool(change <= values.half_gap())
+
+    seen = set()  # rounding might make it circle
+    if callback is not None:
+        callback(t + low)
+    while t not in seen:
+        seen.add(t)
+        following = yield from follow(t)
+        if following is None:
+            break
+        previous, t = t, following
+        if callback is not None:
+            callback(t + low)
+        if (yield from settled(abs(t - previous), t)):
+            break
+    return t + low
+
+
+def _start(op: str, array: Any, low: Any, high: Any, mean: Any, guess: Any) -> Any:
     """Where to start, on the scale of the pixels minus their smallest value."""
     if guess is None:
-        return values.mean(*values.above(-1))
+        return mean
     if callable(guess):
         shifted = (array - low).ravel()
         if array.dtype.kind == "i":  # wraps around to the right unsigned difference
             wide = int(high) - int(low) > np.iinfo(array.dtype).max
             shifted = shifted.view(f"u{array.dtype.itemsize}") if wide else shifted
         start = guess(shifted)
+        start = start.item() if getattr(start, "ndim", None) == 0 else start
     elif np.isscalar(guess):
         start = guess - float(low)  # type: ignore[operator, unused-ignore]
     else:
@@ -192,63 +293,20 @@ def _start(
     return start if callable(guess) else array.dtype.type(start)
 
 
-def _iterate(
-    t: Any,
-    values: _Table | _Pixels,
-    tolerance: float | None,
-    low: Any,
-    callback: Callable[[Any], Any] | None,
-) -> Any:
-    total, number = values.above(-1)
+class Table:
+    """Values, and their counts, of an image with few distinct ones."""
 
-    def follow(t: Any) -> Any:
-        """The logarithmic mean of the two classes' means, None where there is none."""
-        above, number_above = values.above(t)
-        if number_above in (0, number):
-            return None
-        fore = values.mean(above, number_above)
-        back = values.mean(total - above, number - number_above)
-        if back == 0 or back == fore:
-            return None
-        return (back - fore) / (np.log(back) - np.log(fore))
-
-    def settled(change: Any, t: Any) -> bool:
-        if change == 0 or tolerance:
-            return bool(change <= (tolerance or 0))
-        if change > values.half_gap_bound():
-            return False
-        # Rather one more iteration than the exact gap: where it changes nothing, both end here.
-        return (callback is None and follow(t) in (None, t)) or bool(change <= values.half_gap())
-
-    seen = set()  # rounding might make it circle
-    if callback is not None:
-        callback(t + low)
-    while t not in seen:
-        seen.add(t)
-        following = follow(t)
-        if following is None:
-            break
-        previous, t = t, following
-        if callback is not None:
-            callback(t + low)
-        if settled(abs(t - previous), t):
-            break
-    return t + low
-
-
-class _Table:
-    """Values minus the smallest, of an image with few distinct ones, and their counts."""
-
-    def __init__(self, op: str, image: NDArray[Any], low: Any) -> None:
-        values, counts = occupied(op, image)
-        integer = image.dtype.kind in "iu"
+    def __init__(
+        self, values: NDArray[Any], counts: Counts, low: Any, dtype: np.dtype[Any]
+    ) -> None:
+        integer = dtype.kind in "iu"
         self._values = values - (int(low) if integer else low)
         self._sums = np.append(0.0, (self._values.astype(np.float64) * counts).cumsum())
         self._numbers = np.append(0, counts.cumsum())
-        self._type = np.float64 if integer else image.dtype.type
+        self._type = np.float64 if integer else dtype.type
         self._half_gap = 0.5 if integer else np.diff(np.unique(self._values)).min() / 2
 
-    def above(self, t: Any) -> tuple[Any, int]:
+    def above(self, t: Any) -> Sums:
         k = self._values.searchsorted(t, "right")
         return self._sums[-1] - self._sums[k], int(self._numbers[-1] - self._numbers[k])
 
@@ -256,21 +314,20 @@ class _Table:
         return self._type(total / number)
 
     def half_gap(self) -> Any:
-        """Half the smallest difference between two values; integers count as one apart."""
         return self._half_gap
 
     half_gap_bound = half_gap
 
 
-class _Pixels:
-    """The same of a float32 or float64 image, without a table."""
+class Pixels:
+    """Those of a float32 or float64 image, without a table."""
 
-    def __init__(self, image: NDArray[Any], low: Any) -> None:
+    def __init__(self, image: Any, low: Any) -> None:
         self._image, self._low = image, low
         self._bound: Any = None
         self._exact: Any = None
 
-    def above(self, t: Any) -> tuple[float, int]:
+    def above(self, t: Any) -> Sums:
         total, number = core.sum_above(self._image, float(self._low), float(t))
         return total, int(number)
 
@@ -278,7 +335,6 @@ class _Pixels:
         return self._image.dtype.type(total / number)
 
     def half_gap_bound(self) -> Any:
-        """What `half_gap` cannot exceed."""
         if self._bound is None:
             step = -(-self._image.size // _SAMPLE)
             self._bound = self._smallest_gap(self._image.reshape(-1)[::step]) / 2

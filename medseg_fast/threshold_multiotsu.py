@@ -19,7 +19,7 @@ def _centers(
     return (max(classes - 1, 0),), center_dtype(image, hist)
 
 
-@operation(result=_centers)
+@operation(result=_centers, gpu="histogram")
 def threshold_multiotsu(
     image: ArrayLike | None = None,
     classes: int = 3,
@@ -64,6 +64,9 @@ def threshold_multiotsu(
     equal variances in its float32 arithmetic the lexicographically first.
 
     Time O(n + classes * bins**2). Extra memory O(classes * bins), whatever the number of pixels.
+
+    On a GPU the pixels are counted there and the counts fetched, which waits for them; `hist` has
+    no kernel.
 
     References
     ----------

@@ -6,19 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from medseg_fast import _checks, _stencil
+from medseg_fast import _stencil
 from medseg_fast._gpu import _arrays
-from medseg_fast._gpu._device import Device
+from medseg_fast._gpu._device import Device, ceil_div, tiles
 
 # Other integers are converted before: 64 bits would gain nothing from kernels of their own.
 LOADED = tuple(map(np.dtype, (np.uint8, np.uint16, np.int16, np.float32, np.float64)))
+_ROWS = 4  # of a thread
 
 
-def image(device: Device, op: str, value: Any, *, ndim: int | None = None) -> Any:
-    """`_arrays.image` with at least one axis."""
+def image(
+    device: Device, op: str, value: Any, *, ndim: int | None = None, most: int | None = None
+) -> Any:
+    """`_arrays.image` with at least one axis, and at `most` as many as there are kernels for."""
     array = _arrays.image(device, op, value, ndim=ndim)
     if array.ndim == 0:
         raise ValueError(f"{op}: image must have at least one dimension, got shape ()")
+    if most is not None and array.ndim > most:
+        raise NotImplementedError(
+            f"{op}: no GPU kernel for more than {most} axes, got shape {array.shape}"
+        )
     return array
 
 
@@ -61,5 +68,17 @@ def mask(device: Device, op: str, value: Any, given: Any) -> Any:
     return (array if array.dtype == np.bool_ else array != 0).view(np.uint8)
 
 
-def spacing(op: str, value: Any, ndim: int) -> tuple[float, ...]:
-    return _checks.spacing(op, value, ndim)
+def nullable(device: Device, array: Any) -> Any:
+    """The array, or what reaches a kernel as a null pointer."""
+    return device.xp.empty(0, np.uint8) if array is None else array
+
+
+def extents(array: Any) -> list[Any]:
+    """Planes, rows, columns of an array of up to three axes, as kernels take them."""
+    return [np.int32(n) for n in (*[1] * (3 - array.ndim), *array.shape)]
+
+
+def strips(array: Any) -> tuple[int]:
+    """The grid of kernels whose threads make `_ROWS` rows of a column (`rows_of_thread`)."""
+    planes, rows, columns = map(int, extents(array))
+    return tiles(planes, ceil_div(rows, _ROWS), columns)

@@ -9,12 +9,11 @@ import numpy as np
 
 from medseg_fast import _checks, _stencil
 from medseg_fast._gpu import _arrays, _filters
-from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run, tiles
+from medseg_fast._gpu._device import BLOCK, Device, run
 from medseg_fast.edges import _KERNELS
 from medseg_fast.kernels.source import FLOATS, Source
 
 SOURCE = Source("edges.cuh", gradient=(_filters.LOADED, FLOATS, (1, 2, 3), (1, 2)))
-_ROWS = 4  # of a thread
 
 
 def _gradient(
@@ -31,11 +30,7 @@ def _gradient(
     ndim: int | None = None,
     apart: int = 0,
 ) -> Any:
-    array = _filters.image(device, op, image, ndim=None if ndim is None else ndim + apart)
-    if array.ndim > 3:
-        raise NotImplementedError(
-            f"{op}: no GPU kernel for more than 3 axes, got shape {array.shape}"
-        )
+    array = _filters.image(device, op, image, ndim=None if ndim is None else ndim + apart, most=3)
     rank = array.ndim - apart
     axes = _stencil.axes(op, axis, rank)
     modes = _stencil.modes(op, mode, rank)
@@ -52,17 +47,14 @@ def _gradient(
     edge, smooth = ([*w, 0, 0][:3] for w in _KERNELS[op.removesuffix("_h").removesuffix("_v")])
     per_mm = [1 / size if axis in axes else 0.0 for axis, size in enumerate(sizes)]
     lacking = 3 - rank
-    extents = [np.int32(n) for n in (*[1] * (3 - array.ndim), *array.shape)]
     borders = [np.int32(m) for m in (*[0] * lacking, *modes)]
-    nowhere = device.xp.empty(0, np.uint8)  # a null pointer
     radius = 2 if edge[2] else 1
-    args = [source, nowhere if inside is None else inside, written, *extents]
+    args = [source, _filters.nullable(device, inside), written, *_filters.extents(array)]
     args += [*map(real, (*_filters.scaling(array.dtype), fill)), *borders]
     args += [*map(real, (*smooth, *edge[1:], *[0.0] * lacking, *per_mm))]
     args += [np.int32(len(axes) > 1), real(1 / rank)]
     launch = device.kernel(SOURCE, "gradient", source.dtype, result.dtype, rank, radius)
-    planes, rows, columns = map(int, extents)
-    run(launch, tiles(planes, ceil_div(rows, _ROWS), columns), (BLOCK,), *args)
+    run(launch, _filters.strips(array), (BLOCK,), *args)
     return _arrays.finish(result, written)
 
 

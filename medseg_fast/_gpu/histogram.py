@@ -6,6 +6,7 @@ of the CPU's function is evaluated: the same threshold, and a wait for the devic
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from medseg_fast._gpu import _arrays
 from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run
 from medseg_fast._histogram import MAX_BINS, Counts, _rebinned, _require_finite
 from medseg_fast.kernels.source import FLOATS, PIXELS, Source
+from medseg_fast.threshold_histogram import triangle_level
 
 _INTEGERS = tuple(dtype for dtype in PIXELS if dtype.kind in "ui")
 _FEW = 4096  # bins
@@ -30,22 +32,28 @@ SOURCE = Source(
 )
 
 
-def _by_histogram(op: str, *, third: str = "", grayscale: bool = False) -> Callable[..., Any]:
-    """`third`: the function's parameter after `nbins`. `grayscale`: it warns of colours, and gives
-    a constant image's value in its own dtype, both as scikit-image's Otsu.
-    """
+def _by_histogram(
+    op: str,
+    criterion: Callable[..., Any] | None = None,
+    *,
+    grayscale: bool = False,
+    constant: bool = False,
+) -> Callable[..., Any]:
+    """`criterion` gives the threshold of counts and centers, by default the public function does.
 
-    def launch(
-        device: Device,
-        image: Any = None,
-        nbins: int = 256,
-        *more: Any,
-        hist: Any = None,
-        apart: int = 0,
-        **options: Any,
-    ) -> Any:
-        options.update(zip([third], more, strict=False))
-        if image is None or hist is not None:
+    Some of scikit-image's functions warn of what looks like colours (`grayscale`), and some give a
+    constant image's value in its own dtype (`constant`).
+    """
+    body = OPERATIONS[op].body
+    parameters = inspect.signature(body)
+    chosen = criterion or (lambda *hist, **options: body(None, hist=hist, **options))
+
+    def launch(device: Device, *args: Any, apart: int = 0, **kwargs: Any) -> Any:
+        given = parameters.bind(*args, **kwargs)
+        given.apply_defaults()
+        options = given.arguments
+        image, nbins = options.pop("image"), options.pop("nbins")
+        if image is None or options.pop("hist", None) is not None:
             raise NotImplementedError(f"{op}: no GPU kernel for histograms; pass them to the CPU")
         if options.get("return_all"):
             raise NotImplementedError(f"{op}: no GPU kernel for return_all")
@@ -62,8 +70,8 @@ def _by_histogram(op: str, *, third: str = "", grayscale: bool = False) -> Calla
         found = histograms(device, op, array.reshape(len(array) if apart else 1, -1), nbins)
         levels = [
             np.array(centers[0], array.dtype)
-            if grayscale and len(counts) == 1
-            else np.asarray(OPERATIONS[op].body(None, hist=(counts, centers), **options))
+            if constant and len(counts) == 1
+            else np.asarray(chosen(counts, centers, **options))
             for counts, centers in found
         ]
         return device.xp.asarray(np.stack(levels) if apart else levels[0])
@@ -71,10 +79,17 @@ def _by_histogram(op: str, *, third: str = "", grayscale: bool = False) -> Calla
     return launch
 
 
-threshold_otsu = _by_histogram("threshold_otsu", grayscale=True)
+def _shares(counts: NDArray[Any], centers: NDArray[Any], **options: Any) -> Any:
+    """Several classes are told apart by the pixels' shares, as rounded as scikit-image's."""
+    return OPERATIONS["threshold_multiotsu"].body(hist=(counts / counts.sum(), centers), **options)
+
+
+threshold_otsu = _by_histogram("threshold_otsu", grayscale=True, constant=True)
+threshold_multiotsu = _by_histogram("threshold_multiotsu", _shares, grayscale=True)
 threshold_yen = _by_histogram("threshold_yen")
-threshold_isodata = _by_histogram("threshold_isodata", third="return_all")
-threshold_minimum = _by_histogram("threshold_minimum", third="max_num_iter")
+threshold_isodata = _by_histogram("threshold_isodata")
+threshold_triangle = _by_histogram("threshold_triangle", triangle_level, constant=True)
+threshold_minimum = _by_histogram("threshold_minimum")
 
 
 def histograms(
@@ -88,8 +103,8 @@ def histograms(
         return _integers(device, op, images)
     nbins = _checks.integer(op, "nbins", nbins, 1, MAX_BINS)
     if images.dtype.kind == "b" or images.dtype.itemsize == 2:
-        return [_rebinned(op, *each, nbins) for each in _occupied(device, images)]
-    lows, highs = _ends(device, images)
+        return [_rebinned(op, *each, nbins) for each in occupied(device, op, images)]
+    lows, highs = ends(device, images)
     for low, high in zip(lows, highs, strict=True):
         _require_finite(op, low, high)
     varied = np.flatnonzero(lows != highs)
@@ -108,7 +123,7 @@ def histograms(
     return found
 
 
-def _ends(device: Device, images: Any) -> Any:
+def ends(device: Device, images: Any) -> Any:
     """Least and largest value of each image, on the host."""
     return _arrays.fetch(device.xp.stack([images.min(1), images.max(1)]))
 
@@ -117,8 +132,11 @@ def _grid(images: Any) -> tuple[int, int]:
     return min(ceil_div(images.shape[1], _PIXELS_OF_BLOCK), _BLOCKS), len(images)
 
 
-def _occupied(device: Device, images: Any) -> list[tuple[NDArray[Any], Counts]]:
-    """The distinct values of bool or float16 images, ascending, and their counts."""
+def occupied(device: Device, op: str, images: Any) -> list[tuple[NDArray[Any], Counts]]:
+    """The distinct values of bool, integer or float16 images, ascending, and their counts."""
+    if images.dtype.kind in "iu":
+        pairs = _integers(device, op, images)
+        return [(values[counts > 0], counts[counts > 0]) for counts, values in pairs]
     unsigned = images.view(f"u{images.dtype.itemsize}")
     found: list[tuple[NDArray[Any], Counts]] = []
     for counts in _count(device, unsigned, 0, 2 if images.dtype.kind == "b" else 1 << 16):
@@ -136,7 +154,7 @@ def _integers(device: Device, op: str, images: Any) -> list[tuple[Counts, NDArra
     info = np.iinfo(images.dtype)
     low, high = int(info.min), int(info.max)
     if info.bits > 16:
-        lows, highs = _ends(device, images)
+        lows, highs = ends(device, images)
         low, high = int(lows.min()), int(highs.max())
         if high > np.iinfo(np.int64).max:
             raise ValueError(f"{op}: image must not exceed the int64 range, got {high}")

@@ -73,6 +73,28 @@ def threshold_multiotsu(probabilities: NDArray[np.float32], classes: int) -> tup
     return found
 
 
+def multiotsu_levels(image: NDArray[Any], classes: int) -> list[Any]:
+    """Those of an image with more values than classes."""
+    counts, values = histogram(image)
+    shares = (np.array(counts) / sum(counts)).astype(np.float32)
+    return [values[k] for k in threshold_multiotsu(shares, classes)]
+
+
+def threshold_triangle(image: NDArray[Any]) -> Any:
+    """Of the bins of the longer tail the one farthest below the line from the peak to its end."""
+    counts, values = histogram(image)
+    peak, last = counts.index(max(counts)), len(counts) - 1
+    right = last - peak > peak
+    end = last if right else 0
+    # Twice the area of the triangle of the line and the bin, over the line's length.
+    tail = range(end, peak, -1 if right else 1)
+    height, width = counts[peak], abs(end - peak)
+    if not width:
+        return values[0]
+    depth = [height * abs(k - end) - width * counts[k] for k in tail]
+    return values[tail[depth.index(max(depth))]]
+
+
 def threshold_isodata(image: NDArray[np.integer[Any]]) -> list[int]:
     """Every integer t between the means' midpoint and one below it."""
     pixels = sorted(image.ravel().tolist())

@@ -89,8 +89,27 @@ def _of_images(rng: np.random.Generator) -> Iterator[Case]:
                 greys,
                 twin=lambda i=greys: threshold_histogram.threshold_isodata(i)[0],
             )
+            for name in ("threshold_yen", "threshold_triangle"):
+                yield case(
+                    name, greys, twin=lambda i=greys, n=name: getattr(threshold_histogram, n)(i)
+                )
             yield case(
-                "threshold_yen", greys, twin=lambda i=greys: threshold_histogram.threshold_yen(i)
+                "threshold_multiotsu",
+                greys,
+                twin=lambda i=greys: threshold_histogram.multiotsu_levels(i, 3),
+            )
+            for array, half in ((greys, 0.5), (image, np.diff(np.unique(image)).min() / 2)):
+                yield case(
+                    "threshold_li",
+                    array,
+                    twin=lambda i=array, h=half: threshold_histogram.threshold_li(i, float(h)),
+                    tolerance=1e-5,
+                )
+        if full:
+            yield case(
+                "threshold_mean",
+                greys,
+                twin=lambda i=greys: threshold_histogram.threshold_mean(i),
             )
         yield case("label", mask, twin=lambda m=mask: components.label(m, 0)[0])
         yield case("fill_holes", mask, twin=lambda m=mask: components.fill_holes(m, 1))
@@ -121,6 +140,15 @@ def _of_images(rng: np.random.Generator) -> Iterator[Case]:
                     twin=lambda i=image, k=kernel, a=axis: edges.gradient(k, i, [a]),
                     tolerance=1e-5,
                 )
+        yield case("laplace", image, twin=lambda i=image: edges.laplace(i), tolerance=1e-5)
+        yield case("roberts", image, twin=lambda i=image: edges.roberts(i), tolerance=1e-5)
+        for name, last in (("roberts_pos_diag", 0), ("roberts_neg_diag", 1)):
+            yield case(
+                name,
+                image,
+                twin=lambda i=image, c=(*[0] * (ndim - 1), last): edges.cross(i, c),
+                tolerance=1e-5,
+            )
         yield case(
             "gaussian",
             image,

@@ -67,6 +67,22 @@ def test_operations_in_one_launch(rng, shape):
         assert len(launched) == len(launches("canny", images[-1], 0.7, mode="nearest"))
 
 
+def test_thresholds_in_one_launch(rng):
+    images = rng.gamma(2, 12, (4, 20, 34))
+    images[1] = 3
+    images[2, 0, :3] = np.nan, np.inf, 5
+    check("threshold_li", images, seeds=(0,))
+    check("threshold_mean", images, seeds=(0,))
+    images = np.delete(images, (1, 2), 0)
+    assert len(check("threshold_li", images, tolerance=1e-3)) < 20
+    greys = images.astype(np.uint8)
+    for name in ("li", "mean", "triangle", "multiotsu"):
+        check(f"threshold_{name}", greys, seeds=(0,))
+    for name in ("laplace", "roberts", "roberts_pos_diag", "roberts_neg_diag"):
+        launched = check(name, images, mask=rng.random((20, 34)) < 0.97)
+        assert len(launched) == 1
+
+
 def test_canny_by_both_conventions(rng):
     images = (ms.batch(ms.gaussian, rng.random((3, 20, 40)), 2) * 900 % 256).astype(np.uint8)
     mask = rng.random((20, 40)) < 0.97

@@ -85,6 +85,43 @@ def test_masks_and_nan(rng):
         on_shim("sobel", np.zeros((2, 2, 2, 2)))
 
 
+DIFFERENCES = ["laplace", "roberts", "roberts_pos_diag", "roberts_neg_diag"]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_differences_bit_for_bit(rng, name, shape):
+    for dtype in (np.float32, np.float64):
+        image = noise(rng, shape, dtype)
+        if len(shape) == 1 and name != "laplace":
+            with pytest.raises(ValueError, match=f"{name}: image must have at least 2 dimensions"):
+                on_shim(name, image, schedules=1)
+            continue
+        mask = rng.random(shape) < 0.95
+        for options in ({}, {"mask": mask}):
+            assert_array_equal(on_shim(name, image, **options), getattr(ms, name)(image, **options))
+        if name == "laplace":
+            options = {"spacing": (1.5, 2, 0.5)[: len(shape)]}
+            assert_array_equal(on_shim(name, image, **options), ms.laplace(image, **options))
+        else:
+            flat = image.copy()
+            flat.reshape(-1)[:1] = np.nan
+            assert_array_equal(on_shim(name, flat), getattr(ms, name)(flat))
+    with pytest.raises(NotImplementedError, match=f"{name}: no GPU kernel for more than 3 axes"):
+        on_shim(name, np.zeros((2, 2, 2, 2)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_differences_of_every_dtype(rng, dtype):
+    image = noise(rng, (9, 21), dtype)
+    for name, wanted in [("laplace", None), ("roberts", None), ("roberts", np.float64)]:
+        got = on_shim(name, image, dtype=wanted, schedules=1)
+        close(got, getattr(ms, name)(image, dtype=wanted), image)
+    given = np.zeros((9, 42), np.float32)[:, ::2]
+    assert on_shim("roberts", image, out=given, schedules=1) is given
+    close(given, ms.roberts(image, dtype=np.float32), image)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=str)
 @pytest.mark.parametrize("shape", [*SHAPES, (2, 3, 4, 5)], ids=str)
 def test_gaussian_bit_for_bit(rng, shape, dtype):

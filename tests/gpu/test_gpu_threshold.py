@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from _shim import ShimDevice, needs_compiler, on_shim
@@ -11,7 +13,7 @@ from numpy.testing import assert_array_equal
 import medseg_fast as ms
 from medseg_fast import reference
 from medseg_fast._dispatch import OPERATIONS
-from medseg_fast._gpu import _device
+from medseg_fast._gpu import _device, means
 
 pytestmark = needs_compiler
 
@@ -106,6 +108,115 @@ def test_other_criteria(rng, name, dtype):
             assert got == expected
     if dtype == np.float32:
         assert on_shim(name, image, 999) == function(image, 999)
+
+
+@pytest.mark.filterwarnings("ignore:threshold_multiotsu is expected")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_triangle_and_several_classes(rng, dtype):
+    for shape in [(67,), (33, 65), (5, 7, 9)]:
+        image = rng.gamma(2, 12, shape).clip(0, 127)
+        image = image > 30 if dtype == np.bool_ else image.astype(dtype)
+        for name, *args in [
+            ("threshold_triangle",),
+            ("threshold_triangle", 99),
+            ("threshold_multiotsu",),
+            ("threshold_multiotsu", 4, 40),
+            ("threshold_multiotsu", 2),
+        ]:
+            function = getattr(ms, name)
+            if dtype == np.bool_ and args and name == "threshold_multiotsu" and args[0] > 2:
+                with pytest.raises(ValueError, match="only 2 different values"):
+                    on_shim(name, image, *args, schedules=1)
+                continue
+            if dtype == np.bool_ and not args and name == "threshold_multiotsu":
+                continue
+            got, expected = on_shim(name, image, *args, schedules=1), function(image, *args)
+            assert got.dtype == np.asarray(expected).dtype
+            assert_array_equal(got, expected)
+        same = np.full_like(image, 1)
+        got, expected = on_shim("threshold_triangle", same), ms.threshold_triangle(same)
+        assert got.dtype == expected.dtype
+        assert got == expected
+        with pytest.raises(ValueError, match="only 1 different values"):
+            on_shim("threshold_multiotsu", same)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_mean(rng, dtype):
+    for shape in [(1,), (67,), (33, 65), (5, 7, 9), (2, 0)]:
+        image = random_image(rng, shape, dtype)
+        if image.size == 0:
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                got = on_shim("threshold_mean", image, schedules=1)
+            assert "Mean of empty slice" in str(seen[0].message)
+            assert np.isnan(got)
+            continue
+        with np.errstate(invalid="ignore"):
+            got, expected = on_shim("threshold_mean", image), ms.threshold_mean(image)
+        assert got.dtype == expected.dtype
+        assert got.shape == ()
+        np.testing.assert_allclose(got, expected, rtol=4 * np.finfo(got.dtype).eps)
+        if image.dtype.kind != "f":
+            assert got == expected
+
+
+def test_mean_of_the_largest_integers():
+    for dtype in (np.int64, np.uint64):
+        info = np.iinfo(dtype)
+        for image in ([info.max] * 5, [info.min, info.max, 1], [info.max, info.max - 1024]):
+            array = np.array(image, dtype)
+            assert on_shim("threshold_mean", array) == ms.threshold_mean(array)
+
+
+def close_to_the_cpu(got, expected, image):
+    assert got.dtype == np.asarray(expected).dtype
+    assert got.shape == ()
+    values = image[np.isfinite(image)] if image.dtype.kind == "f" else image
+    span = float(values.max(initial=0)) - float(values.min(initial=0))
+    precision = 1e-6 if image.dtype in (np.float16, np.float32) else 1e-12
+    np.testing.assert_allclose(got, expected, rtol=0, atol=precision * span)
+
+
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if np.dtype(d).kind != "b"], ids=str)
+def test_li(rng, dtype, monkeypatch):
+    monkeypatch.setattr(means, "_PIXELS_OF_BLOCK", 256)
+    for shape in [(1,), (67,), (33, 65), (5, 7, 9)]:
+        image = rng.gamma(2, 12, shape).clip(0, 127).astype(dtype)
+        close_to_the_cpu(on_shim("threshold_li", image), ms.threshold_li(image), image)
+        same = np.full_like(image, 7)
+        close_to_the_cpu(on_shim("threshold_li", same), ms.threshold_li(same), same)
+        if image.size == 1:
+            continue
+        for options in (
+            {"tolerance": 0.01},
+            {"initial_guess": float(image.max()) / 2},
+            {"initial_guess": np.median},
+        ):
+            got, expected = (
+                on_shim("threshold_li", image, **options),
+                ms.threshold_li(image, **options),
+            )
+            close_to_the_cpu(got, expected, image)
+        seen, others = [], []
+        on_shim("threshold_li", image, iter_callback=seen.append, schedules=1)
+        ms.threshold_li(image, iter_callback=others.append)
+        np.testing.assert_allclose(seen, others, rtol=1e-5)
+
+
+def test_li_of_what_is_not_finite(rng):
+    for dtype in (np.float16, np.float32, np.float64):
+        image = rng.normal(50, 20, (20, 31)).astype(dtype)
+        for wrong in ([np.nan], [np.inf], [-np.inf, np.nan, np.inf]):
+            image.reshape(-1)[: len(wrong)] = wrong
+            close_to_the_cpu(on_shim("threshold_li", image), ms.threshold_li(image), image)
+    for settled in ([np.nan] * 3, [], [np.inf, -np.inf], [np.inf, 3, 3, -np.inf], [True, True]):
+        array = np.array(settled)
+        assert_array_equal(on_shim("threshold_li", array), ms.threshold_li(array))
+    with pytest.raises(TypeError, match="threshold_li: image must be integer or float, got bool"):
+        on_shim("threshold_li", np.array([True, False]))
+    with pytest.raises(ValueError, match="must be within the range of the image"):
+        on_shim("threshold_li", np.arange(9.0), initial_guess=99)
 
 
 def test_what_other_criteria_take_beside(rng):
