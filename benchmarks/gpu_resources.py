@@ -65,6 +65,7 @@ note("receive", 256, "4 + 3 f a direction that was sent", "the active pixels'")
 note("gradient", 256, "p + f", "p + f")
 note("laplace", 256, "p + f", "p + f")
 note("cross_difference", 256, "p + f", "p + f")
+note("cross_zero", 256, "p + 1", "p + 1")
 note("canny_maxima", 256, "2 f + 2", "f + 1")
 note("canny_opencv_maxima", 256, "3", "2")
 note("rank_scores", 256, "a score, n from caches", "a score")
@@ -98,6 +99,7 @@ note(
     "distances_in_columns", 256, "2 + f (8 + f with a sampling)", "0: part of the distances' 1 + f"
 )
 note("smooth_axis", 256, "p + f, then 2 f an axis", "p + f for all axes")
+note("differ_axis", 256, "2 f", "p + f for all axes")
 note("keep_marked", 256, "i + 1 and its paths", "1")
 
 

@@ -1,5 +1,5 @@
-// Differences of neighbours: the Laplacian by second differences, and Roberts' cross. Beyond the
-// border the edge pixel counts.
+// Differences of neighbours: the Laplacian by second differences, Roberts' cross, and where the
+// sign changes. Beyond the border the edge pixel counts.
 //
 // A thread makes some rows of a column, so that it has many reads to wait for at once; the caches
 // serve what its neighbours read, too. Sums in the CPU's order: without contraction the results are
@@ -101,4 +101,40 @@ __global__ void __launch_bounds__(tile_size, 3)
     return sum;
   };
   swept.each_row(strip, squares, [](F sum) { return F(sqrt(sum * (F(1) / diagonals))); });
+}
+
+template <class T>
+struct Real {
+  using type = float;
+};
+template <>
+struct Real<double> {
+  using type = double;
+};
+
+// Marks the pixels with a neighbour of another sign along one of the last `rank` axes that differs
+// by more than `least`: the nearer of the two to zero, of two equally near the first.
+template <class T, int rank>
+__global__ void __launch_bounds__(tile_size)
+    cross_zero(const T* __restrict__ image, uint8* __restrict__ marked, int planes, int rows,
+               int columns, typename Real<T>::type least) {
+  using F = typename Real<T>::type;
+  const Pixel pixel(rows, columns);
+  if (!pixel.exists) return;
+  const T* const place = image + pixel.index;
+  const F here = F(*place);
+  const auto nearer = [&](F there, bool first) {
+    const bool differ = (here < 0) != (there < 0) || (here > 0) != (there > 0);
+    return differ && fabs(here - there) > least &&
+           (fabs(here) < fabs(there) || (first && fabs(here) == fabs(there)));
+  };
+  // The border pixel stands beside itself, and has its own sign.
+  const auto crosses = [&](int at, int n, int64 stride) {
+    return nearer(F(place[at > 0 ? -stride : 0]), false) ||
+           nearer(F(place[at + 1 < n ? stride : 0]), true);
+  };
+  bool found = crosses(pixel.column, columns, 1);
+  if (rank > 1) found |= crosses(pixel.row, rows, columns);
+  if (rank > 2) found |= crosses(pixel.plane, planes, int64(rows) * columns);
+  marked[pixel.index] = found;
 }

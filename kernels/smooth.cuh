@@ -1,4 +1,5 @@
-// Sums along one axis by a symmetric kernel of any length: one axis of a Gaussian.
+// Sums along one axis by an even or odd kernel of any length: one axis of a Gaussian or of its
+// derivative.
 //
 // A block copies its pixels and those within the radius to its own memory, so each is read and
 // converted once; a thread makes 8 results side by side. The order is SciPy's and our CPU's: the
@@ -21,7 +22,7 @@ struct SmoothBlock {
 };
 constexpr int smooth_values = (SmoothBlock<true>::along + 2 * near_radius) * 32;
 
-template <bool down, class T, class C, class F>
+template <bool down, bool odd, class T, class C, class F>
 __device__ __forceinline__ void smooth_block(const T* image, F* result, int rows, int columns,
                                              const C* weights, int radius, C scale, C least,
                                              int border, C cval, C* values, C* weight) {
@@ -41,6 +42,7 @@ __device__ __forceinline__ void smooth_block(const T* image, F* result, int rows
     const int j = within(i, length, border);
     return j < 0 ? cval : as_float(image[start + j * stride], scale, least);
   };
+  const auto pair = [](C before, C after) { return odd ? after - before : before + after; };
   constexpr int others = down ? smooth_warps : 32;  // threads on the same line
   if (radius <= near_radius) {
     const int me = threadIdx.x;
@@ -61,7 +63,7 @@ __device__ __forceinline__ void smooth_block(const T* image, F* result, int rows
       const C *const before = centre - t * Block::step, *const after = centre + t * Block::step;
 #pragma unroll
       for (int k = 0; k < smooth_results; ++k)
-        sums[k] += (before[k * Block::jump] + after[k * Block::jump]) * weight[t];
+        sums[k] += pair(before[k * Block::jump], after[k * Block::jump]) * weight[t];
     }
   }
 #pragma unroll
@@ -72,7 +74,7 @@ __device__ __forceinline__ void smooth_block(const T* image, F* result, int rows
       sums[k] = value(place) * weights[0];
 #pragma unroll 1
       for (int t = radius; t > 0; --t)
-        sums[k] += (value(place - t) + value(place + t)) * weights[t];
+        sums[k] += pair(value(place - t), value(place + t)) * weights[t];
     }
     result[start + place * stride] = F(sums[k]);
   }
@@ -87,9 +89,24 @@ __global__ void __launch_bounds__(smooth_threads)
   SHARED(C, values, [smooth_values]);
   SHARED(C, weight, [near_radius + 1]);
   if (down)
-    smooth_block<true>(image, result, rows, columns, weights, radius, scale, least, border, cval,
-                       values, weight);
+    smooth_block<true, false>(image, result, rows, columns, weights, radius, scale, least, border,
+                              cval, values, weight);
   else
-    smooth_block<false>(image, result, rows, columns, weights, radius, scale, least, border, cval,
-                        values, weight);
+    smooth_block<false, false>(image, result, rows, columns, weights, radius, scale, least, border,
+                               cval, values, weight);
+}
+
+// The same by an odd kernel, with a weight of distance 0 all the same.
+template <class F>
+__global__ void __launch_bounds__(smooth_threads)
+    differ_axis(const F* image, F* result, int rows, int columns, int down, const F* weights,
+                int radius, F scale, F least, int border, F cval) {
+  SHARED(F, values, [smooth_values]);
+  SHARED(F, weight, [near_radius + 1]);
+  if (down)
+    smooth_block<true, true>(image, result, rows, columns, weights, radius, scale, least, border,
+                             cval, values, weight);
+  else
+    smooth_block<false, true>(image, result, rows, columns, weights, radius, scale, least, border,
+                              cval, values, weight);
 }

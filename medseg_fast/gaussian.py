@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -82,6 +82,21 @@ def _spatial(
         if not whole:
             sigmas.insert(channels, 0.0)
     return [s / size for s, size in zip(sigmas, sizes, strict=True)]
+
+
+def _two_sigmas(
+    op: str, image: Any, low: Any, high: Any, spacing: Any, channel_axis: Any
+) -> tuple[list[float], list[float]]:
+    """`_spatial` of the two that `difference_of_gaussians` takes."""
+    less = _spatial(op, image, low, spacing, channel_axis)
+    more = [s * 1.6 for s in less]
+    if high is not None:
+        more = _spatial(op, image, high, spacing, channel_axis)
+    if any(h < s for h, s in zip(more, less, strict=True)):
+        raise ValueError(
+            f"{op}: high_sigma must not be less than low_sigma, got {high!r} < {low!r}"
+        )
+    return less, more
 
 
 def _smooth(
@@ -170,7 +185,7 @@ def gaussian(
     return _stencil.finish(result, written)
 
 
-@operation(result=_stencil.filtered_like)
+@operation(result=_stencil.filtered_like, gpu="gaussian")
 @_stencil.shared_text
 def difference_of_gaussians(
     image: ArrayLike,
@@ -233,15 +248,7 @@ def difference_of_gaussians(
     """
     op = "difference_of_gaussians"
     array = _stencil.image(op, image)
-    low = _spatial(op, array, low_sigma, spacing, channel_axis)
-    if high_sigma is None:
-        high = [s * 1.6 for s in low]
-    else:
-        high = _spatial(op, array, high_sigma, spacing, channel_axis)
-    if any(h < s for h, s in zip(high, low, strict=True)):
-        raise ValueError(
-            f"{op}: high_sigma must not be less than low_sigma, got {high_sigma!r} < {low_sigma!r}"
-        )
+    low, high = _two_sigmas(op, array, low_sigma, high_sigma, spacing, channel_axis)
     border = _stencil.modes(op, mode, array.ndim)
     fill = _stencil.cval(op, cval)
     result = _stencil.output(op, array, dtype, out)
@@ -254,11 +261,61 @@ def difference_of_gaussians(
     return _stencil.finish(result, written)
 
 
+class _Terms(NamedTuple):
+    """Derivatives along `axes`: kernels of all axes that smooth and that derive, and borders."""
+
+    axes: list[int]
+    smooth: list[Taps]
+    derive: list[Taps]
+    border: list[int]
+
+
+def _terms(
+    op: str,
+    ndim: int,
+    order: int,
+    sigma: Any,
+    mode: Any,
+    axes: Any,
+    truncate: Any,
+    radius: Any,
+    spacing: Any,
+) -> _Terms:
+    terms = _stencil.axes(op, axes, ndim, "axes")
+    sizes = _checks.spacing(op, spacing, ndim)
+    border = [_stencil.MODES["nearest"]] * ndim
+    if isinstance(mode, str):
+        border = _stencil.modes(op, mode, ndim)
+    else:
+        for axis, name in zip(terms, _stencil.modes(op, mode, len(terms)), strict=True):
+            border[axis] = name
+    if order == 2 and len(terms) < ndim:  # SciPy: other axes are not smoothed
+        sigmas = [0.0] * ndim
+        for axis, s in zip(terms, _per_axis(op, "sigma", sigma, len(terms)), strict=True):
+            sigmas[axis] = s
+    else:
+        sigmas = _per_axis(op, "sigma", sigma, ndim)
+    sigmas = [s / size for s, size in zip(sigmas, sizes, strict=True)]
+    reach = _reach(op, sigmas, truncate, radius)
+    smooth = [_taps(s, r) for s, r in zip(sigmas, reach, strict=True)]
+    derive = [_taps(s, r, order, size) for s, r, size in zip(sigmas, reach, sizes, strict=True)]
+    return _Terms(terms, smooth, derive, border)
+
+
+def _result(op: str, output: Any, dtype: Any, out: Any, array: type[Any]) -> tuple[Any, Any]:
+    """The dtype and array that the result is to have: SciPy's `output` is either."""
+    if output is None:
+        return dtype, out
+    if dtype is not None or out is not None:
+        raise ValueError(f"{op}: output must not be given together with dtype or out")
+    return (None, output) if isinstance(output, array) else (output, None)
+
+
 def _derivatives(
     op: str,
+    order: int,
     input: Any,
     sigma: Any,
-    order: int,
     output: Any,
     mode: Any,
     cval: Any,
@@ -271,41 +328,23 @@ def _derivatives(
 ) -> NDArray[Any]:
     """Magnitude of the first, or sum of the second derivatives along `axes`."""
     array = _stencil.image(op, input, "input")
-    if output is not None:
-        if dtype is not None or out is not None:
-            raise ValueError(f"{op}: output must not be given together with dtype or out")
-        dtype, out = (None, output) if isinstance(output, np.ndarray) else (output, None)
-    terms = _stencil.axes(op, axes, array.ndim, "axes")
-    sizes = _checks.spacing(op, spacing, array.ndim)
-    border = [_stencil.MODES["nearest"]] * array.ndim
-    if isinstance(mode, str):
-        border = _stencil.modes(op, mode, array.ndim)
-    else:
-        for axis, name in zip(terms, _stencil.modes(op, mode, len(terms)), strict=True):
-            border[axis] = name
-    if order == 2 and len(terms) < array.ndim:  # SciPy: other axes are not smoothed
-        sigmas = [0.0] * array.ndim
-        for axis, s in zip(terms, _per_axis(op, "sigma", sigma, len(terms)), strict=True):
-            sigmas[axis] = s
-    else:
-        sigmas = _per_axis(op, "sigma", sigma, array.ndim)
-    sigmas = [s / size for s, size in zip(sigmas, sizes, strict=True)]
-    reach = _reach(op, sigmas, truncate, radius)
+    dtype, out = _result(op, output, dtype, out, np.ndarray)
+    terms = _terms(op, array.ndim, order, sigma, mode, axes, truncate, radius, spacing)
     fill = _stencil.cval(op, cval)
     result = _stencil.output(op, array, dtype, out)
-    if not terms:
+    if not terms.axes:
         result[...] = array
         return result
     written = _stencil.scratch(array, result)
     core.separable_filter(
         array,
         1.0,
-        [_taps(s, r) for s, r in zip(sigmas, reach, strict=True)],
-        [_taps(s, r, order, size) for s, r, size in zip(sigmas, reach, sizes, strict=True)],
-        terms,
+        terms.smooth,
+        terms.derive,
+        terms.axes,
         order == 1,
         1.0,
-        border,
+        terms.border,
         fill,
         False,
         written,
@@ -313,7 +352,7 @@ def _derivatives(
     return _stencil.finish(result, written)
 
 
-@operation(result=_stencil.filtered_like, eager=("out", "output"))
+@operation(result=_stencil.filtered_like, eager=("out", "output"), gpu="gaussian")
 @_stencil.shared_text
 def gaussian_gradient_magnitude(
     input: ArrayLike,
@@ -363,11 +402,12 @@ def gaussian_gradient_magnitude(
     """
     return _derivatives(
         "gaussian_gradient_magnitude",
-        *(input, sigma, 1, output, mode, cval, axes, truncate, radius, spacing, dtype, out),
+        1,
+        *(input, sigma, output, mode, cval, axes, truncate, radius, spacing, dtype, out),
     )
 
 
-@operation(result=_stencil.filtered_like, eager=("out", "output"))
+@operation(result=_stencil.filtered_like, eager=("out", "output"), gpu="gaussian")
 @_stencil.shared_text
 def gaussian_laplace(
     input: ArrayLike,
@@ -424,5 +464,6 @@ def gaussian_laplace(
     """
     return _derivatives(
         "gaussian_laplace",
-        *(input, sigma, 2, output, mode, cval, axes, truncate, radius, spacing, dtype, out),
+        2,
+        *(input, sigma, output, mode, cval, axes, truncate, radius, spacing, dtype, out),
     )

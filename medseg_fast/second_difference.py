@@ -74,7 +74,7 @@ def laplace(
     return _stencil.finish(result, written, inside)
 
 
-@operation(result=mask_like)
+@operation(result=mask_like, gpu="differences")
 def zero_crossings(
     image: ArrayLike, threshold: float = 0.0, *, out: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_]:
@@ -125,10 +125,16 @@ def zero_crossings(
     """
     op = "zero_crossings"
     array = _stencil.image(op, image)
-    contrast = float(_checks.number(op, "threshold", threshold))
-    if contrast < 0:
-        raise ValueError(f"{op}: threshold must not be negative, got {threshold!r}")
+    contrast = contrast_of(op, threshold)
     mask = _checks.output(op, out, array.shape, np.bool_)
     written = _stencil.scratch(array, mask)
     core.zero_crossings(array, contrast, written)
     return _checks.finish(mask, written)
+
+
+def contrast_of(op: str, threshold: Any) -> float:
+    """The least contrast, not negative."""
+    contrast = float(_checks.number(op, "threshold", threshold))
+    if not contrast >= 0:
+        raise ValueError(f"{op}: threshold must not be negative, got {threshold!r}")
+    return contrast

@@ -92,7 +92,8 @@ def _by_skimage(
         """Sums in float64, rounded after each axis, as in SciPy."""
         for axis in (0, 1):
             target, place = xp.empty(source.shape, real), source.ndim - 2 + axis
-            along(device, source, place, taps[axis], border, fill, scaling, np.float64, target)
+            even = taps[axis], False
+            along(device, source, place, even, border, fill, scaling, np.float64, target)
             source, scaling = target, (1.0, -math.inf)
         return source
 

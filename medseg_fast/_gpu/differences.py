@@ -1,4 +1,4 @@
-"""Launches of `laplace`, and of `roberts` and its parts."""
+"""Launches of `laplace`, `roberts` and its parts, and `zero_crossings`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from medseg_fast import _checks
+from medseg_fast import _checks, _stencil
 from medseg_fast._gpu import _arrays, _filters
-from medseg_fast._gpu._device import BLOCK, Device, run
+from medseg_fast._gpu._device import BLOCK, Device, run, tiles
 from medseg_fast.kernels.source import FLOATS, Source
+from medseg_fast.second_difference import contrast_of
 
 SOURCE = Source(
     "differences.cuh",
     laplace=(_filters.LOADED, FLOATS, (1, 2, 3)),
     cross_difference=(_filters.LOADED, FLOATS, (2, 3)),
+    cross_zero=(_filters.LOADED, (1, 2, 3)),
 )
 
 
@@ -72,6 +74,22 @@ def _cross(op: str, corner: Callable[[int], int]) -> Callable[..., Any]:
 roberts = _cross("roberts", lambda rank: -1)
 roberts_pos_diag = _cross("roberts_pos_diag", lambda rank: 0)
 roberts_neg_diag = _cross("roberts_neg_diag", lambda rank: 1 << (rank - 1))
+
+
+def zero_crossings(
+    device: Device, image: Any, threshold: float = 0.0, *, out: Any = None, apart: int = 0
+) -> Any:
+    op = "zero_crossings"
+    array = _filters.image(device, op, image, most=3)
+    contrast = contrast_of(op, _arrays.number(threshold))
+    mask = _arrays.output(device, op, out, array.shape, np.bool_)
+    written = _filters.scratch(device, array, mask)
+    source = _filters.loaded(array, _stencil.float_type(array.dtype))
+    real = np.float64 if source.dtype == np.float64 else np.float32
+    args = [source, written.view(np.uint8), *_filters.extents(array), real(contrast)]
+    launch = device.kernel(SOURCE, "cross_zero", source.dtype, array.ndim - apart)
+    run(launch, tiles(*map(int, _filters.extents(array))), (BLOCK,), *args)
+    return _arrays.finish(mask, written)
 
 
 def _sweep(

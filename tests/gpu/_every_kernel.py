@@ -47,6 +47,8 @@ def calls() -> list[tuple[Any, ...]]:
         ("laplace", image),
         ("roberts", image),
         ("gaussian", image),
+        ("gaussian_gradient_magnitude", image, 1),
+        ("zero_crossings", image - 0.5),
         ("canny", image),
         ("canny", grey, 1.0, None, None, None, False, {"convention": "opencv"}),
         ("distance_transform_edt", mask),

@@ -156,6 +156,31 @@ def _of_images(rng: np.random.Generator) -> Iterator[Case]:
             twin=lambda i=image: edges.gaussian(i, [1.5] * i.ndim, "nearest"),
             tolerance=1e-5,
         )
+        for name, order in (("gaussian_gradient_magnitude", 1), ("gaussian_laplace", 2)):
+
+            def derived(i: Any = image, order: int = order) -> Any:
+                parts = [
+                    edges.gaussian(i, [1.2] * i.ndim, "reflect", orders=orders.tolist())
+                    for orders in order * np.eye(i.ndim, dtype=int)
+                ]
+                return np.sqrt(np.square(parts).sum(0)) if order == 1 else np.sum(parts, 0)
+
+            yield case(name, image, 1.2, twin=derived, tolerance=1e-5)
+        yield case(
+            "difference_of_gaussians",
+            image,
+            1.0,
+            2.0,
+            twin=lambda i=image: (
+                edges.gaussian(i, [1.0] * i.ndim, "nearest")
+                - edges.gaussian(i, [2.0] * i.ndim, "nearest")
+            ),
+            tolerance=1e-5,
+        )
+        signed = image - 3.5
+        yield case(
+            "zero_crossings", signed, 0.5, twin=lambda i=signed: edges.zero_crossings(i, 0.5)
+        )
         if ndim == 2 and min(shape) > 3:
             levels = {"low_threshold": 0.2, "high_threshold": 0.9}
             yield Case(

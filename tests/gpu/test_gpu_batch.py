@@ -78,9 +78,16 @@ def test_thresholds_in_one_launch(rng):
     greys = images.astype(np.uint8)
     for name in ("li", "mean", "triangle", "multiotsu"):
         check(f"threshold_{name}", greys, seeds=(0,))
+
+
+def test_differences_in_one_launch(rng):
+    images = rng.normal(size=(4, 20, 34))
     for name in ("laplace", "roberts", "roberts_pos_diag", "roberts_neg_diag"):
-        launched = check(name, images, mask=rng.random((20, 34)) < 0.97)
-        assert len(launched) == 1
+        assert len(check(name, images, mask=rng.random((20, 34)) < 0.97)) == 1
+    assert len(check("zero_crossings", images)) == 1
+    assert len(check("gaussian_laplace", images, 1)) == 4
+    check("gaussian_gradient_magnitude", images, (1, 2), axes=1, mode="wrap")
+    check("difference_of_gaussians", images, 1, spacing=(1, 0.5))
 
 
 def test_canny_by_both_conventions(rng):

@@ -135,6 +135,65 @@ def test_gaussian_bit_for_bit(rng, shape, dtype):
             assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, np.float32, np.float64], ids=str)
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 3, 4, 5)], ids=str)
+def test_differences_and_derivatives_of_gaussians(rng, shape, dtype):
+    image = noise(rng, shape, dtype)
+    for mode in MODES:
+        options = {"mode": mode, "cval": 2.5}
+        got = on_shim("difference_of_gaussians", image, 0.7, schedules=1, **options)
+        assert_array_equal(got, ms.difference_of_gaussians(image, 0.7, **options))
+        several = {**options, "sigma": [0.5, 2, 0, 1][: len(shape)]}
+        spaced = {**options, "sigma": 1.1, "spacing": (1, 0.5, 2, 1)[: len(shape)]}
+        for name in ("gaussian_gradient_magnitude", "gaussian_laplace"):
+            for each in (several, spaced, {**options, "sigma": 1.5, "radius": 40}):
+                got, expected = (
+                    on_shim(name, image, schedules=1, **each),
+                    getattr(ms, name)(image, **each),
+                )
+                values = 4 * image.astype(np.float64)
+                close(got, expected, values)
+    if len(shape) > 1 and 0 not in shape:
+        for options in ({"axes": 1}, {"axes": (1, 0), "mode": ["wrap", "mirror"]}, {"axes": ()}):
+            for name in ("gaussian_gradient_magnitude", "gaussian_laplace"):
+                sigma = 1.5 if options["axes"] else []
+                sigma = sigma if name.endswith("laplace") else 1.5
+                got, expected = (
+                    on_shim(name, image, sigma, **options),
+                    getattr(ms, name)(image, sigma, **options),
+                )
+                close(got, expected, 4 * image.astype(np.float64))
+
+
+def test_output_as_scipy_takes_it(rng):
+    image = noise(rng, (9, 21), np.float32)
+    given = np.zeros((9, 21))
+    assert on_shim("gaussian_laplace", image, 1, output=given, schedules=1) is given
+    close(given, ms.gaussian_laplace(image, 1, np.float64), image)
+    assert on_shim("gaussian_laplace", image, 1, np.float64, schedules=1).dtype == np.float64
+    with pytest.raises(ValueError, match="output must not be given together with dtype"):
+        on_shim("gaussian_laplace", image, 1, np.float64, dtype=np.float32)
+    with pytest.raises(ValueError, match="high_sigma must not be less than low_sigma"):
+        on_shim("difference_of_gaussians", image, 2, 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_zero_crossings(rng, dtype):
+    for shape in SHAPES:
+        image = noise(rng, shape, dtype)
+        if image.dtype.kind in "if":
+            image = image // np.array(4, dtype)
+            image = np.where(rng.random(shape) < 0.3, np.array(0, dtype), image)
+        if image.dtype.kind == "f":
+            image.reshape(-1)[:1] = np.nan
+        for threshold in (0, 1.5):
+            got = on_shim("zero_crossings", image, threshold, schedules=2)
+            assert got.dtype == np.bool_
+            assert_array_equal(got, ms.zero_crossings(image, threshold))
+    with pytest.raises(ValueError, match="threshold must not be negative, got -1"):
+        on_shim("zero_crossings", image, -1)
+
+
 def test_blocks_go_on_and_out_may_be_the_image(rng, monkeypatch):
     monkeypatch.setattr(_device, "MOST_BLOCKS", 2)
     image = noise(rng, (40, 41), np.float32)
