@@ -21,10 +21,12 @@ GridSearch<Value, labelled>::GridSearch(const Array& image, const Offsets& offse
   }
   // One neighbour for each line of cache that neighbours are in.
   lines_.push_back(0);
-  for (const Step& step : used_) {
+  for (const SearchStep& step : used_) {
     const auto near = [&](std::int64_t line) { return std::abs(step.flat - line) <= 2; };
     if (std::none_of(lines_.begin(), lines_.end(), near)) lines_.push_back(step.flat);
   }
+  // No step to itself makes a pixel cheaper.
+  while (used_.size() % SearchStep::together != 0) used_.push_back({0, 0});
   parallel_for(grid_.size(), 1 << 16, [&](std::int64_t begin, std::int64_t end) {
     constexpr Value outside = std::numeric_limits<Value>::infinity();  // no path enters
     std::fill(nodes_.get() + begin, nodes_.get() + end, Node{infinity, outside, nowhere});

@@ -38,6 +38,13 @@ struct SearchRules {
   bool pay_first = false;  // the value of the pixel; else nothing
 };
 
+// A step to a neighbour: how far it is in the grid, and its offset's number.
+struct SearchStep {
+  static constexpr std::size_t together = 8;
+  std::int64_t flat;
+  std::int16_t k;
+};
+
 // All but the costs of steps, compiled once for all models of them (cost_search.cpp).
 // Value: what it stores for a pixel, a float type. labelled: whether pixels get the label of their
 // seed, instead of the step to them.
@@ -47,6 +54,7 @@ class GridSearch : public CostSearch {
   GridSearch(const Array& image, const Offsets& offsets, const SearchRules& rules);
 
   const PaddedGrid& grid() const { return grid_; }
+  const std::vector<SearchStep>& used() const { return used_; }
 
   // The values of an image of any type.
   void load(const Array& image);
@@ -81,11 +89,6 @@ class GridSearch : public CostSearch {
     Value value;
     std::uint32_t place;  // in the front, or nowhere
   };
-  struct Step {
-    std::int64_t flat;
-    std::int16_t k;
-  };
-
   // Tells the neighbours of a settled pixel what they cost by way of it: reach() for each that
   // gains.
   virtual void relax(std::int64_t v) = 0;
@@ -110,7 +113,8 @@ class GridSearch : public CostSearch {
   PaddedGrid grid_;
   mutable Scratch<Node> nodes_;
   mutable Scratch<Trace> traces_;
-  std::vector<Step> used_;
+  std::vector<SearchStep>
+      used_;  // as many as are taken together; the last ones may stay where they are
 
  private:
   static constexpr Trace start_here = -1, unreached = -2;
@@ -159,13 +163,14 @@ extern template class GridSearch<double, false>;
 extern template class GridSearch<float, true>;
 extern template class GridSearch<double, true>;
 
-// Model: the cost of a step.
+// Model: the costs of steps.
 //   Value, labelled     as above
-//   step(from, to, v, w, k)   cost of the step along offset k, from pixel v to w
+//   steps(from, to, v, steps, costs)   those of `together` steps from pixel v to pixels of the
+//                                      values `to`
 template <class Model>
 class ModelSearch final : public GridSearch<typename Model::Value, Model::labelled> {
   using Search = GridSearch<typename Model::Value, Model::labelled>;
-  using typename Search::Node, typename Search::Step, typename Search::Trace;
+  using typename Search::Node, typename Search::Trace;
   static constexpr bool labelled = Model::labelled;
 
  public:
@@ -177,31 +182,34 @@ class ModelSearch final : public GridSearch<typename Model::Value, Model::labell
   Model& model() { return model_; }
 
  private:
-  static constexpr std::size_t block = 32;
-
   void relax(std::int64_t v) override {
+    constexpr std::size_t n = SearchStep::together;
     Node* const nodes = this->nodes_.get();
     const Trace* const traces = this->traces_.get();
     const double base = nodes[v].cost;
     const auto value = static_cast<double>(nodes[v].value);
     // First which neighbours gain, without a branch: there is no predicting it.
-    for (std::size_t begin = 0; begin < this->used_.size(); begin += block) {
-      const std::size_t n = std::min(block, this->used_.size() - begin);
-      double costs[block];
+    for (std::size_t begin = 0; begin < this->used_.size(); begin += n) {
+      const SearchStep* const steps = this->used_.data() + begin;
+      double to[n], least[n], costs[n];
+      for (std::size_t i = 0; i < n; ++i) {
+        const Node& node = nodes[v + steps[i].flat];
+        to[i] = static_cast<double>(node.value);
+        least[i] = node.cost;
+      }
+      model_.steps(value, to, v, steps, costs);
+      for (std::size_t i = 0; i < n; ++i) costs[i] = base + costs[i];
       std::uint32_t gain = 0;
       for (std::size_t i = 0; i < n; ++i) {
-        const Step& step = this->used_[begin + i];
-        const std::int64_t w = v + step.flat;
-        const Node& to = nodes[w];
-        costs[i] = base + model_.step(value, static_cast<double>(to.value), v, w, step.k);
-        bool gains = costs[i] < to.cost;
-        if constexpr (labelled) gains |= costs[i] == to.cost && traces[v] < traces[w];
+        bool gains = costs[i] < least[i];
+        if constexpr (labelled)
+          gains |= costs[i] == least[i] && traces[v] < traces[v + steps[i].flat];
         gain |= static_cast<std::uint32_t>(gains) << i;
       }
       for (; gain; gain &= gain - 1) {
         const int i = std::countr_zero(gain);
-        const Step& step = this->used_[begin + i];
-        this->reach(v + step.flat, costs[i], labelled ? traces[v] : static_cast<Trace>(step.k));
+        this->reach(v + steps[i].flat, costs[i],
+                    labelled ? traces[v] : static_cast<Trace>(steps[i].k));
       }
     }
   }

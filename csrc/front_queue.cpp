@@ -8,7 +8,7 @@
 namespace msf {
 namespace {
 
-constexpr std::size_t small = 64, many = 256;
+constexpr std::size_t small = 32, many = 256;
 
 std::uint64_t digits_below(int bits) { return (std::uint64_t{1} << bits) - 1; }
 
@@ -26,11 +26,11 @@ void FrontQueue::clear() {
   near_level_ = 0;
 }
 
-void FrontQueue::store(const Item& item) {
-  const auto bits = std::bit_cast<std::uint64_t>(item.key);
+void FrontQueue::store(double key, Value value) {
+  const auto bits = std::bit_cast<std::uint64_t>(key);
   const int level = (63 - std::countl_zero((bits ^ reference_) | 1)) / digit_bits;
   const std::uint64_t digit = (bits >> digit_bits * level) % digits;
-  buckets_[level][digit].push_back(item);
+  buckets_[level][digit].emplace_back(key, value);  // not a copy of 16 bytes from two of 8
   used_[level] |= std::uint64_t{1} << digit;
   levels_used_ |= std::uint32_t{1} << level;
 }
@@ -46,7 +46,7 @@ void FrontQueue::pop_late() {
   late_.pop_back();
 }
 
-// Empties the first bucket, into the near items or one level down.
+// Empties the first bucket, into the near items, which are to be sorted, or one level down.
 void FrontQueue::open() {
   const int level = std::countr_zero(levels_used_);
   const std::uint64_t digit = std::countr_zero(used_[level]);
@@ -58,13 +58,12 @@ void FrontQueue::open() {
   if (bucket.size() > small && level > 0) {
     near_end_ = static_cast<std::int64_t>(reference_);
     moving_.swap(bucket);
-    for (const Item& item : moving_) store(item);
+    for (const Item& item : moving_) store(item.key, item.value);
     moving_.clear();
     if (moving_.capacity() > 2 * many) std::vector<Item>().swap(moving_);
     return;
   }
   near_.swap(bucket);  // near_ is empty; small vectors keep their memory
-  sort_near();
   near_level_ = level;
   near_end_ = static_cast<std::int64_t>(reference_ | digits_below(digit_bits * level)) + 1;
 }
@@ -84,7 +83,7 @@ void FrontQueue::narrow() {
     if (std::bit_cast<std::int64_t>(item.key) < near_end_)
       near_.push_back(item);
     else
-      store(item);
+      store(item.key, item.value);
   }
   moving_.clear();
   sort_near();

@@ -34,7 +34,7 @@ class FrontQueue {
 
   void push(double key, Value value) {
     if (std::bit_cast<std::int64_t>(key) >= near_end_) {  // negative keys have negative bits
-      store({key, value});
+      store(key, value);
       return;
     }
     push_late({key, value});
@@ -51,6 +51,7 @@ class FrontQueue {
         open();
       } while (near_.empty());
       for (const Item& item : near_) announce(item.value);
+      sort_near();
     }
     return &near_.back();
   }
@@ -67,7 +68,7 @@ class FrontQueue {
 
   bool first_is_late() const { return near_.empty() || near_.back() > late_.front(); }
 
-  void store(const Item& item);
+  void store(double key, Value value);
   void push_late(const Item& item);
   void pop_late();
 

@@ -18,9 +18,12 @@ struct Landscape {
   double intensity;
   std::vector<double> squares;  // of the steps in space
 
-  double step(double from, double to, std::int64_t, std::int64_t, std::int16_t k) const {
-    const double rise = intensity * (to - from);
-    return std::sqrt(squares[k] + rise * rise);
+  void steps(double from, const double* to, std::int64_t, const SearchStep* steps,
+             double* costs) const {
+    for (std::size_t i = 0; i < SearchStep::together; ++i) {
+      const double rise = intensity * (to[i] - from);
+      costs[i] = std::sqrt(squares[steps[i].k] + rise * rise);
+    }
   }
 };
 

@@ -4,6 +4,7 @@
 // Deviations: a pixel keeps the direction of its edge as one of 255, so that the two angles of a
 // step come from a table; the whole cost of a step is multiplied by its length, where the papers
 // scale the gradient's part alone, so that paths through nothing are straight.
+#include <array>
 #include <cmath>
 #include <numbers>
 
@@ -18,23 +19,28 @@ constexpr int directions = 255, no_direction = 255;
 struct EdgeCosts {
   using Value = float;
   static constexpr bool labelled = false;
+  static constexpr std::size_t n = SearchStep::together;  // all that there are in 2D
   // What a step adds to the turn at the pixel it leaves: where it runs against the edge, that is
   // taken the other way, and both angles count from there.
   struct Start {
-    float angle, constant, sign;
+    float angle[n], constant[n], sign[n];
   };
   float weight;
-  std::vector<double> length;           // of each step
+  double length[n];                     // of each step
   std::vector<std::uint8_t> direction;  // of each pixel
-  // For each direction, for each step: those of a pixel's steps are in one line of cache.
+  // For each direction, for each step.
   std::vector<Start> start;
-  std::vector<float> end;  // the angle between the two, 0 to pi
+  std::vector<std::array<float, n>> end;  // the angle between the two, 0 to pi
 
-  double step(double, double to, std::int64_t v, std::int64_t w, std::int16_t k) const {
-    const std::size_t steps = length.size();
-    const Start& s = start[direction[v] * steps + k];
-    const float turn = s.constant + s.sign * (s.angle + end[direction[w] * steps + k]);
-    return length[k] * (to + static_cast<double>(weight * turn));
+  void steps(double, const double* to, std::int64_t v, const SearchStep* steps,
+             double* costs) const {
+    const Start& s = start[direction[v]];
+    float angle[n];
+    for (std::size_t i = 0; i < n; ++i) angle[i] = end[direction[v + steps[i].flat]][i];
+    for (std::size_t i = 0; i < n; ++i) {
+      const float turn = s.constant[i] + s.sign[i] * (s.angle[i] + angle[i]);
+      costs[i] = length[i] * (to[i] + static_cast<double>(weight * turn));
+    }
   }
 };
 
@@ -52,24 +58,32 @@ std::unique_ptr<CostSearch> search_live_wire(const Array& local, const Array& gr
                                              const Offsets& offsets,
                                              const std::vector<std::vector<double>>& moves,
                                              double weight) {
-  EdgeCosts model{static_cast<float>(weight * 2 / (3 * std::numbers::pi)), {}, {}, {}, {}};
-  for (const auto& move : moves) model.length.push_back(std::hypot(move[0], move[1]));
+  const SearchRules rules{.least = 0};
+  auto search = std::make_unique<ModelSearch<EdgeCosts>>(local, offsets, rules, EdgeCosts{});
+  EdgeCosts& model = search->model();
+  const std::vector<SearchStep>& steps = search->used();
+  if (steps.size() > EdgeCosts::n) throw std::invalid_argument("search_live_wire: 2D only");
+  model.weight = static_cast<float>(weight * 2 / (3 * std::numbers::pi));
+  model.start.resize(directions + 1);
+  model.end.resize(directions + 1);
   constexpr float pi = std::numbers::pi_v<float>;
-  for (int d = 0; d <= no_direction; ++d)
-    for (std::size_t k = 0; k < moves.size(); ++k) {
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const auto& move = moves[steps[i].k];
+    const double length = model.length[i] = std::hypot(move[0], move[1]);
+    for (int d = 0; d <= no_direction; ++d) {
       // The edge runs across the gradient.
       const double turn = 2 * std::numbers::pi * d / directions;
-      const double along =
-          (std::cos(turn) * moves[k][0] - std::sin(turn) * moves[k][1]) / model.length[k];
+      const double along = (std::cos(turn) * move[0] - std::sin(turn) * move[1]) / length;
       const auto angle = static_cast<float>(std::acos(std::clamp(along, -1.0, 1.0)));
-      model.end.push_back(d == no_direction ? pi / 2 : angle);
-      const bool along_edge = model.end.back() <= pi / 2;
-      model.start.push_back(
-          {model.end.back(), along_edge ? 0.0f : 2 * pi, along_edge ? 1.0f : -1.0f});
+      const float end = model.end[d][i] = d == no_direction ? pi / 2 : angle;
+      const bool along_edge = end <= pi / 2;
+      EdgeCosts::Start& start = model.start[d];
+      start.angle[i] = end;
+      start.constant[i] = along_edge ? 0.0f : 2 * pi;
+      start.sign[i] = along_edge ? 1.0f : -1.0f;
     }
-  const SearchRules rules{.least = 0};
-  auto search = std::make_unique<ModelSearch<EdgeCosts>>(local, offsets, rules, std::move(model));
-  auto& direction = search->model().direction;
+  }
+  auto& direction = model.direction;
   direction.assign(search->grid().size(), no_direction);
   search->read_beside(direction.data());
   const std::int64_t n = local.size();

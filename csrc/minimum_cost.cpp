@@ -9,7 +9,9 @@ template <class T>
 struct EnteredCosts {
   using Value = T;
   static constexpr bool labelled = false;
-  double step(double, double to, std::int64_t, std::int64_t, std::int16_t) const { return to; }
+  void steps(double, const double* to, std::int64_t, const SearchStep*, double* costs) const {
+    std::copy_n(to, SearchStep::together, costs);
+  }
 };
 
 template <class T>
@@ -18,8 +20,10 @@ struct MeanCosts {
   static constexpr bool labelled = false;
   std::vector<double> half_lengths;
 
-  double step(double from, double to, std::int64_t, std::int64_t, std::int16_t k) const {
-    return half_lengths[k] * (from + to);
+  void steps(double from, const double* to, std::int64_t, const SearchStep* steps,
+             double* costs) const {
+    for (std::size_t i = 0; i < SearchStep::together; ++i)
+      costs[i] = half_lengths[steps[i].k] * (from + to[i]);
   }
 };
 
