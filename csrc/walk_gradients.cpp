@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstring>
 
 #include "parallel.hpp"
 
@@ -19,29 +20,52 @@ struct Sides {  // a value for each right side
   double at[K] = {};
 };
 
+// The same in a register.
+template <int K>
+struct LanesOf {
+  using Type [[gnu::vector_size(K * sizeof(double))]] = double;
+};
+template <>
+struct LanesOf<1> {
+  using Type = double;
+};
+template <int K>
+using Lanes = typename LanesOf<K>::Type;
+
+template <int K>
+[[gnu::always_inline]] inline void load(const Sides<K>& sides, Lanes<K>& lanes) {
+  std::memcpy(&lanes, sides.at, sizeof lanes);
+}
+template <int K>
+[[gnu::always_inline]] inline void store(const Lanes<K>& lanes, Sides<K>& sides) {
+  std::memcpy(sides.at, &lanes, sizeof lanes);
+}
+
 // Sums over nodes, several of each side kept apart, so that no addition waits for the last one.
 template <int K>
 class Sums {
  public:
-  static constexpr int nodes = 8 / K;
+  static constexpr int apart = 8 / K;
 
-  // f(i, sums) for [begin, end) adds the terms of node i to sums[0] to sums[K - 1].
+  // f(i, j) for the nodes i of [begin, end), of which each apart-th has the same j.
   template <class F>
-  void over(std::int64_t begin, std::int64_t end, F&& f) {
+  [[gnu::always_inline]] static void over(std::int64_t begin, std::int64_t end, F&& f) {
     std::int64_t i = begin;
-    for (; i + nodes <= end; i += nodes)
-      for (int j = 0; j < nodes; ++j) f(i + j, sums_ + j * K);
-    for (int j = 0; i < end; ++i, ++j) f(i, sums_ + j * K);
+    for (; i + apart <= end; i += apart)
+      for (int j = 0; j < apart; ++j) f(i + j, j);
+    for (int j = 0; i < end; ++i, ++j) f(i, j);
   }
+  [[gnu::always_inline]] void add(int j, const Lanes<K>& term) { sums_[j] += term; }
   Sides<K> total() const {
-    Sides<K> total;
-    for (int j = 0; j < nodes; ++j)
-      for (int k = 0; k < K; ++k) total.at[k] += sums_[j * K + k];
-    return total;
+    Lanes<K> total{};
+    for (const Lanes<K>& sum : sums_) total += sum;
+    Sides<K> sides;
+    store<K>(total, sides);
+    return sides;
   }
 
  private:
-  double sums_[nodes * K] = {};
+  Lanes<K> sums_[apart] = {};
 };
 
 struct Side {  // how far one is
@@ -172,12 +196,12 @@ class Gradients {
       }
     });
     pieces([&](std::int64_t piece, std::int64_t begin, std::int64_t end) {
-      sums_[piece][0] = apply(begin, end);
+      sums_[piece][0] = curvature(begin, end);
     });
-    const auto curvature = total()[0];
+    const auto bend = total()[0];
     for (int k = 0; k < K; ++k) {
       Side& s = sides_[k];
-      s.length = s.open ? s.rho / curvature.at[k] : 0;
+      s.length = s.open ? s.rho / bend.at[k] : 0;
       s.before = s.rho;
       length.at[k] = s.length;
     }
@@ -185,30 +209,41 @@ class Gradients {
     for (Side& s : sides_) s.open = s.open && !(std::sqrt(s.norm2) < s.enough);
   }
 
-  // q = A p, and the piece's part of p q.
-  Sides<K> apply(std::int64_t begin, std::int64_t end) {
+  // Row i of A p.
+  [[gnu::always_inline]] void apply(std::int64_t i, Lanes<K>& flow) const {
     const WalkNode* const nodes = system_.nodes.data() + 1;
     const Sides<K>* const p = p_.data() + 1;
+    const WalkNode& node = nodes[i];
+    Lanes<K> here;
+    load<K>(p[i], here);
+    const auto along = [&](double weight, const Sides<K>& neighbour)
+                           __attribute__((always_inline)) {
+                             Lanes<K> there;
+                             load<K>(neighbour, there);
+                             there = weight * (here - there);
+                             return there;
+                           };
+    const std::uint32_t y = node.before[1], z = node.before[0];
+    flow = (along(node.weight[2], p[i + 1]) + along(nodes[i - 1].weight[2], p[i - 1])) +
+           (along(node.weight[1], p[node.after[1]]) + along(nodes[y].weight[1], p[y])) +
+           (along(node.weight[0], p[node.after[0]]) + along(nodes[z].weight[0], p[z])) +
+           static_cast<double>(node.excess) * here;
+  }
+
+  // q = A p, and the piece's part of p q.
+  Sides<K> curvature(std::int64_t begin, std::int64_t end) {
+    const Sides<K>* const p = p_.data() + 1;
     Sides<K>* const q = q_.data();
-    Sums<K> product;
-    product.over(begin, end, [&](std::int64_t i, double* sums) {
-      const WalkNode& node = nodes[i];
-      double here[K], sum[K];  // copies of a struct would go through memory
-      for (int k = 0; k < K; ++k) here[k] = p[i].at[k];
-      const auto between = [&](double w1, const Sides<K>& one, double w2, const Sides<K>& two,
-                               int k) {
-        return w1 * (here[k] - one.at[k]) + w2 * (here[k] - two.at[k]);
-      };
-      const std::uint32_t y = node.before[1], z = node.before[0];
-      for (int k = 0; k < K; ++k)
-        sum[k] = between(node.weight[2], p[i + 1], nodes[i - 1].weight[2], p[i - 1], k) +
-                 between(node.weight[1], p[node.after[1]], nodes[y].weight[1], p[y], k) +
-                 between(node.weight[0], p[node.after[0]], nodes[z].weight[0], p[z], k) +
-                 node.excess * here[k];
-      for (int k = 0; k < K; ++k) q[i].at[k] = sum[k];
-      for (int k = 0; k < K; ++k) sums[k] += sum[k] * here[k];
-    });
-    return product.total();
+    Sums<K> sums;
+    const auto term = [&](std::int64_t i, int j) __attribute__((always_inline)) {
+      Lanes<K> here, flow;
+      load<K>(p[i], here);
+      apply(i, flow);
+      store<K>(flow, q[i]);
+      sums.add(j, flow * here);
+    };
+    Sums<K>::over(begin, end, term);
+    return sums.total();
   }
 
   // r -= length q, and how great it is.
@@ -217,19 +252,19 @@ class Gradients {
       const float* const m = system_.inverse.data();
       const Sides<K>* const q = q_.data();
       Sides<K>* const r = r_.data();
-      const Sides<K> alpha = length;
-      Sums<K> norm2;
-      norm2.over(begin, end, [&](std::int64_t i, double* sums) {
-        for (int k = 0; k < K; ++k) {
-          r[i].at[k] -= alpha.at[k] * q[i].at[k];
-          sums[k] += r[i].at[k] * r[i].at[k];
-        }
-      });
-      Sums<K> rho;
-      rho.over(begin, end, [&](std::int64_t i, double* sums) {
-        const double inverse = m[i];
-        for (int k = 0; k < K; ++k) sums[k] += r[i].at[k] * (inverse * r[i].at[k]);
-      });
+      Lanes<K> alpha;
+      load<K>(length, alpha);
+      Sums<K> norm2, rho;
+      const auto step = [&](std::int64_t i, int j) __attribute__((always_inline)) {
+        Lanes<K> rest, flow;
+        load<K>(r[i], rest);
+        load<K>(q[i], flow);
+        rest -= alpha * flow;
+        store<K>(rest, r[i]);
+        norm2.add(j, rest * rest);
+        rho.add(j, rest * (static_cast<double>(m[i]) * rest));
+      };
+      Sums<K>::over(begin, end, step);
       sums_[piece] = {norm2.total(), rho.total()};
     });
     const auto sum = total();
