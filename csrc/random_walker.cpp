@@ -1,8 +1,8 @@
 // Random walks to seeds, Grady (2006), IEEE PAMI 28(11):1768-1783: for each label the linear system
 // of the graph's Laplacian, by conjugate gradients preconditioned with its diagonal.
 //
-// No matrix is built: an edge is one float32 at its first pixel, and a node of walk_gradients.hpp
-// or multigrid.hpp for each unknown pixel.
+// No matrix is built: an edge is one float32 at its first pixel, or at the node of an unknown pixel
+// (walk_gradients.hpp, multigrid.hpp).
 #include "kernels/random_walker.hpp"
 
 #include <algorithm>
@@ -197,28 +197,35 @@ class Walk {
     parallel_tasks(pieces(), [&](std::int64_t piece) {
       each_unknown(piece, [&](std::int64_t pixel) { number[pixel] += first[piece]; });
     });
+    const std::int64_t size = first.back();
     WalkSystem system;
-    system.nodes.resize(first.back() + 1);
-    system.inverse.resize(first.back());
+    for (auto& weight : system.weight) weight.resize(size + 1);
+    system.excess.resize(size);
+    system.inverse.resize(size);
+    std::vector<std::vector<WalkRun>> runs(pieces());
     parallel_tasks(pieces(), [&](std::int64_t piece) {
       std::uint32_t at = first[piece];
       each_unknown(piece, [&](std::int64_t pixel) {
-        WalkNode& node = system.nodes[at + 1];
-        for (int axis = 0; axis < 3; ++axis) node.weight[axis] = weights(axis)[pixel];
+        WalkRun run{at, {}, {}};
+        for (int axis = 0; axis < 3; ++axis) system.weight[axis][at + 1] = weights(axis)[pixel];
         for (int axis = 0; axis < 2; ++axis) {
           const std::int64_t before = pixel - strides_[axis];
-          const bool near = before >= 0 && weights(axis)[before] > 0;
-          node.before[axis] = near ? number[before] : at;
-          node.after[axis] = node.weight[axis] > 0 ? number[pixel + strides_[axis]] : at;
+          if (before >= 0 && weights(axis)[before] > 0) run.before[axis] = at - number[before];
+          if (weights(axis)[pixel] > 0) run.after[axis] = number[pixel + strides_[axis]] - at;
         }
+        auto& known = runs[piece];
+        if (known.empty() || !std::equal(run.before, run.before + 2, known.back().before) ||
+            !std::equal(run.after, run.after + 2, known.back().after))
+          known.push_back(run);
         system.inverse[at++] = inverse()[pixel];
       });
     });
+    for (const auto& part : runs) system.runs.insert(system.runs.end(), part.begin(), part.end());
     fields_ = {};
     for (auto& row : seeds_of_row_) {
       for (Seed seed : row) {
         seed.pixel = number[seed.pixel];
-        system.nodes[seed.pixel + 1].excess += seed.weight;
+        system.excess[seed.pixel] += seed.weight;
         system.seeds.push_back(seed);
       }
       row = {};
@@ -337,13 +344,14 @@ void solve_by_multigrid(const Walk& system, const RandomWalk& walk, std::int32_t
   });
 }
 
-class Winners final : public WalkSolutions {  // the label that is most probable so far
+class Winners {  // the label that is most probable so far
  public:
   Winners(const Walk& walk, const std::vector<std::uint32_t>& first, std::int64_t all,
           double* probabilities, RandomWalkReport& report)
       : walk_(walk), first_(first), all_(all), probabilities_(probabilities), report_(report) {}
 
-  void take(std::int32_t label, const double* x, int stride) override {
+  // Labels come in ascending order: of equal ones the lowest wins.
+  void take(std::int32_t label, const double* x) {
     const bool start = winner_.empty();
     if (start) {
       best_.resize(first_.back());
@@ -355,12 +363,11 @@ class Winners final : public WalkSolutions {  // the label that is most probable
       double least = 0, most = 0;
       std::int64_t i = first_[piece];
       walk_.each_unknown(piece, [&](std::int64_t pixel) {
-        const double here = x[i * stride];
+        const double here = x[i];
         least = std::min(least, here);
         most = std::max(most, here);
         if (out) out[pixel] = here;
-        // Solutions come in any order; of equal ones the lowest label wins.
-        if (start || here > best_[i] || (here == best_[i] && label < winner_[i])) {
+        if (start || here > best_[i]) {
           best_[i] = here;
           winner_[i] = label;
         }
@@ -396,12 +403,12 @@ void solve_by_gradients(Walk& walk, std::int32_t* label, std::int64_t all, std::
   std::vector<std::uint32_t> first_node;
   const WalkSystem system = walk.system(first_node);
   Winners winners(walk, first_node, all, probabilities, report);
-  constexpr int most_at_once = 4;
-  for (std::int64_t first = 1; first <= n; first += most_at_once) {
-    const int count = static_cast<int>(std::min<std::int64_t>(most_at_once, n + 1 - first));
-    const std::int64_t used = solve_walk(system, static_cast<std::int32_t>(first), count, winners);
+  WalkGradients gradients(system);
+  for (std::int64_t number = 1; number <= n; ++number) {
+    const std::int64_t used = gradients.solve(static_cast<std::int32_t>(number));
     if (used < 0) report.converged = false;
     report.iterations += std::max<std::int64_t>(used, 0);
+    winners.take(static_cast<std::int32_t>(number), gradients.solution());
   }
   winners.write(label);
 }

@@ -1,24 +1,24 @@
-// Conjugate gradients for the Laplacian of a grid's unknown pixels, up to four right sides at once.
+// Conjugate gradients for the Laplacian of a grid's unknown pixels.
 //
-// Unknown pixels are nodes one after another, known ones take neither time nor memory. A vector has
-// a node's right sides side by side, so that a weight and a neighbour's index are read once for all
-// of them. The Laplacian is applied to differences, p_i - p_j, so that rows sum to zero whatever
-// the weights are rounded to. A right side that is solved stands still; when half of them are, the
-// others go on in vectors half as wide. Sums are by pieces, then over pieces in order: they do not
-// depend on threads.
+// Unknown pixels are nodes one after another, known ones take neither time nor memory. The nodes
+// come in runs, along which a node's neighbours are always equally far away: so no node has indices
+// of its own, and a run is worked on in vectors. The Laplacian is applied to differences,
+// p_i - p_j, so that rows sum to zero whatever the weights are rounded to. One right side after the
+// other, whose vectors stay in the caches. Sums are by pieces, then over pieces in order: they
+// depend neither on threads nor on the width of vectors.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
 namespace msf {
 
-// Neighbours along z and y, the node itself where there is none; along x they are the nodes before
-// and after. Weights are of the edges to the nodes after along z, y and x, 0 where there is none.
-struct WalkNode {
+// Nodes from `begin` to the next run. How far the neighbours along z and y lie before and after, 0
+// where there is none; along x they are the nodes before and after.
+struct WalkRun {
+  std::int64_t begin;
   std::uint32_t before[2], after[2];
-  float weight[3];
-  float excess;  // weight to seeds
 };
 
 struct WalkSeed {  // an edge from an unknown pixel to a seed
@@ -28,26 +28,44 @@ struct WalkSeed {  // an edge from an unknown pixel to a seed
 };
 
 struct WalkSystem {
-  std::vector<WalkNode> nodes;  // and one before the first
-  std::vector<float> inverse;   // what preconditions
+  // Of the edges to the nodes after along z, y and x, 0 where there is none: that of node i is
+  // [i + 1], behind a 0.
+  std::array<std::vector<float>, 3> weight;
+  std::vector<float> excess;   // weight to seeds
+  std::vector<float> inverse;  // what preconditions
+  std::vector<WalkRun> runs;
   std::vector<WalkSeed> seeds;  // `pixel` is the node
   double tolerance;             // of the residual's norm, relative to the right side's
   std::int64_t most_iterations;
   std::int64_t size() const { return static_cast<std::int64_t>(inverse.size()); }
 };
 
-class WalkSolutions {
+class WalkGradients {
  public:
-  // x: the solution for a label, a node's value `stride` after that of the node before.
-  virtual void take(std::int32_t label, const double* x, int stride) = 0;
+  explicit WalkGradients(const WalkSystem& system);
 
- protected:
-  ~WalkSolutions() = default;
+  // Solves for a label. Returns iterations, or -1 if there were the most.
+  std::int64_t solve(std::int32_t label);
+
+  const double* solution() const { return x_.data(); }  // of each node
+
+ private:
+  void begin(std::int32_t label);
+  void turn(double beta, double alpha);
+  double apply();
+  void apply(const WalkRun& run, std::int64_t begin, std::int64_t end);
+  void step_back(double length);
+
+  template <class F>
+  void pieces(F&& f) const;
+  std::array<double, 2> total() const;
+
+  const WalkSystem& system_;
+  std::int64_t n_;
+  std::vector<double> x_, r_, p_, q_;  // that of node i in p is [i + 1], between zeros
+  std::vector<std::array<double, 2>> sums_;
+  std::vector<std::size_t> first_run_;  // of each piece
+  double norm2_ = 0, rho_ = 0;          // of r, and of r by what preconditions
 };
-
-// Solves for labels `first` to first + count - 1, at most four. Returns iterations, or -1 if there
-// were the most.
-std::int64_t solve_walk(const WalkSystem& system, std::int32_t first, int count,
-                        WalkSolutions& solutions);
 
 }  // namespace msf
