@@ -33,14 +33,31 @@ struct Job {
   void (*task)(void*, std::int64_t);
   void* context;
   std::int64_t tasks;
-  int seats;        // workers that may still join; guarded by the pool's mutex
-  int running = 0;  // workers inside; guarded by the pool's mutex
+  int seats;                    // workers that may still join; guarded by the pool's mutex
+  std::atomic<int> running{0};  // workers inside; changed under the pool's mutex
   std::atomic<std::int64_t> next{0};
   std::atomic<bool> stop{false};
   std::exception_ptr error{};  // the first one; guarded by the pool's mutex
 };
 
 struct Stopped {};  // ends a worker's task after another task failed
+
+// Loops often follow each other within microseconds, and a thread that sleeps takes tens of them to
+// wake: whoever waits looks on for as long before it sleeps.
+template <class F>
+bool comes_soon(F&& ready) {
+  constexpr auto patience = std::chrono::microseconds(50);
+  const auto begin = Clock::now();
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (ready()) return true;
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+  } while (Clock::now() - begin < patience);
+  return false;
+}
 
 thread_local Job* current_job = nullptr;  // set on whoever runs tasks of a shared job
 thread_local bool is_worker = false;
@@ -59,11 +76,16 @@ class Pool {
       hire(wanted);
       places_.clear_of_caller(ids_);
       place = jobs_.insert(jobs_.end(), &job);
+      ++posted_;
     }
     wake_.notify_all();
     take_tasks(job);
+    {
+      std::lock_guard lock(mutex_);
+      jobs_.erase(place);  // nobody joins any more
+    }
+    comes_soon([&] { return job.running == 0; });
     std::unique_lock lock(mutex_);
-    jobs_.erase(place);  // nobody joins any more
     while (!done_.wait_for(lock, interrupt_period, [&] { return job.running == 0; })) {
       lock.unlock();  // a worker's last task may be long: Ctrl-C must reach it
       try {
@@ -130,7 +152,11 @@ class Pool {
         return job->seats > 0 && job->next < job->tasks && !job->stop;
       });
       if (place == jobs_.end()) {
-        wake_.wait(lock);
+        const std::uint64_t seen = posted_;
+        lock.unlock();
+        comes_soon([&] { return posted_ != seen; });
+        lock.lock();
+        if (posted_ == seen) wake_.wait(lock);
         continue;
       }
       Job& job = **place;
@@ -146,6 +172,7 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::list<Job*> jobs_;
+  std::atomic<std::uint64_t> posted_{0};  // jobs so far; changed under the mutex
   std::vector<std::int64_t> ids_;
   WorkerPlaces places_;
   int workers_ = 0;

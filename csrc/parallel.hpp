@@ -2,8 +2,9 @@
 //
 // One pool for the process, started at first use. A parallel loop is cut into tasks; the calling
 // thread and the workers take tasks until none is left, so a loop started from inside another runs
-// on its own thread and never waits for a free worker. Results must not depend on which thread runs
-// a task: kernels that cut by slabs write disjoint outputs or merge in slab order.
+// on its own thread and never waits for a free worker. Workers look out for the next loop for 50
+// microseconds before they sleep. Results must not depend on which thread runs a task: kernels that
+// cut by slabs write disjoint outputs or merge in slab order.
 #pragma once
 
 #include <algorithm>

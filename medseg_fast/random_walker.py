@@ -104,9 +104,8 @@ def random_walker(
 
     Iterations of "cg_j" and "cg" grow with the width of the image, those of "cg_mg" hardly; each
     takes time in proportion to pixels and labels. All threads, the same result for any number.
-    Memory: 55 bytes per unknown pixel and 32 for each of up to four labels solved at once; with
-    more than one label 12 more. "cg_mg" and "bf": 140 bytes per pixel, and 110 for each of up to
-    four labels but the last.
+    Memory: 80 bytes per pixel, and 12 more with more than one label. "cg_mg" and "bf": 140 bytes
+    per pixel, and 110 for each of up to four labels but the last.
 
     References
     ----------
