@@ -239,7 +239,7 @@ def _residual(image, seeds, probabilities, k):
     return np.linalg.norm(left[unknown]) / np.linalg.norm(right[unknown])
 
 
-@pytest.mark.parametrize(("mode", "most"), [("cg_j", 136), ("cg_mg", 280)])
+@pytest.mark.parametrize(("mode", "most"), [("cg_j", 93), ("cg_mg", 280)])
 def test_peak_memory(mode, most):
     setup = """
     rng = np.random.default_rng(0)
