@@ -113,8 +113,8 @@ class GridSearch : public CostSearch {
   PaddedGrid grid_;
   mutable Scratch<Node> nodes_;
   mutable Scratch<Trace> traces_;
-  std::vector<SearchStep>
-      used_;  // as many as are taken together; the last ones may stay where they are
+  // Filled up to what is taken together, by steps that stay where they are.
+  std::vector<SearchStep> used_;
 
  private:
   static constexpr Trace start_here = -1, unreached = -2;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lane_sum.hpp"
 #include "parallel.hpp"
 
 namespace msf {
@@ -13,27 +14,6 @@ namespace {
 constexpr double vanishing = 1e-120;
 
 constexpr std::int64_t grain = 1 << 10;  // a piece's vectors stay in the first cache
-
-// Sums of several functions for [0, n): lanes apart, as vectors of any width add them.
-template <int several, class F>
-std::array<double, 2> sums_of(std::int64_t n, F&& terms) {
-  constexpr std::int64_t lanes = 8;
-  double sums[2][lanes] = {};
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes)
-    for (std::int64_t k = 0; k < lanes; ++k) {
-      const std::array<double, 2> at = terms(i + k);
-      for (int s = 0; s < several; ++s) sums[s][k] += at[s];
-    }
-  for (; i < n; ++i) {
-    const std::array<double, 2> at = terms(i);
-    for (int s = 0; s < several; ++s) sums[s][0] += at[s];
-  }
-  std::array<double, 2> total{};
-  for (int s = 0; s < several; ++s)
-    for (const double sum : sums[s]) total[s] += sum;
-  return total;
-}
 
 }  // namespace
 
@@ -121,8 +101,7 @@ double WalkGradients::apply() {
             k + 1 < runs.size() ? std::min(end, runs[k + 1].begin) : end);
     const double* const p = p_.data() + 1 + begin;
     const double* const q = q_.data() + begin;
-    sums_[piece] =
-        sums_of<1>(end - begin, [&](std::int64_t i) { return std::array<double, 2>{p[i] * q[i]}; });
+    sums_[piece][0] = sum_of(end - begin, [&](std::int64_t i) { return p[i] * q[i]; });
   });
   return total()[0];
 }
@@ -152,10 +131,9 @@ void WalkGradients::step_back(double length) {
     const double* const q = q_.data() + begin;
     double* const r = r_.data() + begin;
     for (std::int64_t i = 0; i < end - begin; ++i) r[i] -= length * q[i];
-    sums_[piece] = sums_of<2>(end - begin, [&](std::int64_t i) {
-      const double weighted = static_cast<double>(m[i]) * r[i];
-      return std::array<double, 2>{r[i] * r[i], r[i] * weighted};
-    });
+    const auto weighted = [&](std::int64_t i) { return r[i] * (static_cast<double>(m[i]) * r[i]); };
+    sums_[piece] = {sum_of(end - begin, [&](std::int64_t i) { return r[i] * r[i]; }),
+                    sum_of(end - begin, weighted)};
   });
   const auto sums = total();
   norm2_ = sums[0];
