@@ -79,6 +79,12 @@ class LabelPairs {
         equal_([](const char* x, const char* y, std::int64_t c, std::int64_t length, int shift) {
           return equal_word(reinterpret_cast<const T*>(x), reinterpret_cast<const T*>(y), c, length,
                             shift);
+        }),
+        equal_row_([](const char* x, const char* y, std::int64_t length, Word* places) {
+          for (std::int64_t c = 0; c < length; c += 64, ++places)
+            if (*places)
+              *places &= equal_word(reinterpret_cast<const T*>(x), reinterpret_cast<const T*>(y), c,
+                                    length, 0);
         }) {}
 
   template <bool diagonal, class F>
@@ -92,31 +98,34 @@ class LabelPairs {
     Word before_a = 0, before_b = 0, known_before = 0;
     for (std::int64_t w = 0; w < runs.words(); ++w) {
       const Word sa = starts_a[w], sb = starts_b[w];
-      Word pairs = a[w] & b[w] & (sa | sb) & ~known.straight[w];
+      Word pairs = a[w] & b[w] & (sa | sb) & ~known.straight[w], down = 0, up = 0;
       if (known.touching)
         pairs &= known.touching[w];
       else if (pairs)
         pairs &= equal_(x, y, 64 * w, length, 0);
-      for (; pairs; pairs &= pairs - 1) {
-        const Word up_to = pairs ^ (pairs - 1);
-        f(run_a + std::popcount(sa & up_to), run_b + std::popcount(sb & up_to));
-      }
       if constexpr (diagonal) {
         const Word left_a = a[w] << 1 | before_a, left_b = b[w] << 1 | before_b;
         const Word joined = known.diagonal[w];
-        Word down = sa & left_b & (sb | ~b[w]) & ~joined;
-        Word up = sb & left_a & (sa | ~a[w]) & ~(joined << 1 | known_before);
-        if (down) down &= equal_step(x, y, 64 * w, length);
-        if (up) up &= equal_step(y, x, 64 * w, length);
-        for (; down; down &= down - 1) {
-          const Word up_to = down ^ (down - 1);
-          f(run_a + std::popcount(sa & up_to), run_b + std::popcount(sb & (up_to >> 1)));
-        }
-        for (; up; up &= up - 1) {
-          const Word up_to = up ^ (up - 1);
-          f(run_a + std::popcount(sa & (up_to >> 1)), run_b + std::popcount(sb & up_to));
-        }
+        down = sa & left_b & (sb | ~b[w]) & ~joined;
+        up = sb & left_a & (sa | ~a[w]) & ~(joined << 1 | known_before);
         known_before = joined >> 63;
+        if (down | up) {
+          down &= equal_step(x, y, 64 * w, length);
+          up &= equal_step(y, x, 64 * w, length);
+          // Two pairs at one place; otherwise there is one, as both rows change there.
+          for (Word both = down & up; both; both &= both - 1) {
+            const Word up_to = both ^ (both - 1);
+            f(run_a + std::popcount(sa & (up_to >> 1)), run_b + std::popcount(sb & up_to));
+          }
+          pairs |= down | up;
+          up &= ~down;
+        }
+      }
+      // One loop for all, as where it ends is hard to predict.
+      for (; pairs; pairs &= pairs - 1) {
+        const Word up_to = pairs ^ (pairs - 1), at = pairs & -pairs;
+        f(run_a + std::popcount(sa & (up_to >> ((up & at) != 0))),
+          run_b + std::popcount(sb & (up_to >> ((down & at) != 0))));
       }
       run_a += std::popcount(sa);
       run_b += std::popcount(sb);
@@ -126,12 +135,9 @@ class LabelPairs {
   }
 
   void straight(const Runs& runs, std::int64_t row_a, std::int64_t row_b, Word* touching) const {
-    const char *x = row(runs, row_a), *y = row(runs, row_b);
-    const Word *a = runs.inside(row_a), *b = runs.inside(row_b);
-    for (std::int64_t w = 0; w < runs.words(); ++w) {
-      touching[w] = a[w] & b[w];
-      if (touching[w]) touching[w] &= equal_(x, y, 64 * w, runs.length(), 0);
-    }
+    for (std::int64_t w = 0; w < runs.words(); ++w)
+      touching[w] = runs.inside(row_a)[w] & runs.inside(row_b)[w];
+    equal_row_(row(runs, row_a), row(runs, row_b), runs.length(), touching);
   }
 
  private:
@@ -148,6 +154,7 @@ class LabelPairs {
   const char* image_;
   std::int64_t item_size_;
   Word (*equal_)(const char*, const char*, std::int64_t, std::int64_t, int);  // equal_word
+  void (*equal_row_)(const char*, const char*, std::int64_t, Word*);
 };
 
 template <class T>
