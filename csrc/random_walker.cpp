@@ -265,9 +265,8 @@ class Walk {
 
 // Probabilities sum to one: the last label's are what the others leave. Its residual is then minus
 // the sum of theirs, which so small ones keep below its own bound.
-void solve_by_multigrid(const Walk& system, const RandomWalk& walk, std::int32_t* label,
-                        std::int64_t all, std::int64_t n, double* probabilities,
-                        RandomWalkReport& report) {
+void solve_by_multigrid(Walk& system, const RandomWalk& walk, std::int32_t* label, std::int64_t all,
+                        std::int64_t n, double* probabilities, RandomWalkReport& report) {
   std::vector<std::int64_t> pixels;
   std::vector<Seed> seeds;
   Multigrid multigrid(system.graph(pixels, seeds));
@@ -337,7 +336,8 @@ class Winners {  // the label that is most probable so far
       : walk_(walk), first_(first), all_(all), probabilities_(probabilities), report_(report) {}
 
   // Labels come in ascending order: of equal ones the lowest wins.
-  void take(std::int32_t label, const double* x) {
+  template <class Real>
+  void take(std::int32_t label, const Real* x) {
     const bool start = winner_.empty();
     if (start) {
       best_.resize(first_.back());
@@ -384,12 +384,13 @@ class Winners {  // the label that is most probable so far
   std::vector<std::int32_t> winner_;
 };
 
-void solve_by_gradients(Walk& walk, std::int32_t* label, std::int64_t all, std::int64_t n,
-                        double* probabilities, RandomWalkReport& report) {
+template <class Real>
+void solve_by_gradients(Walk& walk, const RandomWalk&, std::int32_t* label, std::int64_t all,
+                        std::int64_t n, double* probabilities, RandomWalkReport& report) {
   std::vector<std::uint32_t> first_node;
   const WalkSystem system = walk.system(first_node);
   Winners winners(walk, first_node, all, probabilities, report);
-  WalkGradients gradients(system);
+  WalkGradients<Real> gradients(system);
   for (std::int64_t number = 1; number <= n; ++number) {
     const std::int64_t used = gradients.solve(static_cast<std::int32_t>(number));
     if (used < 0) report.converged = false;
@@ -428,13 +429,12 @@ RandomWalkReport random_walker(const Array& image, double scale, const RandomWal
   const std::int64_t pixels = labels.size();
   Walk system(walk, label, labels.shape.data());
   system.weigh(image, scale);
-  if (walk.solver == WalkSolver::multigrid) {
-    solve_by_multigrid(system, walk, label, pixels, n,
-                       probabilities ? probabilities->as<double>() : nullptr, report);
-    return report;
-  }
-  solve_by_gradients(system, label, pixels, n,
-                     probabilities ? probabilities->as<double>() : nullptr, report);
+  const bool narrow = image.dtype == DType::float32 || image.dtype == DType::float16;
+  const auto solve = walk.solver == WalkSolver::multigrid ? solve_by_multigrid
+                     : narrow                             ? solve_by_gradients<float>
+                                                          : solve_by_gradients<double>;
+  solve(system, walk, label, pixels, n, probabilities ? probabilities->as<double>() : nullptr,
+        report);
   return report;
 }
 

@@ -10,14 +10,16 @@ namespace msf {
 namespace {
 
 // Far from seeds first steps are products of many small weights. Numbers of less than 1e-308, also
-// as squares, take a hundred times as long.
-constexpr double vanishing = 1e-120;
+// as squares, or of 1e-38 in float32, take a hundred times as long.
+template <class Real>
+constexpr Real vanishing = sizeof(Real) == 8 ? 1e-120 : 1e-37f;
 
 constexpr std::int64_t grain = 1 << 10;  // a piece's vectors stay in the first cache
 
 }  // namespace
 
-WalkGradients::WalkGradients(const WalkSystem& system)
+template <class Real>
+WalkGradients<Real>::WalkGradients(const WalkSystem& system)
     : system_(system),
       n_(system.size()),
       x_(n_),
@@ -32,7 +34,8 @@ WalkGradients::WalkGradients(const WalkSystem& system)
   }
 }
 
-std::int64_t WalkGradients::solve(std::int32_t label) {
+template <class Real>
+std::int64_t WalkGradients<Real>::solve(std::int32_t label) {
   begin(label);
   const double enough = system_.tolerance * std::sqrt(norm2_);
   if (norm2_ == 0) return 0;
@@ -40,36 +43,39 @@ std::int64_t WalkGradients::solve(std::int32_t label) {
   double before = 0, length = 0;  // x has still to make the last step, of this length
   do {
     if (iteration == system_.most_iterations) break;
-    turn(before > 0 ? rho_ / before : 0, length);
+    turn(static_cast<Real>(before > 0 ? rho_ / before : 0), static_cast<Real>(length));
     length = rho_ / apply();
     before = rho_;
-    step_back(length);
+    step_back(static_cast<Real>(length));
     ++iteration;
   } while (!(std::sqrt(norm2_) < enough));
   pieces([&](std::int64_t, std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) x_[i] += length * p_[i + 1];
+    for (std::int64_t i = begin; i < end; ++i) x_[i] += static_cast<Real>(length) * p_[i + 1];
   });
   return std::sqrt(norm2_) < enough ? iteration : -1;
 }
 
-void WalkGradients::begin(std::int32_t label) {
+template <class Real>
+void WalkGradients<Real>::begin(std::int32_t label) {
   pieces([&](std::int64_t, std::int64_t begin, std::int64_t end) {
-    std::fill(x_.begin() + begin, x_.begin() + end, 0.0);
-    std::fill(r_.begin() + begin, r_.begin() + end, 0.0);
-    std::fill(p_.begin() + begin + 1, p_.begin() + end + 1, 0.0);
+    std::fill(x_.begin() + begin, x_.begin() + end, Real{0});
+    std::fill(r_.begin() + begin, r_.begin() + end, Real{0});
+    std::fill(p_.begin() + begin + 1, p_.begin() + end + 1, Real{0});
   });
   for (const WalkSeed& seed : system_.seeds)
     if (seed.label == label) r_[seed.pixel] += seed.weight;
   step_back(0);
 }
 
+template <class Real>
 template <class F>
-void WalkGradients::pieces(F&& f) const {
+void WalkGradients<Real>::pieces(F&& f) const {
   parallel_for(n_, grain,
                [&](std::int64_t begin, std::int64_t end) { f(begin / grain, begin, end); });
 }
 
-std::array<double, 2> WalkGradients::total() const {
+template <class Real>
+std::array<double, 2> WalkGradients<Real>::total() const {
   std::array<double, 2> total{};
   for (const auto& sum : sums_)
     for (int s = 0; s < 2; ++s) total[s] += sum[s];
@@ -77,47 +83,52 @@ std::array<double, 2> WalkGradients::total() const {
 }
 
 // x makes the last step, along the old p, and p turns.
-void WalkGradients::turn(double beta, double alpha) {
+template <class Real>
+void WalkGradients<Real>::turn(Real beta, Real alpha) {
   pieces([&](std::int64_t, std::int64_t begin, std::int64_t end) {
     const float* __restrict m = system_.inverse.data() + begin;
-    const double* __restrict r = r_.data() + begin;
-    double* __restrict x = x_.data() + begin;
-    double* __restrict p = p_.data() + 1 + begin;
+    const Real* __restrict r = r_.data() + begin;
+    Real* __restrict x = x_.data() + begin;
+    Real* __restrict p = p_.data() + 1 + begin;
     const std::int64_t n = end - begin;
     for (std::int64_t i = 0; i < n; ++i) {
-      const double last = p[i], next = static_cast<double>(m[i]) * r[i] + beta * last;
+      const Real last = p[i], next = m[i] * r[i] + beta * last;
       x[i] += alpha * last;
-      p[i] = std::abs(next) < vanishing ? 0 : next;
+      p[i] = std::abs(next) < vanishing<Real> ? 0 : next;
     }
   });
 }
 
 // q = A p, and p q.
-double WalkGradients::apply() {
+template <class Real>
+double WalkGradients<Real>::apply() {
   pieces([&](std::int64_t piece, std::int64_t begin, std::int64_t end) {
     const std::vector<WalkRun>& runs = system_.runs;
     for (std::size_t k = first_run_[piece]; k < runs.size() && runs[k].begin < end; ++k)
       apply(runs[k], std::max(begin, runs[k].begin),
             k + 1 < runs.size() ? std::min(end, runs[k + 1].begin) : end);
-    const double* const p = p_.data() + 1 + begin;
-    const double* const q = q_.data() + begin;
-    sums_[piece][0] = sum_of(end - begin, [&](std::int64_t i) { return p[i] * q[i]; });
+    const Real* const p = p_.data() + 1 + begin;
+    const Real* const q = q_.data() + begin;
+    sums_[piece][0] =
+        sum_of(end - begin, [&](std::int64_t i) { return static_cast<double>(p[i]) * q[i]; });
   });
   return total()[0];
 }
 
-void WalkGradients::apply(const WalkRun& run, std::int64_t begin, std::int64_t end) {
+template <class Real>
+void WalkGradients<Real>::apply(const WalkRun& run, std::int64_t begin, std::int64_t end) {
   const std::int64_t n = end - begin;
   const float *const z = system_.weight[0].data() + 1 + begin, *const z_before = z - run.before[0];
   const float *const y = system_.weight[1].data() + 1 + begin, *const y_before = y - run.before[1];
   const float* const x = system_.weight[2].data() + 1 + begin;
   const float* const excess = system_.excess.data() + begin;
-  const double* const p = p_.data() + 1 + begin;
-  const double *const above = p - run.before[0], *const below = p + run.after[0];
-  const double *const up = p - run.before[1], *const down = p + run.after[1];
-  double* __restrict q = q_.data() + begin;
+  const Real* const p = p_.data() + 1 + begin;
+  const Real *const above = p - run.before[0], *const below = p + run.after[0];
+  const Real *const up = p - run.before[1], *const down = p + run.after[1];
+  Real* __restrict q = q_.data() + begin;
+#pragma GCC ivdep  // q is none of the others, which takes too many checks to find out
   for (std::int64_t i = 0; i < n; ++i) {
-    const double here = p[i];
+    const Real here = p[i];
     q[i] = (x[i] * (here - p[i + 1]) + x[i - 1] * (here - p[i - 1])) +
            (y[i] * (here - down[i]) + y_before[i] * (here - up[i])) +
            (z[i] * (here - below[i]) + z_before[i] * (here - above[i])) + excess[i] * here;
@@ -125,19 +136,23 @@ void WalkGradients::apply(const WalkRun& run, std::int64_t begin, std::int64_t e
 }
 
 // r -= length q, and how great it is.
-void WalkGradients::step_back(double length) {
+template <class Real>
+void WalkGradients<Real>::step_back(Real length) {
   pieces([&](std::int64_t piece, std::int64_t begin, std::int64_t end) {
     const float* const m = system_.inverse.data() + begin;
-    const double* const q = q_.data() + begin;
-    double* const r = r_.data() + begin;
+    const Real* const q = q_.data() + begin;
+    Real* const r = r_.data() + begin;
     for (std::int64_t i = 0; i < end - begin; ++i) r[i] -= length * q[i];
-    const auto weighted = [&](std::int64_t i) { return r[i] * (static_cast<double>(m[i]) * r[i]); };
-    sums_[piece] = {sum_of(end - begin, [&](std::int64_t i) { return r[i] * r[i]; }),
-                    sum_of(end - begin, weighted)};
+    const auto square = [&](std::int64_t i) { return static_cast<double>(r[i]) * r[i]; };
+    sums_[piece] = {sum_of(end - begin, square),
+                    sum_of(end - begin, [&](std::int64_t i) { return m[i] * square(i); })};
   });
   const auto sums = total();
   norm2_ = sums[0];
   rho_ = sums[1];
 }
+
+template class WalkGradients<float>;
+template class WalkGradients<double>;
 
 }  // namespace msf

@@ -6,6 +6,9 @@
 // p_i - p_j, so that rows sum to zero whatever the weights are rounded to. One right side after the
 // other, whose vectors stay in the caches. Sums are by pieces, then over pieces in order: they
 // depend neither on threads nor on the width of vectors.
+//
+// Vectors are of float32 where the image is, as scikit-image's are then: an iteration waits for
+// memory, and half of it suffices. Sums are of float64 always.
 #pragma once
 
 #include <array>
@@ -40,6 +43,7 @@ struct WalkSystem {
   std::int64_t size() const { return static_cast<std::int64_t>(inverse.size()); }
 };
 
+template <class Real>
 class WalkGradients {
  public:
   explicit WalkGradients(const WalkSystem& system);
@@ -47,14 +51,14 @@ class WalkGradients {
   // Solves for a label. Returns iterations, or -1 if there were the most.
   std::int64_t solve(std::int32_t label);
 
-  const double* solution() const { return x_.data(); }  // of each node
+  const Real* solution() const { return x_.data(); }  // of each node
 
  private:
   void begin(std::int32_t label);
-  void turn(double beta, double alpha);
+  void turn(Real beta, Real alpha);
   double apply();
   void apply(const WalkRun& run, std::int64_t begin, std::int64_t end);
-  void step_back(double length);
+  void step_back(Real length);
 
   template <class F>
   void pieces(F&& f) const;
@@ -62,10 +66,13 @@ class WalkGradients {
 
   const WalkSystem& system_;
   std::int64_t n_;
-  std::vector<double> x_, r_, p_, q_;  // that of node i in p is [i + 1], between zeros
+  std::vector<Real> x_, r_, p_, q_;  // that of node i in p is [i + 1], between zeros
   std::vector<std::array<double, 2>> sums_;
   std::vector<std::size_t> first_run_;  // of each piece
   double norm2_ = 0, rho_ = 0;          // of r, and of r by what preconditions
 };
+
+extern template class WalkGradients<float>;
+extern template class WalkGradients<double>;
 
 }  // namespace msf
