@@ -36,6 +36,7 @@ class Footprint {
     for (int axis = 0; axis < ndim_; ++axis)  // an axis that no step follows cannot be left
       if (before_[axis] || after_[axis]) axes_.push_back(axis);
     gather();
+    find_edge();
   }
 
   std::int64_t count() const { return static_cast<std::int64_t>(offsets_.size()); }
@@ -62,8 +63,13 @@ class Footprint {
     }
   }
 
-  // Sets the bit of every voxel from which some step leaves the image.
-  void mark_edge(Word* bits) const { mark_edge(bits, 0, 0); }
+  // Whether some step leaves the image from v: a bit for each row, which all stay in the cache, and
+  // how far v lies from the row's ends.
+  bool at_edge(std::int64_t v) const {
+    const std::int64_t row = row_of(v), column = v - row * length_;
+    return static_cast<std::uint64_t>(column - low_) >= inner_ ||
+           (edge_rows_[row >> 6] >> (row & 63) & 1);
+  }
 
   // How far a neighbour's flat index is at most from its voxel's.
   std::int64_t reach() const { return reach_; }
@@ -113,14 +119,21 @@ class Footprint {
     return valid;
   }
 
-  // f(w) for every neighbour w of v whose bit is set, until f returns false; edge: some step may
-  // leave the image from v. The bitmap must reach `reach()` bits beyond the image on both sides.
+  // The bits of a block's neighbours of v. The bitmap must reach `reach()` bits beyond the image on
+  // both sides.
+  template <int known_singles = -1, int known_rows = -1>
+  Word gather(std::size_t block, const Word* bits, std::int64_t v) const {
+    Word found = blocks_[block].template gather<known_singles, known_rows>(bits, v);
+    if (found && at_edge(v)) [[unlikely]]
+      found &= inside(block, v);
+    return found;
+  }
+
+  // f(w) for every neighbour w of v whose bit is set, until f returns false.
   template <class F>
-  void each_set(const Word* bits, std::int64_t v, bool edge, F&& f) const {
+  void each_set(const Word* bits, std::int64_t v, F&& f) const {
     for (std::size_t b = 0; b < blocks_.size(); ++b) {
-      Word found = blocks_[b].gather(bits, v);
-      if (edge && found) [[unlikely]]
-        found &= inside(b, v);
+      Word found = gather(b, bits, v);
       for (; found; found &= found - 1)
         if (!f(v + blocks_[b].offsets[std::countr_zero(found)])) return;
     }
@@ -178,14 +191,35 @@ class Footprint {
     }
   }
 
-  void mark_edge(Word* bits, int axis, std::int64_t first) const {
-    const std::int64_t extent = extents_[axis], stride = strides_[axis];
+  std::int64_t row_of(std::int64_t v) const {
+    if (inverse_ == 0) return v / length_;
+    return static_cast<std::int64_t>(static_cast<unsigned __int128>(v) * inverse_ >> 63);
+  }
+
+  void find_edge() {
+    if (count() == 0 || strides_[0] * extents_[0] == 0) return;
+    length_ = extents_.back();
+    low_ = std::min(before_.back(), length_);
+    inner_ = std::max(low_, length_ - after_.back()) - low_;
+    const std::int64_t rows = strides_[0] * extents_[0] / length_;
+    edge_rows_.resize(words_for(rows));
+    mark_rows(0, 0);
+    // v * inverse is v / length with an error of less than v * length / 2^63 of 1 / length.
+    constexpr std::uint64_t one = std::uint64_t{1} << 63;
+    const auto length = static_cast<std::uint64_t>(length_);
+    if (static_cast<std::uint64_t>(rows) < one / length / length) inverse_ = one / length + 1;
+  }
+
+  // Rows from which a step along another axis leaves the image.
+  void mark_rows(int axis, std::int64_t first) {
+    if (axis == ndim_ - 1) return;
+    const std::int64_t extent = extents_[axis], stride = strides_[axis] / length_;
     const std::int64_t low = std::min(before_[axis], extent);
     const std::int64_t high = std::max(low, extent - after_[axis]);
+    Word* const bits = edge_rows_.data();
     set(bits, first, first + low * stride);
     set(bits, first + high * stride, first + extent * stride);
-    if (axis + 1 < ndim_)
-      for (std::int64_t i = low; i < high; ++i) mark_edge(bits, axis + 1, first + i * stride);
+    for (std::int64_t i = low; i < high; ++i) mark_rows(axis + 1, first + i * stride);
   }
 
   static void set(Word* bits, std::int64_t begin, std::int64_t end) {
@@ -203,6 +237,10 @@ class Footprint {
   std::vector<Block> blocks_;
   std::vector<std::size_t> blocks_of_;  // by step: its block
   std::vector<int> places_;             // and its bit there
+  std::int64_t length_ = 1, low_ = 0;   // of rows; the first column that is no edge
+  std::uint64_t inner_ = 0;             // columns that are no edge
+  std::uint64_t inverse_ = 0;           // of the length, 63 bits behind the point; 0: division
+  std::vector<Word> edge_rows_;
 };
 
 }  // namespace msf

@@ -429,7 +429,8 @@ RandomWalkReport random_walker(const Array& image, double scale, const RandomWal
   const std::int64_t pixels = labels.size();
   Walk system(walk, label, labels.shape.data());
   system.weigh(image, scale);
-  const bool narrow = image.dtype == DType::float32 || image.dtype == DType::float16;
+  const bool narrow = (image.dtype == DType::float32 || image.dtype == DType::float16) &&
+                      walk.tolerance >= 1e-5;  // finer ones are below float32's rounding
   const auto solve = walk.solver == WalkSolver::multigrid ? solve_by_multigrid
                      : narrow                             ? solve_by_gradients<float>
                                                           : solve_by_gradients<double>;

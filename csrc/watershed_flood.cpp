@@ -32,7 +32,6 @@ std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index
       const Footprint::Block& block = f.footprint.blocks()[0];
       for (int c = 0; c < singles + rows; ++c)
         prefetch(f.free.words() + ((next + block.cells[c].offset) >> 6));
-      prefetch(f.edge.words() + (next >> 6));
       prefetch(f.labels.address(next));
       prefetch(f.value(next));
     }
@@ -44,12 +43,10 @@ std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index
     };
     if constexpr (singles >= 0) {
       const Footprint::Block& block = f.footprint.blocks()[0];
-      Word found = block.gather<singles, rows>(f.free.words(), v);
-      if (found && f.edge[v]) [[unlikely]]
-        found &= f.footprint.inside(0, v);
+      Word found = f.footprint.gather<singles, rows>(0, f.free.words(), v);
       for (; found; found &= found - 1) take(v + block.offsets[std::countr_zero(found)]);
     } else {
-      f.footprint.each_set(f.free.words(), v, f.edge[v], take);
+      f.footprint.each_set(f.free.words(), v, take);
     }
   }
   hand_on(f, entering, by, count);
@@ -70,14 +67,13 @@ std::int64_t claim_with_lines(Flooding& f, const Index* leaving, std::int64_t le
       if (i + ahead < leaves) f.prefetch_around(leaving[i + ahead]);
       const std::int64_t v = leaving[i];
       const T label = labels[v];
-      const bool edge = f.edge[v];
       bool meets = false;
-      if (known && !edge) {
-        Word left = block.gather<singles, rows>(f.markers.words(), v);
+      if constexpr (known) {
+        Word left = f.footprint.gather<singles, rows>(0, f.markers.words(), v);
         for (; left && !meets; left &= left - 1)
           meets = labels[v + block.offsets[std::countr_zero(left)]] != label;
       } else {
-        f.footprint.each_set(f.markers.words(), v, edge, [&](std::int64_t w) {
+        f.footprint.each_set(f.markers.words(), v, [&](std::int64_t w) {
           meets = labels[w] != label;
           return !meets;
         });
@@ -94,11 +90,11 @@ std::int64_t claim_with_lines(Flooding& f, const Index* leaving, std::int64_t le
         entering[count++] = static_cast<Index>(w);
         return true;
       };
-      if (known && !edge) {
-        Word found = block.gather<singles, rows>(f.free.words(), v);
+      if constexpr (known) {
+        Word found = f.footprint.gather<singles, rows>(0, f.free.words(), v);
         for (; found; found &= found - 1) take(v + block.offsets[std::countr_zero(found)]);
       } else {
-        f.footprint.each_set(f.free.words(), v, edge, take);
+        f.footprint.each_set(f.free.words(), v, take);
       }
     }
   });

@@ -15,7 +15,6 @@ inline void prefetch_to_write(const void* p) { __builtin_prefetch(p, 1, 3); }
 struct Flooding {
   const Footprint& footprint;
   Bitmap &free, &markers;  // with lines, `markers` gains the voxels that have left with their label
-  Bitmap edge;
   Labels labels;
   const std::uint8_t* values;
   std::int64_t value_bytes;
@@ -26,13 +25,10 @@ struct Flooding {
       : footprint(footprint),
         free(free),
         markers(markers),
-        edge(image.size(), 0),
         labels(labels),
         values(image.as<std::uint8_t>()),
         value_bytes(item_size(image.dtype)),
-        lines(lines) {
-    footprint.mark_edge(edge.words());
-  }
+        lines(lines) {}
 
   const void* value(std::int64_t v) const { return values + v * value_bytes; }
 
