@@ -88,6 +88,8 @@ def run(job: Job, show: Callable[[Summary], None] | None = None) -> Summary:
                 break
     finally:
         summary = pipeline.stop()
+        if callable(close := getattr(source, "close", None)):
+            close()
     return summary
 
 

@@ -1,5 +1,6 @@
 """Client and server of OpenIGTLink: delivery, memory, slow peers, reconnection."""
 
+import gc
 import socket
 import threading
 import time
@@ -385,3 +386,27 @@ def test_queue_with_many_threads():
         thread.join(SOON)
     assert sorted(got) == list(range(300))
     assert not queue.put(1)
+
+
+def test_attempts_leave_nothing(monkeypatch):
+    """While a stream runs, cycles of references are not collected."""
+    from medseg_fast.stream.igtl import client
+
+    monkeypatch.setattr(client, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(client, "_LONGEST_PAUSE", 0.01)
+
+    def refusals():
+        return sum(isinstance(thing, ConnectionRefusedError) for thing in gc.get_objects())
+
+    gc.collect()
+    before = refusals()
+    with socket.socket() as unused:  # bound, but nobody listens
+        unused.bind(("127.0.0.1", 0))
+        gc.disable()
+        try:
+            with client.Client("127.0.0.1", unused.getsockname()[1]):
+                time.sleep(1)
+            after = refusals()
+        finally:
+            gc.enable()
+    assert after <= before + 1

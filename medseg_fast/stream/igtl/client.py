@@ -139,7 +139,10 @@ class Client(Endpoint):
             except OSError as e:
                 sock.close()
                 error = e
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame, and a stream's garbage is not collected
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE
