@@ -34,7 +34,7 @@ if [ $# -eq 0 ]; then
       *) set -- "$@" "$root/tests/$file" ;;
     esac
   done
-  kept="not fork and not multiprocessing and not interrupt and not process and not memory"
+  kept="not fork and not multiprocessing and not interrupt and not process and not peak_memory"
   test "$kind" = address || kept="thread and $kept"
   set -- "$@" -k "$kept" -x
 fi
