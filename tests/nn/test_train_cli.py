@@ -239,6 +239,7 @@ def test_text_is_read_back():
         "rates": {"encoder.*": 0.25, "plain": 1},
         "training": {"steps": 5, "rate": 1e-7, "clip": None},
         "predict": {"mirror": True},
+        "augment": {"probability": {"noise": 0.5, "bias": 1}, "standard": False},
     }
     text = config.text(tables, {"data.labels": "why"}, "head\n\nmore")
     tomllib = pytest.importorskip("tomllib")  # Python 3.11
@@ -251,8 +252,10 @@ def test_text_is_read_back():
 def test_recipes(folder):
     """Each says what to type, and is found by its name."""
     assert set(config.recipes()) >= {"mr_hippocampus", "nuclei_dsb2018"}
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
     for name, path in config.recipes().items():
-        config.read(path)
+        read = config.read(path)
+        assert config.checked(name, tomllib.loads(config.text(read.tables, {}))) == read.tables
         assert f"medseg-fast train {name} --data" in path.read_text()
     line = error(run("train", "mr_hippocampos"), 1)
     assert "mr_hippocampos: no such file; recipes are" in line
