@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "isa.hpp"
+#include "kept_memory.hpp"
 #include "kernels.hpp"
 #include "parallel.hpp"
 #include "worker_ids.hpp"
@@ -53,6 +54,18 @@ struct From<VoxelSize> {
   }
 };
 
+// Memory that becomes an array of bytes, and whether they are zeros.
+struct Block {
+  Owner owner;
+  std::size_t bytes;
+  bool zeros;
+};
+static Ref to_python(Block&& block) {
+  void* const data = block.owner.get();
+  Ref array = new_array(std::move(block.owner), data, block.bytes, 'u', 1);
+  return tuple(std::move(array), block.zeros);
+}
+
 static Ref to_python(const Peaks& p) { return tuple(p.passes, p.count, p.first, p.second); }
 static Ref to_python(const Moments& m) { return tuple(m.count, m.sum, m.sum_of_squares); }
 static Ref to_python(Levels&& levels) {
@@ -88,6 +101,17 @@ void bind_threads(const Scope& m) {
                          std::optional<bool> nested) {
     return busy_tasks(seconds, fail_at.value_or(-1), nested.value_or(false));
   });
+}
+
+void bind_memory(const Scope& m) {
+  m.def("take_memory", [](std::uint64_t bytes) {
+    const Memory memory = take_memory(bytes);
+    const auto give = [](void* p) { give_memory(static_cast<std::byte*>(p)); };
+    return Block{{memory.data, give}, bytes, memory.zeros};
+  });
+  m.def("kept_limit", &kept_limit);
+  m.def("set_kept_limit", &set_kept_limit);
+  m.def("kept_bytes", &kept_bytes);
 }
 
 void bind_components(const Scope& m) {
@@ -223,6 +247,7 @@ void bind_labels(const Scope& m) {
 
 void bind_all(const Scope& m) {
   bind_threads(m);
+  bind_memory(m);
   bind_components(m);
   bind_label(m);
   bind_threshold(m);

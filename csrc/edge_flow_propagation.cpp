@@ -55,7 +55,7 @@ class Field {
         pixel_width_(static_cast<float>(spacing[1])),
         per_row_(static_cast<float>(1 / spacing[0])),
         per_column_(static_cast<float>(1 / spacing[1])),
-        memory_(4 * size_ * sizeof(float), true),
+        memory_(4 * size_ * sizeof(float)),
         now_(reinterpret_cast<float*>(memory_.data())),
         next_(now_ + 2 * size_),
         down_((rows_ + tile_rows - 1) / tile_rows),
@@ -232,7 +232,7 @@ class Field {
 
   const Index rows_, columns_, pitch_, size_;
   const float pixel_height_, pixel_width_, per_row_, per_column_;
-  LargeMemory memory_;
+  Zeroed memory_;
   float *now_, *next_;         // row parts, then column parts, each with its frame
   const Index down_, across_;  // tiles
 };

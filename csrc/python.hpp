@@ -132,6 +132,7 @@ Ref new_object(PyTypeObject* type, Owner value);
 // The `n` numbers at `data` as a NumPy array; `kind` as in NumPy's type strings.
 Ref new_array(Owner owner, void* data, std::size_t n, char kind, int size);
 
+inline Ref to_python(Ref&& value) { return std::move(value); }
 inline Ref to_python(bool value) { return owned(PyBool_FromLong(value)); }
 inline Ref to_python(int value) { return owned(PyLong_FromLong(value)); }
 inline Ref to_python(std::int64_t value) { return owned(PyLong_FromLongLong(value)); }

@@ -1,5 +1,5 @@
-// Memory for large tables, whose pages are taken as they are first touched, in huge pages where the
-// system grants them: a table of hundreds of megabytes then costs fewer page faults and TLB misses.
+// Memory for large tables, in huge pages where the system grants them: a table of hundreds of
+// megabytes then costs fewer page faults and TLB misses.
 #pragma once
 
 #include <cstddef>
@@ -7,17 +7,37 @@
 #include <cstdlib>
 #include <new>
 
+#include "kept_memory.hpp"
+
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
 
 namespace msf {
 
+// Bytes that are not set to anything; kept for the next when they are freed (kept_memory.hpp).
 class LargeMemory {
  public:
-  LargeMemory(std::size_t bytes, bool zeroed) : bytes_(bytes) {
+  explicit LargeMemory(std::size_t bytes) : bytes_(bytes), data_(take_memory(bytes).data) {}
+  LargeMemory(const LargeMemory&) = delete;
+  LargeMemory& operator=(const LargeMemory&) = delete;
+  ~LargeMemory() { give_memory(data_); }
+
+  std::byte* data() { return data_; }
+  const std::byte* data() const { return data_; }
+  std::size_t size() const { return bytes_; }
+
+ private:
+  std::size_t bytes_;
+  std::byte* data_;
+};
+
+// Zeros, whose pages are taken as they are first touched.
+class Zeroed {
+ public:
+  explicit Zeroed(std::size_t bytes) : bytes_(bytes) {
     const std::size_t align = bytes < 2 * huge ? 64 : huge;
-    memory_ = zeroed ? std::calloc(bytes + align, 1) : std::malloc(bytes + align);
+    memory_ = std::calloc(bytes + align, 1);
     if (memory_ == nullptr) throw std::bad_alloc();
     const auto address = reinterpret_cast<std::uintptr_t>(memory_);
     data_ = reinterpret_cast<std::byte*>((address + align - 1) / align * align);
@@ -25,9 +45,9 @@ class LargeMemory {
     if (align == huge) madvise(data_, bytes / huge * huge, MADV_HUGEPAGE);
 #endif
   }
-  LargeMemory(const LargeMemory&) = delete;
-  LargeMemory& operator=(const LargeMemory&) = delete;
-  ~LargeMemory() { std::free(memory_); }
+  Zeroed(const Zeroed&) = delete;
+  Zeroed& operator=(const Zeroed&) = delete;
+  ~Zeroed() { std::free(memory_); }
 
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }
@@ -40,17 +60,11 @@ class LargeMemory {
   std::byte* data_;
 };
 
-class Zeroed : public LargeMemory {
- public:
-  explicit Zeroed(std::size_t bytes) : LargeMemory(bytes, true) {}
-};
-
 // `count` values, not set to anything.
 template <class T>
 class Scratch {
  public:
-  explicit Scratch(std::int64_t count)
-      : memory_(static_cast<std::size_t>(count) * sizeof(T), false) {}
+  explicit Scratch(std::int64_t count) : memory_(static_cast<std::size_t>(count) * sizeof(T)) {}
   T* get() { return reinterpret_cast<T*>(memory_.data()); }
 
  private:

@@ -2,6 +2,7 @@
 
 from medseg_fast import measure, metrics
 from medseg_fast._config import show_config
+from medseg_fast._memory import get_kept_memory, set_kept_memory
 from medseg_fast._threads import get_num_threads, num_threads, set_num_threads
 from medseg_fast._version import __version__
 from medseg_fast.active_contour import active_contour
@@ -200,6 +201,7 @@ __all__ = [
     "geodesic_active_contour",
     "geodesic_distance",
     "geodesic_segmentation",
+    "get_kept_memory",
     "get_num_threads",
     "grab_cut",
     "graph_cut",
@@ -250,6 +252,7 @@ __all__ = [
     "scharr_h",
     "scharr_v",
     "seeded_region_growing",
+    "set_kept_memory",
     "set_num_threads",
     "show_config",
     "signed_distance",

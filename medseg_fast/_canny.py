@@ -113,7 +113,7 @@ class SkimageFrame:
     def quantiles(
         self, image: NDArray[Any], mask: NDArray[np.bool_] | None, low: Any, high: Any
     ) -> tuple[Any, Any]:
-        magnitude = np.empty(self.shape, self.float_type)
+        magnitude = _checks.empty(self.shape, self.float_type)
         self.plan.magnitude(image, mask, magnitude)
         return percentiles(magnitude, low, high) if magnitude.size else (low, high)
 
@@ -184,7 +184,7 @@ def _smooth(
 ) -> NDArray[Any]:
     """The smoothed image; where part of the Gaussian lies outside, the mean of what is inside."""
     wide = image.dtype.itemsize > 4 or (image.dtype.kind in "ui" and image.dtype.itemsize == 4)
-    smooth = np.empty(image.shape, np.float64 if wide else np.float32)
+    smooth = _checks.empty(image.shape, np.float64 if wide else np.float32)
     taps = smoothing(op, sigma, spacing)
     borders = _stencil.modes(op, mode, image.ndim)
     fill = _stencil.cval(op, cval)

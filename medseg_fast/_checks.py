@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg_fast._cpu import core
+
+_LEAST_KEPT = 1 << 20  # bytes, see csrc/kept_memory.hpp
+
 _KINDS = "buif"
 
 
@@ -176,10 +180,28 @@ def interval(op: str, dtype: np.dtype[Any], lower: Any, upper: Any) -> NDArray[A
     return np.array([first, last], dtype) if first <= last else None
 
 
+def empty(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """As `np.empty`; a large array lies in memory that freed ones left, where some fits."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if not _LEAST_KEPT <= size <= core.kept_limit():
+        return np.empty(shape, dtype)
+    memory: NDArray[Any] = core.take_memory(size)[0]
+    return memory.view(dtype).reshape(shape)
+
+
+def blank(shape: tuple[int, ...], dtype: Any) -> tuple[NDArray[Any], bool]:
+    """As `empty`, and whether all is 0: where no memory was left, at no cost before it is used."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if not _LEAST_KEPT <= size <= core.kept_limit():
+        return np.zeros(shape, dtype), True
+    memory, zeros = core.take_memory(size)
+    return memory.view(dtype).reshape(shape), zeros
+
+
 def output(op: str, out: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """Return a fresh array, or `out` after checking that the result fits it exactly."""
     if out is None:
-        return np.empty(shape, dtype)
+        return empty(shape, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{op}: out must be a NumPy array, got {type(out).__qualname__}")
     if out.shape != shape or out.dtype.newbyteorder("=") != np.dtype(dtype).newbyteorder("="):
@@ -195,7 +217,7 @@ def output(op: str, out: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any
 def scratch(out: NDArray[Any]) -> NDArray[Any]:
     """What a kernel writes for `out`: itself, or a contiguous stand-in to be copied back."""
     usable = out.flags.c_contiguous and out.flags.aligned and out.dtype.isnative
-    return out if usable else np.empty(out.shape, out.dtype.newbyteorder("="))
+    return out if usable else empty(out.shape, out.dtype.newbyteorder("="))
 
 
 def finish(out: NDArray[Any], written: NDArray[Any]) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, overload
 
 from medseg_fast import _cpu
 from medseg_fast._cpu import core
+from medseg_fast._memory import get_kept_memory
 from medseg_fast._threads import available_cpus, get_num_threads
 from medseg_fast._version import __version__
 
@@ -44,9 +45,10 @@ def show_config(
     -------
     config : dict or None
         Keys ``medseg_fast`` (version, commit, folder), ``python``, ``system``, ``build`` (chosen,
-        present, runnable, forced, compiler), ``cpu`` (model, cpus), ``threads``, ``gpu`` (driver,
-        devices, torch, cupy; off: why no kernel can run there, None if one can) and ``packages``
-        (by name: version or None, extras that install it).
+        present, runnable, forced, compiler), ``cpu`` (model, cpus), ``threads``, ``kept
+        memory`` (limit, bytes: see `set_kept_memory`), ``gpu`` (driver, devices, torch, cupy; off:
+        why no kernel can run there, None if one can) and ``packages`` (by name: version or None,
+        extras that install it).
 
     Raises
     ------
@@ -87,6 +89,7 @@ def _collect(probe: bool) -> dict[str, Any]:
         },
         "cpu": {"model": cpu_model(), "cpus": available_cpus()},
         "threads": get_num_threads(),
+        "kept memory": {"limit": get_kept_memory(), "bytes": core.kept_bytes()},
         "gpu": {
             "driver": _driver(),
             "devices": _devices(),
@@ -220,6 +223,7 @@ def _text(config: dict[str, Any]) -> str:
     devices = ", ".join(gpu["devices"]) or "none found"
     if gpu["driver"]:
         devices += f" (driver {gpu['driver']})"
+    kept = config["kept memory"]
     lines = [
         f"medseg_fast {own['version']}, commit {own['commit'] or 'unknown'}",
         f"  folder   {own['folder']}",
@@ -228,6 +232,7 @@ def _text(config: dict[str, Any]) -> str:
         f"compiler {build['compiler']}",
         f"  cpu      {cpu['model']}, {cpu['cpus']} available",
         f"  threads  {config['threads']}",
+        f"  memory   {kept['bytes'] >> 20} MiB kept for results, up to {kept['limit'] >> 20}",
         f"  gpu      {devices}",
     ]
     for library in ("torch", "cupy"):

@@ -64,7 +64,7 @@ class Run:
         self.out = _checks.output(op, out, self.image.shape, self.image.dtype)
         self.written = _checks.scratch(self.out)
         if out is not None and np.may_share_memory(self.written, self.image):
-            self.written = np.empty(self.image.shape, self.image.dtype)
+            self.written = _checks.empty(self.image.shape, self.image.dtype)
 
     def footprint(self, footprint: Any) -> list[Flat]:
         return _footprint.read(self.op, footprint, self.image.ndim)
@@ -122,7 +122,7 @@ def targets(out: NDArray[Any], passes: int) -> Iterator[list[NDArray[Any]]]:
     except IndexError:
         memory = np.empty(0, np.uint8)
     if not out.nbytes <= memory.nbytes <= max(_MOST_KEPT, out.nbytes):
-        memory = np.empty(out.nbytes, np.uint8)
+        memory = _checks.empty((out.nbytes,), np.uint8)
     spare = memory[: out.nbytes].view(out.dtype).reshape(out.shape)
     yield [spare if left % 2 else out for left in reversed(range(passes))]
     if memory.nbytes <= _MOST_KEPT:

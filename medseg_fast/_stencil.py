@@ -62,7 +62,7 @@ def output(op: str, image: NDArray[Any], dtype: Any, out: Any) -> NDArray[Any]:
 def scratch(image: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
     """What a kernel writes for `out`: not the image that it still reads."""
     usable = _checks.scratch(out)
-    return np.empty(out.shape, usable.dtype) if np.may_share_memory(image, usable) else usable
+    return _checks.empty(out.shape, usable.dtype) if np.may_share_memory(image, usable) else usable
 
 
 def finish(

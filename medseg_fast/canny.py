@@ -129,7 +129,7 @@ def canny(
     written = _checks.scratch(edges)
     if by == "itk":
         if np.may_share_memory(array, written):
-            written = np.empty(edges.shape, np.bool_)
+            written = _checks.empty(edges.shape, np.bool_)
         unit = _canny.largest(array.dtype) / 8
         levels = _canny.thresholds(op, low_threshold, high_threshold, unit, use_quantiles)
         _canny.crossings(

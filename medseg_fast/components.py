@@ -135,8 +135,8 @@ def label(
     runs = core.label_components(image, zero, reach, False)
     wanted = _label_dtype("label", dtype, out, image, runs.count())
     if out is None:
-        labels = np.zeros(image.shape, wanted)  # pages of zeros come from the system untouched
-        runs.write(labels, True)
+        labels, zeros = _checks.blank(image.shape, wanted)
+        runs.write(labels, zeros)
     else:
         labels = _checks.output("label", out, image.shape, wanted)
         written = _checks.scratch(labels)

@@ -213,11 +213,11 @@ def distance_transform_edt(
     far: NDArray[Any] | None = None
     near: NDArray[Any] | None = None
     if return_distances:
-        far = np.empty(mask.shape, wanted)
+        far = _checks.empty(mask.shape, wanted)
         if distances is not None:
             far = _given(op, "distances", distances, mask.shape, wanted)
     if return_indices:
-        near = np.empty(full, np.int32)
+        near = _checks.empty(full, np.int32)
         if indices is not None:
             near = _given(op, "indices", indices, full, np.dtype(np.int32))
     _fill(mask, voxel, far, near)

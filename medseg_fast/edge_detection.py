@@ -344,7 +344,7 @@ def detect_edges(
 
 
 def _direction(smooth: Array, spacing: Sequence[float]) -> Array:
-    parts = np.empty((smooth.ndim, *smooth.shape), smooth.dtype)
+    parts = _checks.empty((smooth.ndim, *smooth.shape), smooth.dtype)
     for axis in range(smooth.ndim):
         _edges.sobel(smooth, axis=axis, spacing=spacing, out=parts[axis])
     length = np.sqrt(np.square(parts).sum(axis=0, dtype=smooth.dtype))

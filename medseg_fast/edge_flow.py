@@ -46,7 +46,7 @@ class _Maps:
     """The smoothed maps that the flow is computed from, and their weights."""
 
     def __init__(self, shape: tuple[int, ...], channels: int, filters: int) -> None:
-        self.maps = np.empty((channels + filters, *shape), np.float32)
+        self.maps = _checks.empty((channels + filters, *shape), np.float32)
         self.of_map: list[int] = [*range(channels), *([channels] * filters)]
         self.scale: list[float] = []  # of each map
         self.attributes: list[float] = []
@@ -213,7 +213,7 @@ def edge_flow(
     angles = np.arange(half // 2) * (2 * math.pi / half)
     ways = np.stack([np.sin(angles), np.cos(angles)], -1)
     offsets = np.rint(_AHEAD * scale * ways / np.array(sizes)).astype(np.int64)
-    flow = np.empty((2, *shape), np.float32)
+    flow = _checks.empty((2, *shape), np.float32)
     core.edge_flow_vectors(
         *(maps.maps, maps.of_map, maps.scale, maps.attributes),
         *(offsets.tolist(), ways.tolist(), sizes, flow),
@@ -222,7 +222,7 @@ def edge_flow(
     core.meet_flows(flow, sizes, 64 + math.ceil(64 * scale / min(sizes)), energy, strength)
     limits = _limits(op, low, high, scale, flow, strength)
     core.unit_flow(flow)
-    masks, labels = np.empty(shape, np.uint8), np.empty(shape, np.int32)
+    masks, labels = _checks.empty(shape, np.uint8), _checks.empty(shape, np.int32)
     pixel = math.sqrt(sizes[0] * sizes[1])
     gap = _REACH * scale if reach is None else _limit(op, "reach", reach)
     fewest = math.ceil(math.pi * (2 * scale / pixel) ** 2)

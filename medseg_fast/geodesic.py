@@ -218,6 +218,6 @@ def geodesic_segmentation(
     _checks.finish(labels, written)
     if not return_distance:
         return labels
-    distance = np.empty(array.shape, np.float64)
+    distance = _checks.empty(array.shape, np.float64)
     search.copy_costs(distance)
     return labels, distance

@@ -203,7 +203,7 @@ class GridGraph(FlowGraph):
         self, source: NDArray[Any], sink: NDArray[Any], flat: NDArray[np.int64] | None
     ) -> float:
         """How large terminals are left where these are added."""
-        excess = np.empty(self.shape, self.dtype)
+        excess = _checks.empty(self.shape, self.dtype)
         self._core.excess(excess)
         total = excess.astype(np.float64)
         change = source.astype(np.float64) - sink
@@ -360,7 +360,7 @@ class GridGraph(FlowGraph):
 
     def _largest_edge(self, direction: int) -> float:
         """No more than this is left of an edge's both ways together."""
-        left = np.empty(self.shape, self.dtype)
+        left = _checks.empty(self.shape, self.dtype)
         total = 0.0
         for way in (direction, direction ^ 1):
             self._core.grid_residual(way, left)
@@ -462,7 +462,7 @@ class GridGraph(FlowGraph):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is left of capacities and the flow; search trees grow again from it."""
-        left = [np.empty(self.shape, self.dtype) for _ in range(2 * len(self.offsets) + 1)]
+        left = [_checks.empty(self.shape, self.dtype) for _ in range(2 * len(self.offsets) + 1)]
         self._core.excess(left[0])
         for direction, array in enumerate(left[1:]):
             self._core.grid_residual(direction, array)

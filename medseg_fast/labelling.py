@@ -374,8 +374,8 @@ class _Field:
 
     def _move(self, current: Labels, stay: Labels, go: Labels) -> int:
         labels = self.volume(current)
-        gain = np.empty(labels.shape, self.dtype)
-        forth = np.empty(labels.shape, self.dtype)
+        gain = _checks.empty(labels.shape, self.dtype)
+        forth = _checks.empty(labels.shape, self.dtype)
         core.move_unary(self.unary, labels, stay, go, gain)
         graph = GridGraph(self.shape, self.connectivity, self.dtype)
         zero = np.zeros((), self.dtype)

@@ -90,7 +90,7 @@ def _evolve(
     contour = make([1.0] * (3 - len(sizes)) + sizes)
 
     def mask() -> NDArray[np.bool_]:
-        inside = np.empty(shape, np.bool_)
+        inside = _checks.empty(shape, np.bool_)
         contour.mask(inside)
         return inside
 

@@ -33,7 +33,7 @@ def edge_costs(
 ) -> tuple[NDArray[np.float32], Array]:
     """Cost of a pixel by zero crossings and gradient magnitude, 0 on a clear edge; the gradient."""
     smooth = gaussian(image, sigma, spacing=spacing, preserve_range=True)
-    gradient = np.empty((smooth.ndim, *smooth.shape), smooth.dtype)
+    gradient = _checks.empty((smooth.ndim, *smooth.shape), smooth.dtype)
     for axis in range(smooth.ndim):
         _edges.sobel(smooth, axis=axis, spacing=spacing, out=gradient[axis])
     steep = np.sqrt(np.square(gradient).sum(axis=0, dtype=smooth.dtype))

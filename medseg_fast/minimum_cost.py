@@ -246,7 +246,7 @@ def minimum_costs(
     _run(search, last, -1 if last is None else len(last))
     written = _checks.scratch(cumulative)
     search.copy_costs(written)
-    steps = np.empty(array.shape, np.int16)
+    steps = _checks.empty(array.shape, np.int16)
     search.copy_steps(steps)
     return _checks.finish(cumulative, written), steps
 
@@ -391,7 +391,7 @@ class MCP:
                 int(min(coverage * self._costs.size, _EVERY)),
             )
         self._found = True
-        costs, steps = np.empty(shape, np.float64), np.empty(shape, np.int16)
+        costs, steps = _checks.empty(shape, np.float64), _checks.empty(shape, np.int16)
         self._search.copy_costs(costs)
         self._search.copy_steps(steps)
         return costs, steps

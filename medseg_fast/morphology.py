@@ -408,7 +408,7 @@ def morphological_gradient(
         one_pass = len(stages) == 1 and len(stages[0].parts) == 1
     if one_pass or run.image.size == 0:
         return run((flats, RANGE))
-    eroded = run.into(np.empty(run.image.shape, run.image.dtype), (flats, MINIMUM))
+    eroded = run.into(_checks.empty(run.image.shape, run.image.dtype), (flats, MINIMUM))
     return run((flats, MAXIMUM_MINUS_BASE), base=eroded)
 
 

@@ -41,7 +41,7 @@ def _binary(
         return result
     written = _checks.scratch(result)
     if out is not None and np.may_share_memory(written, mask):
-        written = np.empty(mask.shape, np.bool_)
+        written = _checks.empty(mask.shape, np.bool_)
     stages = [
         (stage, any_)
         for any_ in dilate

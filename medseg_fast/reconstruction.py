@@ -223,7 +223,7 @@ def _h_extrema(op: str, image: Any, h: Any, footprint: Any, out: Any) -> NDArray
             resolution = 2 * np.finfo(array.dtype).resolution * np.abs(array)
             shifted = array + h + resolution if sign > 0 else array - h - resolution
     kind = _float_type(array.dtype)
-    rebuilt = np.empty(array.shape, kind)
+    rebuilt = _checks.empty(array.shape, kind)
     core.reconstruction(
         np.ascontiguousarray(shifted, kind),
         array.astype(kind, copy=False),

@@ -57,6 +57,7 @@ def peak_bytes_per_pixel(
     )
     # Freed blocks go back at once, and every large one is a mapping of its own.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+    environment["MEDSEG_FAST_KEPT_MEMORY"] = "0"
     command = [sys.executable, "-c", script]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=timeout_s
