@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include "kept_memory.hpp"
@@ -32,31 +33,38 @@ class LargeMemory {
   std::byte* data_;
 };
 
-// Zeros, whose pages are taken as they are first touched.
+// Zeros. Of memory that is cleared here at once, a few megabytes are still in the cache when they
+// are used; of more, pages are taken as they are first touched, by whichever thread that is.
 class Zeroed {
  public:
-  explicit Zeroed(std::size_t bytes) : bytes_(bytes) {
-    const std::size_t align = bytes < 2 * huge ? 64 : huge;
-    memory_ = std::calloc(bytes + align, 1);
+  explicit Zeroed(std::size_t bytes) : bytes_(bytes), cleared_(bytes <= most_cleared) {
+    if (cleared_) {
+      const Memory memory = take_memory(bytes);
+      data_ = memory.data;
+      if (!memory.zeros) std::memset(data_, 0, bytes);
+      return;
+    }
+    memory_ = std::calloc(bytes + huge, 1);
     if (memory_ == nullptr) throw std::bad_alloc();
     const auto address = reinterpret_cast<std::uintptr_t>(memory_);
-    data_ = reinterpret_cast<std::byte*>((address + align - 1) / align * align);
+    data_ = reinterpret_cast<std::byte*>((address + huge - 1) / huge * huge);
 #ifdef __linux__
-    if (align == huge) madvise(data_, bytes / huge * huge, MADV_HUGEPAGE);
+    madvise(data_, bytes / huge * huge, MADV_HUGEPAGE);
 #endif
   }
   Zeroed(const Zeroed&) = delete;
   Zeroed& operator=(const Zeroed&) = delete;
-  ~Zeroed() { std::free(memory_); }
+  ~Zeroed() { cleared_ ? give_memory(data_) : std::free(memory_); }
 
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }
   std::size_t size() const { return bytes_; }
 
  private:
-  static constexpr std::size_t huge = std::size_t{1} << 21;
+  static constexpr std::size_t huge = std::size_t{1} << 21, most_cleared = std::size_t{1} << 25;
   std::size_t bytes_;
-  void* memory_;
+  bool cleared_;
+  void* memory_ = nullptr;
   std::byte* data_;
 };
 
