@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <memory>
@@ -329,8 +331,10 @@ class GridGraphOf final : public GridGraph {
     });
   }
 
-  // Plants trees in parts of the grid and joins them two by two: part i of level k covers layers
-  // from L i / 2^k on. The parts do not depend on the threads, so neither does the flow.
+  // Plants trees in parts of the grid and joins them two by two: part i of level k, which has the
+  // number 2^k + i, covers layers from L i / 2^k on, so 2 n and 2 n + 1 are the halves of n.
+  // Whoever is done with the second of two halves joins them. The parts do not depend on the
+  // threads, so neither does the flow.
   void search_all() {
     finished_ = false;
     if (planted_) {
@@ -353,16 +357,22 @@ class GridGraphOf final : public GridGraph {
       const GridRange<Mask> all{state_.blocks, trees, 0, state_.blocks.nodes()};
       GridMarks<Mask>(all, GridFlowOf<Cap, Mask>(all, state_, flow_)).run();
     });
-    int level = 0;
-    while (level < depth_ && 1 << level < 4 * num_threads() && num_threads() > 1) ++level;
-    parallel_tasks(1 << level, [&](std::int64_t i) { search_part(level, i, flows); });
-    while (level-- > 0)
-      parallel_tasks(1 << level, [&](std::int64_t i) { join_parts(level, i, flows); });
+    const std::size_t parts = std::size_t{1} << depth_;
+    std::vector<std::atomic<std::uint8_t>> halves(parts);  // searched, of what they make together
+    parallel_tasks(static_cast<std::int64_t>(parts), [&](std::int64_t i) {
+      std::size_t whole = parts + static_cast<std::size_t>(i);
+      search_part(whole, flows);
+      while ((whole /= 2) > 0 && halves[whole].fetch_add(1, std::memory_order_acq_rel) == 1)
+        join_parts(whole, flows);
+    });
     search_ = search(0, state_.blocks.nodes(), times_[1], flow_);
     finished_ = true;
   }
 
-  std::int64_t layer(int level, std::int64_t i) const {
+  // The first layer of a part, or of the part `past` behind it.
+  std::int64_t layer(std::size_t number, int past = 0) const {
+    const int level = std::bit_width(number) - 1;
+    const auto i = static_cast<std::int64_t>(number - (std::size_t{1} << level)) + past;
     return state_.blocks.layers() * i >> level;
   }
   std::unique_ptr<GridSearch> search(std::int64_t begin, std::int64_t end, std::uint32_t time,
@@ -374,28 +384,20 @@ class GridGraphOf final : public GridGraph {
           return std::make_unique<GridSearchOf<Mask>>(range, time, std::move(flow_of));
         });
   }
-  std::unique_ptr<GridSearch> part(int level, std::int64_t i, std::uint32_t time,
+  std::unique_ptr<GridSearch> part(std::size_t number, std::uint32_t time,
                                    std::vector<Sum>& flows) {
     const std::int64_t n = state_.blocks.layer_nodes();
-    return search(layer(level, i) * n, layer(level, i + 1) * n, time,
-                  flows[(std::size_t{1} << level) + i]);
+    return search(layer(number) * n, layer(number, 1) * n, time, flows[number]);
   }
-  void search_part(int level, std::int64_t i, std::vector<Sum>& flows) {
-    if (level < depth_) {
-      search_part(level + 1, 2 * i, flows);
-      search_part(level + 1, 2 * i + 1, flows);
-      join_parts(level, i, flows);
-      return;
-    }
-    const auto search = part(level, i, 0, flows);
+  void search_part(std::size_t number, std::vector<Sum>& flows) {
+    const auto search = part(number, 0, flows);
     search->start();
     search->run();
-    times_[(std::size_t{1} << level) + i] = search->time();
+    times_[number] = search->time();
   }
-  void join_parts(int level, std::int64_t i, std::vector<Sum>& flows) {
-    const std::size_t whole = (std::size_t{1} << level) + i;
-    const auto search = part(level, i, std::max(times_[2 * whole], times_[2 * whole + 1]), flows);
-    search->join(layer(level + 1, 2 * i + 1));
+  void join_parts(std::size_t whole, std::vector<Sum>& flows) {
+    const auto search = part(whole, std::max(times_[2 * whole], times_[2 * whole + 1]), flows);
+    search->join(layer(2 * whole + 1));
     search->run();
     times_[whole] = search->time();
   }
