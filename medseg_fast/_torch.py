@@ -308,7 +308,7 @@ def _tell(
             last = order and not value.is_contiguous() and value.is_contiguous(memory_format=order)
             shape = ChannelsLast(value.shape) if last and op.features else tuple(value.shape)
             return _Spec(shape, _DTYPES[value.dtype])
-        return tuple(map(describe, value)) if isinstance(value, tuple) else value
+        return tuple(map(describe, value)) if isinstance(value, (tuple, list)) else value
 
     assert op.result is not None
     told = op.result(*map(describe, args), **{k: describe(v) for k, v in kwargs.items()})

@@ -40,7 +40,7 @@ def roi_align(
     samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
     array = computed(given)
     real = array.dtype.type
-    regions = _regions(device, op, boxes, dims, array.shape[0], array.dtype)
+    regions = regions_of(device, op, boxes, dims, array.shape[0], array.dtype)
     result = device.xp.empty((len(regions), array.shape[1], *sizes), array.dtype)
     if result.size and 0 in array.shape[2:]:
         raise ValueError(f"{op}: input must have pixels, got shape {array.shape}")
@@ -77,7 +77,7 @@ def roi_align_backward(
     shape = tuple(_checks.integer(op, "input_size", size, 0) for size in input_size)
     array, dims = computed(given), given.ndim - 2
     sizes = array.shape[2:]
-    regions = _regions(device, op, boxes, dims, shape[0] if shape else 0, array.dtype)
+    regions = regions_of(device, op, boxes, dims, shape[0] if shape else 0, array.dtype)
     if len(shape) != array.ndim or array.shape[:2] != (len(regions), shape[1]):
         raise ValueError(
             f"{op}: gradient must have a box for each of {len(regions)} boxes and the channels and "
@@ -102,7 +102,7 @@ def roi_align_backward(
     return result.astype(given.dtype, copy=False)
 
 
-def _regions(device: Device, op: str, boxes: Any, dims: int, images: int, dtype: Any) -> Any:
+def regions_of(device: Device, op: str, boxes: Any, dims: int, images: int, dtype: Any) -> Any:
     """Boxes as one array (K, 1 + 2 dims) of `dtype`, the image's index first."""
     xp, columns = device.xp, 2 * dims
     if not is_list(boxes):

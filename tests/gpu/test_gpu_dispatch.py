@@ -111,6 +111,11 @@ def test_bfloat16_is_computed_in_float32_and_comes_back(cupy, torch, rng):
         ("crop_concat", x, x[..., 1:7]),
         ("roi_align", x, boxes, 3),
         ("roi_align_backward", tensor(2, 3, 2, 2), boxes, (2, 3, 8, 10)),
+        ("multiscale_roi_align", [x, tensor(2, 3, 4, 5)], boxes, 3, -1, None, (1.0, 0.5)),
+        (
+            "multiscale_roi_align_backward",
+            *(tensor(2, 3, 2, 2), boxes, ((2, 3, 8, 10), (2, 3, 4, 5)), -1, None, (1.0, 0.5)),
+        ),
         ("resample_argmax", volume, (5, 7, 6)),
         ("paste_masks", tensor(2, 1, 4, 4), corners, (9, 11)),
         ("nms", corners, scores, 0.5),

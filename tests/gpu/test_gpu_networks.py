@@ -64,6 +64,57 @@ def test_roi_align_in_pieces(rng, dims):
         assert_allclose(back, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=str)
+def test_multiscale_roi_align(rng, dtype):
+    shapes = [(2, 3, 16, 20), (2, 3, 8, 10), (2, 3, 4, 5)]
+    features = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+    low = rng.uniform(0, 20, (9, 2))
+    corners = np.concatenate([low, low + rng.uniform(1, 40, (9, 2))], 1)
+    corners[7], corners[8] = [9, 9, 3, 20], [2, 2, 2, 2]  # of negative area, of none
+    boxes = [corners[:5].astype(dtype), corners[5:].astype(dtype)]
+    tolerance = {2: 2e-3, 4: 2e-5, 8: 1e-12}[np.dtype(dtype).itemsize]
+    options = {"scales": [0.5, 0.25, 0.125], "canonical_scale": 16, "canonical_level": 2}
+    for change in (options, {"image_shapes": [(32, 40)]}):
+        args = features, boxes, (2, 3), 2
+        got = on_shim("multiscale_roi_align", *args, **change, schedules=1)
+        expected = F.multiscale_roi_align(*args, **change)
+        assert got.dtype == expected.dtype
+        assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+        back = got, boxes, shapes, 2
+        found = on_shim("multiscale_roi_align_backward", *back, **change, schedules=1)
+        for a, b in zip(found, F.multiscale_roi_align_backward(*back, **change), strict=True):
+            assert a.dtype == b.dtype
+            assert_allclose(a, b, rtol=10 * tolerance, atol=10 * tolerance)
+    assert sum(a.any() for a in found) >= 1
+    single = on_shim("multiscale_roi_align", features[:1], boxes, 2, scales=[0.5], schedules=1)
+    assert_allclose(single, F.roi_align(features[0], boxes, 2, 0.5), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"features": []}, ValueError, "features must not be empty"),
+        ({"features": [np.ones((1, 2, 4, 4)), np.ones((1, 1, 2, 2))]}, ValueError, "one N and C"),
+        ({"features": [np.ones((1, 1, 4, 4)), np.ones((1, 1, 2, 2), "f4")]}, TypeError, "dtype"),
+        ({"scales": None}, ValueError, "image_shapes must not be empty"),
+        ({"canonical_scale": 0}, ValueError, "canonical_scale must be positive"),
+        ({"boxes": [np.ones((1, 5))]}, AssertionError, "boxes list is not correct"),
+    ],
+)
+def test_multiscale_roi_align_errors(change, error, message):
+    given = {"features": [np.ones((1, 1, 4, 4)), np.ones((1, 1, 2, 2))], "scales": [1, 0.5]}
+    given |= {"boxes": [np.array([[0.0, 0, 2, 2]])], "output_size": 2, **change}
+    with pytest.raises(error, match=message):
+        on_shim("multiscale_roi_align", **given)
+    if "features" in change or "scales" in change:
+        return
+    given["gradient"] = np.ones((2, 1, 2, 2))
+    given["feature_sizes"] = [f.shape for f in given.pop("features")]
+    del given["output_size"]
+    with pytest.raises(error, match=message):
+        on_shim("multiscale_roi_align_backward", **given)
+
+
 def test_roi_align_does_not_read_pixels_without_weight(rng):
     features = rng.normal(size=(1, 3, 8, 9))
     args = np.array([[0.0, 2, 2, 4, 4]]), 2, 1.0, 1

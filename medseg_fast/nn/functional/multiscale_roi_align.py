@@ -37,32 +37,31 @@ def _scales(
     return [2.0 ** float(np.round(np.log2(np.float32(shape[2] / rows)))) for shape in shapes]
 
 
-def _levels(
-    regions: NDArray[Any], scales: list[float], canonical_scale: float, canonical_level: float
-) -> NDArray[np.int64]:
-    """The level of each box by equation 1 of [1], in the boxes' own arithmetic."""
+def levels_of(
+    xp: Any, regions: Any, scales: list[float], canonical_scale: float, canonical_level: float
+) -> Any:
+    """The level of each box by equation 1 of [1], in the boxes' own arithmetic; `xp` has them."""
+    if len(scales) == 1:
+        return xp.zeros(len(regions), np.int64)
     kind = regions.dtype.type
     least, most = (int(-math.log2(scales[i])) for i in (0, -1))
     sides = (regions[:, 3] - regions[:, 1]) * (regions[:, 4] - regions[:, 2])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        exponent = np.log2(np.sqrt(sides) / kind(canonical_scale))
-        level = np.floor(kind(canonical_level) + exponent + kind(1e-6))
-    level = np.nan_to_num(level, nan=least, neginf=least, posinf=most).clip(least, most)
-    indices: NDArray[np.int64] = level.astype(np.int64) - least
-    return indices
+        exponent = xp.log2(xp.sqrt(sides) / kind(canonical_scale))
+        level = xp.floor(kind(canonical_level) + exponent + kind(1e-6))
+    level = xp.nan_to_num(level, nan=least, neginf=least, posinf=most).clip(least, most)
+    return (level.astype(np.int64) - least).clip(0, len(scales) - 1)
 
 
-def _arguments(
+def pyramid(
     op: str,
-    dtype: np.dtype[Any],
     shapes: Sequence[tuple[int, ...]],
-    boxes: Any,
     image_shapes: Any,
     scales: Any,
     canonical_scale: Any,
     canonical_level: Any,
-) -> tuple[list[float], NDArray[Any], NDArray[np.int64]]:
-    """Scales, boxes and their levels."""
+) -> tuple[list[float], float, float]:
+    """Each level's scale, and where boxes of which size belong."""
     if not shapes:
         raise ValueError(f"{op}: features must not be empty")
     if any(len(s) != 4 or s[:2] != shapes[0][:2] for s in shapes):
@@ -70,15 +69,15 @@ def _arguments(
             f"{op}: features must have shapes (N, C, H, W) with one N and C, got {list(shapes)}"
         )
     found = _scales(op, shapes, image_shapes, scales)
-    regions = _boxes.regions(op, boxes, 2, shapes[0][0], dtype)
-    if len(shapes) == 1:
-        return found, regions, np.zeros(len(regions), np.int64)
     scale = float(_checks.number(op, "canonical_scale", canonical_scale))
     if not scale > 0:
         raise ValueError(f"{op}: canonical_scale must be positive, got {canonical_scale!r}")
-    level = float(_checks.number(op, "canonical_level", canonical_level))
-    levels = _levels(regions, found, scale, level)
-    return found, regions, levels.clip(0, len(shapes) - 1)
+    return found, scale, float(_checks.number(op, "canonical_level", canonical_level))
+
+
+def one_dtype(op: str, maps: Sequence[Any]) -> None:
+    if len({m.dtype for m in maps}) > 1:
+        raise TypeError(f"{op}: features must have one dtype, got {[str(m.dtype) for m in maps]}")
 
 
 def _pooled(
@@ -102,7 +101,7 @@ def _gradient(
     return {"features": list(found) if isinstance(found, tuple) else [found]}
 
 
-@operation(result=_pooled, gradient=_gradient)
+@operation(result=_pooled, gradient=_gradient, gpu="multiscale_roi_align")
 def multiscale_roi_align(
     features: Sequence[ArrayLike],
     boxes: ArrayLike | Sequence[ArrayLike],
@@ -170,13 +169,12 @@ def multiscale_roi_align(
     """
     op = "multiscale_roi_align"
     maps = [feature_map(op, feature, "features") for feature in features]
-    if len({m.dtype for m in maps}) > 1:
-        raise TypeError(f"{op}: features must have one dtype, got {[str(m.dtype) for m in maps]}")
+    one_dtype(op, maps)
     dtype = _boxes.arithmetic(maps[0].dtype) if maps else np.dtype(np.float32)
     shapes = [m.shape for m in maps]
-    found, regions, levels = _arguments(
-        op, dtype, shapes, boxes, image_shapes, scales, canonical_scale, canonical_level
-    )
+    found, *canonical = pyramid(op, shapes, image_shapes, scales, canonical_scale, canonical_level)
+    regions = _boxes.regions(op, boxes, 2, shapes[0][0], dtype)
+    levels = levels_of(np, regions, found, *canonical)
     sizes = sizes_of(op, output_size, 2)
     samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
     out = np.empty((len(regions), shapes[0][1], *sizes), dtype)
@@ -192,7 +190,7 @@ def _gradients_of_features(
     return tuple((tuple(size), gradient.dtype) for size in feature_sizes)
 
 
-@operation(result=_gradients_of_features)
+@operation(result=_gradients_of_features, gpu="multiscale_roi_align")
 def multiscale_roi_align_backward(
     gradient: ArrayLike,
     boxes: ArrayLike | Sequence[ArrayLike],
@@ -246,9 +244,9 @@ def multiscale_roi_align_backward(
     array = feature_map(op, gradient, "gradient")
     dtype = _boxes.arithmetic(array.dtype)
     shapes = [tuple(_checks.integer(op, "feature_sizes", n, 0) for n in s) for s in feature_sizes]
-    found, regions, levels = _arguments(
-        op, dtype, shapes, boxes, image_shapes, scales, canonical_scale, canonical_level
-    )
+    found, *canonical = pyramid(op, shapes, image_shapes, scales, canonical_scale, canonical_level)
+    regions = _boxes.regions(op, boxes, 2, shapes[0][0], dtype)
+    levels = levels_of(np, regions, found, *canonical)
     if array.ndim != 4 or array.shape[:2] != (len(regions), shapes[0][1]):
         raise ValueError(
             f"{op}: gradient must have shape ({len(regions)}, {shapes[0][1]}, rows, columns), "
