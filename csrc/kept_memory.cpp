@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <new>
 #include <vector>
@@ -89,14 +90,17 @@ class Kept {
       if (size < wanted || size - wanted > wanted / 2) continue;
       if (best == blocks_.end() || size < head_of(*best).bytes) best = i;
     }
-    if (best == blocks_.end()) {
-      release_to(bytes_ - std::min(bytes_, wanted));
-      return nullptr;
-    }
+    if (best == blocks_.end()) return nullptr;
     std::byte* const data = *best;
     blocks_.erase(best);
     bytes_ -= head_of(data).bytes;
     return data;
+  }
+
+  // Before `wanted` bytes come from the system.
+  void make_room(std::size_t wanted) {
+    const std::lock_guard lock(mutex);
+    release_to(bytes_ - std::min(bytes_, wanted));
   }
 
   void give(std::byte* data) {
@@ -143,8 +147,20 @@ Kept& kept() {
 Memory take_memory(std::size_t bytes) {
   if (bytes >= least_kept) {
     if (std::byte* const data = kept().take(bytes)) return {data, false};
+    kept().make_room(bytes);
   }
   return fresh(bytes);
+}
+
+std::byte* take_zeros(std::size_t bytes) {
+  constexpr std::size_t most_cleared = std::size_t{1} << 25;
+  if (bytes > most_cleared) {
+    kept().make_room(bytes);
+    return fresh(bytes).data;
+  }
+  const Memory memory = take_memory(bytes);
+  if (!memory.zeros) std::memset(memory.data, 0, bytes);
+  return memory.data;
 }
 
 void give_memory(std::byte* data) noexcept {

@@ -19,6 +19,9 @@ struct Memory {
 };
 
 Memory take_memory(std::size_t bytes);
+// Zeros. Up to some megabytes they are cleared here, and still in the cache when they are used; of
+// more, fresh pages are taken as they are first touched, by whichever thread that is.
+std::byte* take_zeros(std::size_t bytes);
 void give_memory(std::byte* data) noexcept;
 
 // How many bytes of freed blocks may be kept: a block above it never is.

@@ -277,8 +277,8 @@ def _run(
 
     def empty(size: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         if channels_last:
-            return np.empty((features.shape[0], *size, channels[1]), dtype)
-        return np.empty((features.shape[0], channels[1], *size), dtype)
+            return _checks.empty((features.shape[0], *size, channels[1]), dtype)
+        return _checks.empty((features.shape[0], channels[1], *size), dtype)
 
     full = empty(sizes.full(size), packed.dtype) if return_full or pool is None else None
     pooled = empty(sizes.pooled(size), packed.dtype) if pool else None

@@ -177,7 +177,7 @@ def multiscale_roi_align(
     levels = levels_of(np, regions, found, *canonical)
     sizes = sizes_of(op, output_size, 2)
     samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
-    out = np.empty((len(regions), shapes[0][1], *sizes), dtype)
+    out = _checks.empty((len(regions), shapes[0][1], *sizes), dtype)
     for level, array in enumerate(maps):
         places = np.flatnonzero(levels == level)
         pool(op, array, regions[places], places, sizes, found[level], samples, False, out)
@@ -256,7 +256,7 @@ def multiscale_roi_align_backward(
     given = np.require(array, dtype, ["C", "A"])
     outs = []
     for level, shape in enumerate(shapes):
-        out = np.empty(shape, dtype)
+        out = _checks.empty(shape, dtype)
         places = np.flatnonzero(levels == level)
         if out.size and 0 not in array.shape[2:]:
             core.roi_align_backward(

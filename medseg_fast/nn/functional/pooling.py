@@ -110,7 +110,7 @@ def max_pool_with_indices(
     shape = _pooled_shape(op, array, geometry, ceil_mode)
     rank = len(geometry)
     wide = _checks.contiguous(array.astype(np.float32) if array.itemsize == 2 else array)
-    values, indices = np.empty(shape, wide.dtype), np.empty(shape, np.int64)
+    values, indices = _checks.empty(shape, wide.dtype), _checks.empty(shape, np.int64)
     flat = (1,) * (3 - rank)
     core.max_pool(
         wide.reshape((-1, *flat, *array.shape[-rank:])) if array.size else wide,
@@ -236,7 +236,7 @@ def max_unpool(
         )
     shape = _unpooled_shape(values, kernel_size, stride, padding, output_size)
     rank = space_rank(op, "kernel_size", kernel_size, values)
-    output = np.empty(shape, values.dtype.newbyteorder("="))
+    output = _checks.empty(shape, values.dtype.newbyteorder("="))
     planes, rows = int(np.prod(shape[:-rank])), values.shape[-rank]
     flat = (planes, rows, int(np.prod(values.shape[1 - rank :])))
     core.max_unpool(

@@ -168,7 +168,7 @@ def pyramid_pool(
         raise ValueError(f"{_OP}: activation must be None or 'relu', got {activation!r}")
     shape = _result(array, sizes, _arrays(weights), None)[0]
     wide = _checks.contiguous(array.astype(np.float32) if array.itemsize == 2 else array)
-    features = np.empty(shape, wide.dtype)
+    features = _checks.empty(shape, wide.dtype)
     mixing = _mixing(wide, sizes, weights, biases)
     if not features.size:
         return features.astype(array.dtype.newbyteorder("="))

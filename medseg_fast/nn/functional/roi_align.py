@@ -183,7 +183,7 @@ def roi_align(
     samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
     dtype = _boxes.arithmetic(array.dtype)
     regions = _boxes.regions(op, boxes, len(sizes), array.shape[0], dtype)
-    out = np.empty((len(regions), array.shape[1], *sizes), dtype)
+    out = _checks.empty((len(regions), array.shape[1], *sizes), dtype)
     places = np.arange(len(regions))
     pool(op, array, regions, places, sizes, _scale(op, spatial_scale), samples, bool(aligned), out)
     return out.astype(array.dtype.newbyteorder("="), copy=False)
@@ -266,7 +266,7 @@ def roi_align_backward(
         )
     samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
     scale = _scale(op, spatial_scale)
-    out = np.empty(shape, dtype)
+    out = _checks.empty(shape, dtype)
     if len(regions) and 0 in shape[2:]:
         raise ValueError(f"{op}: input_size must have pixels, got {shape}")
     if 0 in sizes:

@@ -130,7 +130,7 @@ def transposed_conv2x2(
 def _target(out: NDArray[Any], dtype: np.dtype[Any], *inputs: NDArray[Any]) -> NDArray[Any]:
     """What a kernel writes for `out`: itself, or a stand-in where dtype or memory forbid that."""
     if out.dtype != dtype or any(np.may_share_memory(out, each) for each in inputs):
-        return np.empty(out.shape, dtype)
+        return _checks.empty(out.shape, dtype)
     return _checks.scratch(out)
 
 
