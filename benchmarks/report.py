@@ -78,7 +78,8 @@ means that we are faster than the fastest rival: `ratio, 2` with two threads aga
 own choice of threads, `ratio, 1` with one thread against OpenCV on one thread and the others as
 they come. The bar is what `ratio, 2` has to reach. `/ copy` is our time with two threads over that
 of copying the input into memory already touched, `ns / pixel` our time with two threads over the
-number of pixels."""
+number of pixels. Our large results, too, lie in memory that earlier ones have left
+(`medseg_fast.set_kept_memory`), which rivals do not offer: a first call takes longer."""
 
 HEADER = (
     "| operation | data | ours, 1 thread | ours, 2 threads | fastest rival "

@@ -11,6 +11,10 @@
 #include <stdexcept>
 #include <string>
 
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 12
+#error "medseg_fast needs g++ 12 or newer (CXX=g++-12 pip install .): older ones have no _Float16"
+#endif
+
 namespace msf {
 
 using float16 = _Float16;  // storage only: kernels convert to float before arithmetic

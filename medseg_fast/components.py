@@ -110,7 +110,8 @@ def label(
     a bool image and two for others, and 4 bytes for every run of equal pixels along a row (8 from
     two thousand million runs on): 0.2 bytes in a segmentation, at most 2.2 in a noisy mask and 4.3
     where every pixel differs from the next. Labels written to fresh memory cost mostly what the
-    operating system takes to hand it out: `out` or a smaller `dtype` save more than any algorithm.
+    operating system takes to hand it out: `out`, memory that earlier results left
+    (`set_kept_memory`) or a smaller `dtype` save more than any algorithm.
 
     On a GPU the labels are the same. Images of up to 3 axes longer than 1; 4 bytes per pixel more
     (8 from 2**31 pixels on), and a copy of a float image. `return_num`, `dtype` and `out` wait for
