@@ -10,6 +10,8 @@
 #include <new>
 #include <vector>
 
+#include "parallel.hpp"
+
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -153,13 +155,22 @@ Memory take_memory(std::size_t bytes) {
 }
 
 std::byte* take_zeros(std::size_t bytes) {
-  constexpr std::size_t most_cleared = std::size_t{1} << 25;
+  constexpr std::size_t most_cleared = std::size_t{1} << 27, piece = std::size_t{1} << 20;
   if (bytes > most_cleared) {
     kept().make_room(bytes);
     return fresh(bytes).data;
   }
   const Memory memory = take_memory(bytes);
-  if (!memory.zeros) std::memset(memory.data, 0, bytes);
+  if (memory.zeros) return memory.data;
+  try {
+    parallel_for(static_cast<std::int64_t>(bytes), piece,
+                 [&](std::int64_t begin, std::int64_t end) {
+                   std::memset(memory.data + begin, 0, static_cast<std::size_t>(end - begin));
+                 });
+  } catch (...) {  // interrupted
+    give_memory(memory.data);
+    throw;
+  }
   return memory.data;
 }
 

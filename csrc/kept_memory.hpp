@@ -19,8 +19,8 @@ struct Memory {
 };
 
 Memory take_memory(std::size_t bytes);
-// Zeros. Up to some megabytes they are cleared here, and still in the cache when they are used; of
-// more, fresh pages are taken as they are first touched, by whichever thread that is.
+// Zeros. Kept memory is cleared by all threads, and up to some megabytes still in the cache when it
+// is used; of more than a hundred, fresh pages are taken as they are first touched.
 std::byte* take_zeros(std::size_t bytes);
 void give_memory(std::byte* data) noexcept;
 
