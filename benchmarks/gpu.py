@@ -223,6 +223,10 @@ def of_detections(rng: np.random.Generator, sizes: Sizes) -> Iterator[Case]:
     gather = rivals() if vision is None else by_torch(roi_align_backward)
     yield Case(F.roi_align_backward, data, (*back, 1.0, 2, True), {}, gather, moved, 1e-3)
     yield Case(F.roi_align, data, args, {}, by_torch(align, in_triton("roi_align")), moved, 1e-4)
+    levels = [features, np.ascontiguousarray(features[:, :, ::2, ::2])]
+    options = {"scales": (1.0, 0.5), "canonical_scale": side / 4, "canonical_level": 0}
+    pyramid = (levels, regions, (7, 7), 2)
+    yield Case(F.multiscale_roi_align, data, pyramid, options, rivals(), 1.25 * moved, 1e-4)
 
 
 def roi_align_backward(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -106,3 +107,59 @@ def roi_align_backward(
         ):
             out[(int(region[0]), slice(None), *pixel)] += weight * gradient[(k, slice(None), *bin_)]
     return out.astype(gradient.dtype)
+
+
+def _levels(
+    regions: NDArray[Any], scales: Sequence[float], canonical_scale: float, canonical_level: float
+) -> list[int]:
+    """The level of each box, by its area (Lin et al. 2017, equation 1)."""
+    least, most = -math.log2(scales[0]), -math.log2(scales[-1])
+    found = []
+    for _, x1, y1, x2, y2 in regions.astype(np.float64):
+        area = (x2 - x1) * (y2 - y1)
+        level = least
+        if area > 0:
+            level = math.floor(
+                canonical_level + math.log2(math.sqrt(area) / canonical_scale) + 1e-6
+            )
+        found.append(int(min(max(level, least), most) - least))
+    return found
+
+
+def multiscale_roi_align(
+    features: Sequence[NDArray[Any]],
+    boxes: Any,
+    output_size: Any,
+    sampling_ratio: int,
+    scales: Sequence[float],
+    canonical_scale: float = 224,
+    canonical_level: float = 4,
+) -> NDArray[Any]:
+    """Box by box from its level."""
+    regions = _regions(boxes, features[0].dtype)
+    levels = _levels(regions, scales, canonical_scale, canonical_level)
+    parts = [
+        roi_align(features[level], regions[k : k + 1], output_size, scales[level], sampling_ratio)
+        for k, level in enumerate(levels)
+    ]
+    return np.concatenate(parts)
+
+
+def multiscale_roi_align_backward(
+    gradient: NDArray[Any],
+    boxes: Any,
+    feature_sizes: Sequence[tuple[int, ...]],
+    sampling_ratio: int,
+    scales: Sequence[float],
+    canonical_scale: float = 224,
+    canonical_level: float = 4,
+) -> tuple[NDArray[Any], ...]:
+    """Each level's gradient from its own boxes."""
+    regions = _regions(boxes, gradient.dtype)
+    levels = np.array(_levels(regions, scales, canonical_scale, canonical_level))
+    return tuple(
+        roi_align_backward(
+            gradient[levels == level], regions[levels == level], size, scale, sampling_ratio
+        )
+        for level, (size, scale) in enumerate(zip(feature_sizes, scales, strict=True))
+    )

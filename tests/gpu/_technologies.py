@@ -286,15 +286,37 @@ def _of_networks(rng: np.random.Generator) -> Iterator[Case]:
         if rows > 1:
             low = rng.uniform(0, rows / 2, (5, 2)).astype(np.float32)
             boxes = np.concatenate([rng.integers(0, 2, (5, 1)), low, low + 4], 1, dtype=np.float32)
-            args = (x, boxes, (2, 3), 0.8, 2, True)
+            args = (x, boxes.copy(), (2, 3), 0.8, 2, True)
             yield Case("roi_align", args, {}, lambda a=args: nn_roi_align.roi_align(*a), close)
             gradient = floats(5, 3, 2, 3)
-            args = (gradient, boxes, x.shape, 0.8, 2, True)
+            args = (gradient, boxes.copy(), x.shape, 0.8, 2, True)
             yield Case(
                 "roi_align_backward",
                 args,
                 {},
                 lambda a=args: nn_roi_align.roi_align_backward(*a),
+                close,
+            )
+            levels = [x, floats(2, 3, rows // 2, columns // 2)]
+            sizes = {"scales": (1.0, 0.5), "canonical_scale": 6, "canonical_level": 1}
+            boxes[3:, 3:] += 9
+            yield Case(
+                "multiscale_roi_align",
+                (levels, boxes, (2, 3), 2),
+                sizes,
+                lambda x=levels, b=boxes, o=sizes: nn_roi_align.multiscale_roi_align(
+                    x, b, (2, 3), 2, **o
+                ),
+                close,
+            )
+            shapes = [level.shape for level in levels]
+            yield Case(
+                "multiscale_roi_align_backward",
+                (gradient, boxes, shapes, 2),
+                sizes,
+                lambda g=gradient, b=boxes, n=shapes, o=sizes: (
+                    nn_roi_align.multiscale_roi_align_backward(g, b, n, 2, **o)
+                ),
                 close,
             )
         size = (2 * rows + 1, columns + 3)
