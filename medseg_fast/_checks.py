@@ -182,20 +182,22 @@ def interval(op: str, dtype: np.dtype[Any], lower: Any, upper: Any) -> NDArray[A
 
 def empty(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """As `np.empty`; a large array lies in memory that freed ones left, where some fits."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if not _LEAST_KEPT <= size <= core.kept_limit():
-        return np.empty(shape, dtype)
-    memory: NDArray[Any] = core.take_memory(size)[0]
-    return memory.view(dtype).reshape(shape)
+    return np.empty(shape, dtype) if not _kept(shape, dtype) else blank(shape, dtype)[0]
 
 
 def blank(shape: tuple[int, ...], dtype: Any) -> tuple[NDArray[Any], bool]:
     """As `empty`, and whether all is 0: where no memory was left, at no cost before it is used."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if not _LEAST_KEPT <= size <= core.kept_limit():
+    size = _kept(shape, dtype)
+    if not size:
         return np.zeros(shape, dtype), True
     memory, zeros = core.take_memory(size)
     return memory.view(dtype).reshape(shape), zeros
+
+
+def _kept(shape: tuple[int, ...], dtype: Any) -> int:
+    """Bytes of an array whose memory is kept when it is freed; 0 where it is not."""
+    size: int = math.prod(shape) * np.dtype(dtype).itemsize
+    return size if _LEAST_KEPT <= size <= core.kept_limit() else 0
 
 
 def output(op: str, out: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
