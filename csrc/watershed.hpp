@@ -137,10 +137,12 @@ class Bitmap {
   Word* words_;
 };
 
-// Clears the labels of what no basin may take, outside the mask or NaN, and finds the voxels that
-// basins may take and those that are markers.
-void set_up(const Array& image, const std::optional<Array>& mask, const MutableArray& labels,
-            Bitmap& free, Bitmap& markers);
+// Gives the labels their start, the `given` markers (which may be the labels themselves) without
+// those that no basin may take, outside the mask or NaN, and finds the voxels that basins may take
+// and those that are markers. With `keys`, the labels of what basins may take are its keys, for
+// which they must be wide enough.
+void set_up(const Array& image, const std::optional<Array>& mask, const Array& given, bool keys,
+            const MutableArray& labels, Bitmap& free, Bitmap& markers);
 
 // f(v) in raster order for the markers next to a free voxel and, if `labels` are given, for those
 // next to a marker of another label. Some others may come too, because a step that leaves the image

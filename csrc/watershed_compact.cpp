@@ -21,12 +21,12 @@ struct Entry {
 }  // namespace
 
 void watershed_compact(const Array& image, const std::optional<Array>& mask, const Steps& steps,
-                       double compactness, const MutableArray& marked) {
+                       double compactness, const Array& given, const MutableArray& marked) {
   const std::int64_t n = image.size();
   if (n == 0) return;
   const Footprint footprint(image, steps);
   Bitmap free(n, footprint.reach()), markers(n, footprint.reach());
-  set_up(image, mask, marked, free, markers);
+  set_up(image, mask, given, false, marked, free, markers);
   const Reader value(image);
   Labels labels(marked);
   BucketQueue<std::uint64_t, Entry> above(0);

@@ -4,25 +4,29 @@
 // values are fetched, many at once, and only those.
 #include "watershed_flood.hpp"
 
+#include <utility>
+
 namespace msf {
 namespace {
 
 // Labels those let in as the voxels that let them in.
 template <class Index>
-void hand_on(Flooding& f, const Index* entering, const Index* by, std::int64_t count) {
+void hand_on(Flooding& f, const Index* entering, const Index* by, std::int64_t count,
+             std::uint64_t* were) {
   for (std::int64_t i = 0; i < count; ++i) {
     prefetch_to_write(f.labels.address(entering[i]));
-    prefetch(f.value(entering[i]));
+    if (!f.keys) prefetch(f.value(entering[i]));
   }
   f.labels.visit([&](auto* labels) {
-    for (std::int64_t i = 0; i < count; ++i) labels[entering[i]] = labels[by[i]];
+    for (std::int64_t i = 0; i < count; ++i)
+      were[i] = std::exchange(labels[entering[i]], labels[by[i]]);
   });
 }
 
 // singles, rows: of the footprint's only block, known when compiling; -1 for any footprint.
 template <class Index, int singles, int rows>
 std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index* entering,
-                   Index* by) {
+                   Index* by, std::uint64_t* were) {
   constexpr std::int64_t ahead = 8;
   std::int64_t count = 0;
   for (std::int64_t i = 0; i < leaves; ++i) {
@@ -33,7 +37,7 @@ std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index
       for (int c = 0; c < singles + rows; ++c)
         prefetch(f.free.words() + ((next + block.cells[c].offset) >> 6));
       prefetch(f.labels.address(next));
-      prefetch(f.value(next));
+      if (!f.keys) prefetch(f.value(next));
     }
     const auto take = [&](std::int64_t w) {
       f.free.clear(w);
@@ -49,7 +53,7 @@ std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index
       f.footprint.each_set(f.free.words(), v, take);
     }
   }
-  hand_on(f, entering, by, count);
+  hand_on(f, entering, by, count, were);
   return count;
 }
 
@@ -57,7 +61,7 @@ std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index
 // label.
 template <class Index, int singles, int rows>
 std::int64_t claim_with_lines(Flooding& f, const Index* leaving, std::int64_t leaves,
-                              Index* entering, Index*) {
+                              Index* entering, Index*, std::uint64_t* were) {
   constexpr bool known = singles >= 0;
   constexpr std::int64_t ahead = 4;
   const Footprint::Block& block = f.footprint.blocks()[0];
@@ -86,7 +90,7 @@ std::int64_t claim_with_lines(Flooding& f, const Index* leaving, std::int64_t le
         labels[v] = 0;
       const auto take = [&](std::int64_t w) {
         f.free.clear(w);
-        labels[w] = label;
+        were[count] = std::exchange(labels[w], label);
         entering[count++] = static_cast<Index>(w);
         return true;
       };
@@ -111,6 +115,7 @@ Step<Index>::Step(Flooding& flooding)
   const std::int64_t room = most * footprint.count();
   entering_.reset(new Index[room]);
   by_.reset(new Index[room]);
+  were_.reset(new std::uint64_t[room]);
   if constexpr (sizeof(Index) < 8) {
     if (footprint.blocks().size() != 1) return;
     const Footprint::Block& block = footprint.blocks()[0];

@@ -18,16 +18,18 @@ struct Flooding {
   Labels labels;
   const std::uint8_t* values;
   std::int64_t value_bytes;
+  bool keys;  // a free voxel's label is its key, so that its value need not be fetched too
   bool lines;
 
   Flooding(const Array& image, const Footprint& footprint, Bitmap& free, Bitmap& markers,
-           const MutableArray& labels, bool lines)
+           const MutableArray& labels, bool keys, bool lines)
       : footprint(footprint),
         free(free),
         markers(markers),
         labels(labels),
         values(image.as<std::uint8_t>()),
         value_bytes(item_size(image.dtype)),
+        keys(keys),
         lines(lines) {}
 
   const void* value(std::int64_t v) const { return values + v * value_bytes; }
@@ -38,7 +40,7 @@ struct Flooding {
     for (const Footprint::Block& block : footprint.blocks()) {
       for (int i = 0; i < block.singles + block.rows; ++i) {
         const std::int64_t near = v + block.cells[i].offset;
-        prefetch(value(near));
+        if (!keys) prefetch(value(near));
         prefetch_to_write(labels.address(near));
       }
     }
@@ -53,18 +55,22 @@ class Step {
 
   explicit Step(Flooding& flooding);
 
-  // f(w) for every voxel that the `count` <= most voxels let in, in order. They have their labels.
+  // f(w, was) for every voxel that the `count` <= most voxels let in, in order, with the label that
+  // it had before it got theirs.
   template <class F>
   void operator()(const Index* leaving, std::int64_t count, F&& f) {
-    const std::int64_t entered = claim_(flooding_, leaving, count, entering_.get(), by_.get());
-    for (std::int64_t i = 0; i < entered; ++i) f(static_cast<std::int64_t>(entering_[i]));
+    const std::int64_t entered =
+        claim_(flooding_, leaving, count, entering_.get(), by_.get(), were_.get());
+    for (std::int64_t i = 0; i < entered; ++i) f(static_cast<std::int64_t>(entering_[i]), were_[i]);
   }
 
  private:
-  using Claim = std::int64_t (*)(Flooding&, const Index*, std::int64_t, Index* entering, Index* by);
+  using Claim = std::int64_t (*)(Flooding&, const Index*, std::int64_t, Index* entering, Index* by,
+                                 std::uint64_t* were);
   Flooding& flooding_;
   Claim claim_;
   std::unique_ptr<Index[]> entering_, by_;  // those let in, and by whom
+  std::unique_ptr<std::uint64_t[]> were_;   // their labels before
 };
 extern template class Step<std::uint32_t>;
 extern template class Step<std::int64_t>;

@@ -136,16 +136,18 @@ def watershed(
     seeds = _markers(op, markers, connectivity, array, inside)
     labels = _checks.output(op, out, array.shape, seeds.dtype)
     written = _checks.scratch(labels)
-    if written is not seeds:
-        np.copyto(written, seeds)
+    apart = not np.may_share_memory(seeds, written) and seeds.dtype == written.dtype
+    if not (apart and seeds.flags.c_contiguous):
+        if written is not seeds:
+            np.copyto(written, seeds)
+        seeds = written
     steps = np.argwhere(footprint) - centre
     # The nearest first, as in scikit-image: only the compact watershed depends on their order.
-    steps = steps[np.argsort((steps**2).sum(1), kind="stable")]
+    offsets = steps[np.argsort((steps**2).sum(1), kind="stable")].ravel().tolist()
     if factor > 0:
-        core.watershed_compact(array, inside, steps.ravel().tolist(), factor, written)
+        core.watershed_compact(array, inside, offsets, factor, seeds, written)
     else:
-        line = bool(watershed_line)
-        core.watershed(array, inside, steps.ravel().tolist(), line, False, written)
+        core.watershed(array, inside, offsets, bool(watershed_line), False, seeds, written)
     return _checks.finish(labels, written)
 
 

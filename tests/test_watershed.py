@@ -249,6 +249,17 @@ def test_watershed_out_may_be_the_markers(rng):
     assert_array_equal(markers, expected)
 
 
+@pytest.mark.parametrize("shift", [1, 30, 400])
+def test_watershed_out_may_overlap_the_markers(rng, shift):
+    image = rng.integers(0, 20, (20, 30)).astype(np.uint8)
+    memory = np.zeros(image.size + shift, np.int32)
+    markers, out = memory[: image.size].reshape(20, 30), memory[shift:].reshape(20, 30)
+    markers[:] = random_markers(rng, image.shape)
+    expected = ms.watershed(image, markers)
+    assert ms.watershed(image, markers, out=out) is out
+    assert_array_equal(out, expected)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 @pytest.mark.parametrize("line", [False, True])
 def test_watershed_with_64_bit_indices(rng, dtype, line):
@@ -256,7 +267,7 @@ def test_watershed_with_64_bit_indices(rng, dtype, line):
     markers = random_markers(rng, image.shape)
     steps = [step for axis in np.eye(3, dtype=int) for step in (*axis, *-axis)]
     labels = markers.copy()
-    core.watershed(image, None, [int(s) for s in steps], line, True, labels)
+    core.watershed(image, None, [int(s) for s in steps], line, True, labels, labels)
     assert_array_equal(labels, ms.watershed(image, markers, watershed_line=line))
 
 
