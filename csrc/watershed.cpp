@@ -55,7 +55,6 @@ void flood(Flooding& f, const PixelKeys<Key>& keys, std::int64_t n) {
   Step<Index> step(f);
   Ticker tick(1 << 8);
   queue.run(
-      step.most,
       [&](const Index* leaving, std::int64_t count) {
         tick();
         step(leaving, count, [&](std::int64_t w, std::uint64_t was) {

@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include "watershed_queue.hpp"
+
 namespace msf {
 namespace {
 
@@ -112,7 +114,7 @@ Step<Index>::Step(Flooding& flooding)
     : flooding_(flooding),
       claim_(flooding.lines ? claim_with_lines<Index, -1, -1> : claim<Index, -1, -1>) {
   const Footprint& footprint = flooding.footprint;
-  const std::int64_t room = most * footprint.count();
+  const std::int64_t room = most_leaving * footprint.count();
   entering_.reset(new Index[room]);
   by_.reset(new Index[room]);
   were_.reset(new std::uint64_t[room]);

@@ -51,12 +51,10 @@ struct Flooding {
 template <class Index>
 class Step {
  public:
-  static constexpr std::int64_t most = 64;
-
   explicit Step(Flooding& flooding);
 
-  // f(w, was) for every voxel that the `count` <= most voxels let in, in order, with the label that
-  // it had before it got theirs.
+  // f(w, was) for every voxel that the `count` <= most_leaving voxels let in, in order, with the
+  // label that it had before it got theirs.
   template <class F>
   void operator()(const Index* leaving, std::int64_t count, F&& f) {
     const std::int64_t entered =

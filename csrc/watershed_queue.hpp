@@ -20,6 +20,9 @@
 
 namespace msf {
 
+// How many voxels leave a queue at once: as many lines of memory are fetched together.
+inline constexpr std::int64_t most_leaving = 192;
+
 // Where the voxels of each of `bins` consecutive ranges of values begin, if all lie in order.
 template <class Index, class Bin>
 std::vector<Index> bin_begins(std::int64_t voxels, std::int64_t bins, const Bin& bin) {
@@ -71,10 +74,10 @@ class LevelQueue {
     return false;  // mostly not
   }
 
-  // leave(voxels, count, fetch) for all voxels in order, at most `most` at once, which may push;
+  // leave(voxels, count) for all voxels in order, at most most_leaving at once, which may push;
   // fetch(f) calls f(v) for voxels that come soon.
   template <class F, class G>
-  void run(std::int64_t most, F&& leave, G&&) {
+  void run(F&& leave, G&&) {
     for (std::int64_t level = 0; level < levels; ++level) {
       const Index begin = begins_[level], end = ends_[level];
       if (begin == end) continue;
@@ -82,7 +85,7 @@ class LevelQueue {
       ends_[level] = voxels_;  // from now on
       const auto run = [&](Index first, const Index& last) {
         while (first < last) {
-          const std::int64_t count = std::min<std::int64_t>(most, last - first);
+          const std::int64_t count = std::min<std::int64_t>(most_leaving, last - first);
           leave(items_ + first, count);
           first += static_cast<Index>(count);
         }
@@ -149,7 +152,7 @@ class RangeQueue {
 
   // As of LevelQueue.
   template <class F, class G>
-  void run(std::int64_t most, F&& leave, G&& fetch) {
+  void run(F&& leave, G&& fetch) {
     for (bin_ = 0; bin_ < bins_; ++bin_) {
       Item* next = waiting_ + begins_[bin_];
       Item* const end = waiting_ + ends_[bin_];
@@ -169,9 +172,9 @@ class RangeQueue {
           std::pop_heap(late_.begin(), late_.end(), later);
           late_.pop_back();
         }
-        Index leaving[64];
+        Index leaving[most_leaving];
         for (std::size_t first = 0; first < level_.size();) {
-          const std::size_t count = std::min<std::size_t>(most, level_.size() - first);
+          const std::size_t count = std::min<std::size_t>(most_leaving, level_.size() - first);
           std::copy_n(level_.data() + first, count, leaving);  // pushing may move the vector
           leave(leaving, static_cast<std::int64_t>(count));
           first += count;
