@@ -12,17 +12,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <type_traits>
 #include <vector>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
 #include "conv_lanes.hpp"
 #include "conv_parts.hpp"
+#include "conv_words.hpp"
 #include "parallel.hpp"
 
 namespace msf {
@@ -30,26 +26,12 @@ namespace msf {
 namespace {
 
 // Integers as 16 bits.
-struct Words {
+struct Integers : Words {
   using Input = std::int16_t;
   using Weight = std::int16_t;
   using Sums = IntLanes;
   static constexpr std::int64_t depth = 2;
   static constexpr std::int32_t zero(const Quantisation&) { return 0; }
-
-  static void add_products(IntLanes& sum, IntLanes x, IntLanes w) {
-#if defined(__AVX512BW__)
-    sum += (IntLanes)_mm512_madd_epi16((__m512i)x, (__m512i)w);
-#elif defined(__AVX2__)
-    sum += (IntLanes)_mm256_madd_epi16((__m256i)x, (__m256i)w);
-#elif defined(__SSE2__)
-    sum += (IntLanes)_mm_madd_epi16((__m128i)x, (__m128i)w);
-#else
-    const auto low = [](std::int32_t pair) { return static_cast<std::int16_t>(pair & 0xffff); };
-    for (std::int64_t i = 0; i < lanes; ++i)
-      sum[i] += low(x[i]) * low(w[i]) + (x[i] >> 16) * (w[i] >> 16);
-#endif
-  }
 };
 
 struct Pairs {
@@ -93,19 +75,6 @@ struct EmulatedPairs : Pairs {
     sum += high(x) * high(w);
   }
 };
-
-// The `depth` values of an input for all lanes.
-inline IntLanes spread(const void* from) {
-  std::int32_t word;
-  std::memcpy(&word, from, sizeof word);
-  return word - IntLanes{};
-}
-
-inline IntLanes load_word_lanes(const void* from) {
-  IntLanes v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
-}
 
 // dot_panel of such values: runs are a multiple of `depth` long.
 template <class A>
@@ -273,13 +242,14 @@ class Narrow final : public Convolution {
       }
   }
 
-  void round_pixel(const float* from, Input* to) const {
+  void round_pixel(const float* __restrict from, Input* __restrict to) const {
+    const std::int64_t channels = spec_.in_channels;
     if constexpr (integers) {
       const float per_step = 1 / steps_.scale, low = steps_.low, high = steps_.high;
       // Rounds to even as nearbyint, in vectors: adding 1.5 * 2^23 leaves no fraction.
       constexpr float magic = 12582912.0f;
       const std::int32_t zero = A::zero(steps_) - std::bit_cast<std::int32_t>(magic);
-      for (std::int64_t c = 0; c < spec_.in_channels; ++c) {
+      for (std::int64_t c = 0; c < channels; ++c) {
         float v = from[c] * per_step;
         v = v > low ? v : low;  // NaN becomes the lowest
         v = v < high ? v : high;
@@ -287,7 +257,7 @@ class Narrow final : public Convolution {
         to[c] = static_cast<Input>(std::bit_cast<std::int32_t>(v) + zero);
       }
     } else {
-      std::transform(from, from + spec_.in_channels, to, [](float x) { return BFloat16(x); });
+      std::transform(from, from + channels, to, [](float x) { return BFloat16(x); });
     }
   }
 
@@ -323,7 +293,7 @@ std::unique_ptr<Convolution> make_int8(const ConvolutionSpec& spec, const float*
 #if defined(__AVX512F__)
   if (have_byte_products()) return std::make_unique<Narrow<Bytes>>(spec, weight, bias, steps);
 #endif
-  return std::make_unique<Narrow<Words>>(spec, weight, bias, steps);
+  return std::make_unique<Narrow<Integers>>(spec, weight, bias, steps);
 }
 
 std::unique_ptr<Convolution> make_pairs(const ConvolutionSpec& spec, const float* weight,

@@ -140,5 +140,7 @@ std::unique_ptr<Convolution> make_pairs(const ConvolutionSpec& spec, const float
                                         const float* bias);
 std::unique_ptr<Convolution> make_winograd(const ConvolutionSpec& spec, const float* weight,
                                            const float* bias, int m);
+std::unique_ptr<Convolution> make_winograd_fixed(const ConvolutionSpec& spec, const float* weight,
+                                                 const float* bias, int m);
 
 }  // namespace msf

@@ -17,21 +17,81 @@
 // The transforms' constants cost accuracy: m = 4 has an error below 3e-5 of the output's largest
 // value (tested), m = 2 about that of the direct sum for 3 taps, below 2e-5 for 5. F(6 x 6, 3 x 3)
 // was no quicker than F(4 x 4, 3 x 3): what it saves in products its transforms take.
+//
+// In fixed point V and weights are 16-bit integers, of which one instruction multiplies and adds up
+// pairs: V in multiples of a tile's own scale for each run of fixed_run channels, weights of one
+// for each of those, place and output channel, so small that no sum overflows. Its error is about
+// that of features and weights rounded to bfloat16 (0.1 % of the outputs' deviation; V and weights
+// in bfloat16 would have 1 to 2 %).
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <memory>
 #include <numeric>
+#include <type_traits>
 #include <vector>
 
 #include "conv_lanes.hpp"
 #include "conv_parts.hpp"
 #include "conv_winograd.hpp"
+#include "conv_words.hpp"
 #include "parallel.hpp"
 
 namespace msf {
 
 namespace {
 
+// What V and weights are: floats, or integers multiplied by one of these.
+struct FloatProducts {
+  using Value = float;
+};
+template <class Products>
+struct FixedProducts : Products {
+  using Value = std::int16_t;
+};
+
+// Channels of V of one scale, and where the scales of a row's are after the row's address.
+constexpr std::int64_t fixed_run = 128;
+struct FixedRun {
+  Run run;
+  std::int64_t scale;
+};
+
+// dot_panel of integers, an even number of them: sums times the scales of rows and columns.
+template <class A>
+[[gnu::noinline]] void dot_fixed(const std::int16_t* const* rows, const float* const* row_scales,
+                                 const FixedRun& some, const std::int16_t* weights,
+                                 const float* column_scales, float* to, bool accumulate) {
+  IntLanes sum[dot_rows][2] = {};
+  const std::int16_t* row[dot_rows];
+  for (int r = 0; r < dot_rows; ++r) row[r] = rows[r] + some.run.offset;
+  for (std::int64_t k = 0; k < some.run.length; k += 2) {
+    const IntLanes w0 = load_word_lanes(weights), w1 = load_word_lanes(weights + panel);
+    weights += 2 * panel;
+#pragma GCC unroll 12
+    for (int r = 0; r < dot_rows; ++r) {
+      const IntLanes x = spread(row[r] + k);
+      A::add_products(sum[r][0], x, w0);
+      A::add_products(sum[r][1], x, w1);
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < dot_rows; ++r, to += panel) {
+    const float scale = row_scales[r][some.scale];
+    for (int half = 0; half < 2; ++half) {
+      Lanes found = __builtin_convertvector(sum[r][half], Lanes) *
+                    (load_lanes(column_scales + half * lanes) * scale);
+      if (accumulate) found += load_lanes(to + half * lanes);
+      store_lanes(to + half * lanes, found);
+    }
+  }
+}
+
+template <class A>
 class Winograd final : public Convolution {
+  using Value = typename A::Value;
+  static constexpr bool fixed = std::is_same_v<Value, std::int16_t>;
+
  public:
   Winograd(const ConvolutionSpec& spec, const float* weight, const float* bias, int m)
       : spec_(spec),
@@ -39,17 +99,27 @@ class Winograd final : public Convolution {
         places_(transform_.places()),
         panels_((spec.out_channels + panel - 1) / panel),
         depth_(spec.kernel[0]),
-        lean_(taps() * spec.out_channels >= least_lean),
+        lean_(!fixed && taps() * spec.out_channels >= least_lean),
+        unit_(fixed ? std::min(fixed_run, round_up(spec.in_channels, lanes)) : panel),
+        units_((spec.in_channels + unit_ - 1) / unit_),
         weights_(aligned_floats(packed_floats())),
+        scales_(static_cast<std::size_t>(fixed ? panels_ * places_ * depth_ * units_ * panel : 0)),
         bias_(static_cast<std::size_t>(panels_ * panel)) {
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
+    if constexpr (fixed) {
+      parallel_tasks(panels_ * depth_ * units_, [&](std::int64_t i) {
+        pack_fixed(weight, i / (depth_ * units_), i % (depth_ * units_));
+      });
+      return;
+    }
     const std::int64_t chunks = (taps() + pack_chunk - 1) / pack_chunk;
     parallel_tasks(panels_ * chunks,
                    [&](std::int64_t i) { pack(weight, i / chunks, i % chunks * pack_chunk); });
   }
 
   std::int64_t packed_bytes() const override {
-    return (packed_floats() + panels_ * panel) * static_cast<std::int64_t>(sizeof(float));
+    const auto others = static_cast<std::int64_t>(scales_.size() + bias_.size());
+    return (packed_floats() + others) * static_cast<std::int64_t>(sizeof(float));
   }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
@@ -88,13 +158,14 @@ class Winograd final : public Convolution {
       // are not what it waits for, and so few that V fits the second level.
       const bool deep = layer.depth_ > 1;
       cut(layer, deep ? 32 : 24);
-      shared = layer.places_ * v_rows * pitch > most_private_floats ||
-               blocks * in.batch < 4 * num_threads();
+      const std::int64_t v_floats = layer.places_ * v_rows * pitch / (fixed ? 2 : 1);
+      shared = v_floats > most_private_floats || blocks * in.batch < 4 * num_threads();
       group = 1;
       together = 1;
       if (!shared) return;
       group = layer.panels_;
-      const std::int64_t floats = layer.places_ * (pitch + group * panel);  // of V and M, a tile
+      const std::int64_t floats =
+          layer.places_ * (pitch / (fixed ? 2 : 1) + group * panel);  // of V and M, a tile
       const std::int64_t most_tiles =
           std::clamp<std::int64_t>(most_shared_floats / floats, 64, 256);
       cut(layer, deep ? 128 : 64);
@@ -128,8 +199,12 @@ class Winograd final : public Convolution {
       v_rows = packed[0] * tiles[1] * tiles[2];
     }
 
-    std::int64_t packed_floats() const { return packed[0] * packed[1] * packed[2] * panel; }
-    std::int64_t strip_floats() const { return 8 * packed[2] * lanes; }
+    std::int64_t packed_floats(std::int64_t unit) const {
+      return packed[0] * packed[1] * packed[2] * unit;
+    }
+    std::int64_t strip_floats(std::int64_t unit) const {
+      return fixed ? 8 * unit * (packed[2] + 8) : 8 * packed[2] * lanes;
+    }
     std::int64_t block_floats() const { return block[0] * block[1] * block[2] * panel; }
     Box outputs(std::int64_t b) const {
       return {{b / (count[1] * count[2]) * block[0], b / count[2] % count[1] * block[1],
@@ -143,22 +218,26 @@ class Winograd final : public Convolution {
   // Where a stage's V and M are. Strides are off powers of two, which would put all places of a
   // vector into one set of a cache.
   struct Stage {
-    const std::int64_t places;
+    const std::int64_t places, unit, units;
     const Features& in;
     const Plan& plan;
     const Finish& finish;
     std::int64_t first, count;  // blocks
     std::int64_t rows = round_up(count * plan.rows, dot_rows);
     std::int64_t v_stride = count * plan.v_rows * plan.pitch + 16, m_stride = rows * panel + 16;
-    std::int64_t v_floats = round_up(places * v_stride, 16);
-    float* v = stage_scratch(v_floats + std::max(plan.group * places * m_stride,
-                                                 plan.packed_floats() + plan.strip_floats()));
-    float* products = v + v_floats;
+    std::int64_t v_floats = round_up(places * v_stride / (fixed ? 2 : 1), 16);
+    std::int64_t scale_floats = fixed ? round_up(count * plan.v_rows * units, 16) : 0;
+    float* scales = stage_scratch(scale_floats + v_floats +
+                                  std::max(plan.group * places * m_stride,
+                                           plan.packed_floats(unit) + plan.strip_floats(unit)));
+    Value* v = reinterpret_cast<Value*>(scales + scale_floats);
+    float* products = scales + scale_floats + v_floats;
   };
 
   std::int64_t taps() const { return depth_ * spec_.in_channels; }
   std::int64_t filter_floats() const { return transform_.r * transform_.r * panel; }
   std::int64_t packed_floats() const {
+    if (fixed) return panels_ * depth_ * round_up(spec_.in_channels, 2) * places_ * panel / 2;
     return panels_ * taps() * (lean_ ? filter_floats() : places_ * panel);
   }
 
@@ -183,20 +262,68 @@ class Winograd final : public Convolution {
                          k_count * panel);
   }
 
+  // Run `some` of a panel's weights: the channels [first, first + count) of a plane. For each panel
+  // and place the runs in turn, in them pairs of channels, output channels, the channels of a pair.
+  void pack_fixed(const float* weight, std::int64_t p, std::int64_t some) {
+    const std::int64_t in = spec_.in_channels, area = filter_floats() / panel;
+    const std::int64_t z = some / units_, first = some % units_ * unit_;
+    const std::int64_t count = std::min(unit_, in - first), even = round_up(in, 2);
+    std::vector<float> filters(static_cast<std::size_t>(count * area * panel));
+    std::vector<float> values(static_cast<std::size_t>(places_ * count * panel));
+    for (std::int64_t j = 0; j < std::min(panel, spec_.out_channels - p * panel); ++j)
+      for (std::int64_t i = 0; i < count; ++i) {
+        const float* const from = weight + (((p * panel + j) * in + first + i) * depth_ + z) * area;
+        for (std::int64_t t = 0; t < area; ++t)
+          filters[static_cast<std::size_t>((i * area + t) * panel + j)] = from[t];
+      }
+    transform_.filters(filters.data(), count, values.data(), count * panel);
+    for (std::int64_t place = 0; place < places_; ++place) {
+      const float gain = transform_.gain(static_cast<int>(place));
+      const float* const from = values.data() + place * count * panel;
+      auto* const to = reinterpret_cast<std::int16_t*>(weights_.get()) +
+                       ((p * places_ + place) * depth_ * even + z * even + first) * panel;
+      float* const scale =
+          scales_.data() + ((p * places_ + place) * depth_ * units_ + some) * panel;
+      for (std::int64_t j = 0; j < panel; j += lanes) {
+        Lanes most{}, sum{};
+        for (std::int64_t i = 0; i < count; ++i) {
+          const Lanes value = load_lanes(from + i * panel + j), size = value < 0 ? -value : value;
+          most = size > most ? size : most;
+          sum += size;
+        }
+        // So that neither a weight nor a sum of fixed_most times all of them leaves its integer,
+        // however they are rounded.
+        const float room = 2147483000.0f / fixed_most - static_cast<float>(count);
+        const Lanes by_most = most * (gain / 32766), by_sum = sum * (gain / room);
+        const Lanes step = by_sum > by_most ? by_sum : by_most;
+        store_lanes(scale + j, step + (sum - sum));  // NaN of a weight that is not finite
+        const Lanes inverse = step > 1e-30f ? gain / step : Lanes{};
+        for (std::int64_t i = 0; i < count; ++i) {
+          const Ints16 words = rounded_words(load_lanes(from + i * panel + j) * inverse);
+          for (std::int64_t o = 0; o < lanes; ++o)
+            to[(i / 2 * panel + j + o) * 2 + i % 2] = words[o];
+        }
+        if (count % 2)
+          for (std::int64_t o = 0; o < lanes; ++o) to[(count / 2 * panel + j + o) * 2 + 1] = 0;
+      }
+    }
+  }
+
   void run_stage(const Features& in, const Plan& plan, const Finish& finish, std::int64_t first,
                  std::int64_t count) const {
-    const Stage s{places_, in, plan, finish, first, count};
-    const std::int64_t chunks = (spec_.in_channels + panel - 1) / panel;
-    each(count * chunks, plan.shared,
-         [&](std::int64_t i) { transform_input(s, i / chunks, i % chunks * panel); });
+    const Stage s{places_, unit_, units_, in, plan, finish, first, count};
+    each(count * units_, plan.shared,
+         [&](std::int64_t i) { transform_input(s, i / units_, i % units_ * unit_); });
 
     const std::int64_t tiles = plan.tiles[1] * plan.tiles[2];
-    std::vector<const float*> address(static_cast<std::size_t>(s.rows), s.v);
+    std::vector<const Value*> address(static_cast<std::size_t>(s.rows), s.v);
+    std::vector<const float*> scales(static_cast<std::size_t>(fixed ? s.rows : 0), s.scales);
     for (std::int64_t r = 0; r < count * plan.rows; ++r) {
       const std::int64_t in_block = r % plan.rows;
       const std::int64_t row = r / plan.rows * plan.v_rows +
                                in_block / tiles * spec_.stride[0] * tiles + in_block % tiles;
       address[static_cast<std::size_t>(r)] = s.v + row * plan.pitch;
+      if (fixed) scales[static_cast<std::size_t>(r)] = s.scales + row * units_;
     }
     const Pieces pieces(*this, s);
     for (std::int64_t p = 0; p < panels_; p += plan.group) {
@@ -204,13 +331,21 @@ class Winograd final : public Convolution {
       // Half a place's panels at least: fewer would load its V for too little.
       const std::int64_t shares = plan.shared && group > 7 ? 2 : 1;
       poll();
-      if (lean_)
-        multiply_lean(s, address, p, group);
-      else
+      const auto by_place = [&](auto&& multiply_place) {
         each(places_ * shares, plan.shared, [&](std::int64_t i) {
           const std::int64_t place = i / shares, share = i % shares;
-          multiply(s, address, pieces, place, p, group * share / shares,
-                   group * (share + 1) / shares);
+          multiply_place(place, group * share / shares, group * (share + 1) / shares);
+        });
+      };
+      if constexpr (fixed)
+        by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
+          multiply_fixed(s, address, scales, place, p, begin, end);
+        });
+      else if (lean_)
+        multiply_lean(s, address, p, group);
+      else
+        by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
+          multiply(s, address, pieces, place, p, begin, end);
         });
       each(count * group, plan.shared, [&](std::int64_t i) {
         float* const sums = task_scratch(3 * plan.block_floats());
@@ -274,6 +409,31 @@ class Winograd final : public Convolution {
     }
   }
 
+  void multiply_fixed(const Stage& s, const std::vector<const std::int16_t*>& address,
+                      const std::vector<const float*>& scales, std::int64_t place, std::int64_t p,
+                      std::int64_t begin, std::int64_t end) const {
+    const std::int64_t even = round_up(spec_.in_channels, 2);
+    const std::int64_t by_plane = spec_.dilation[0] * s.plan.tiles[1] * s.plan.tiles[2];
+    for (std::int64_t g = begin; g < end; ++g) {
+      const std::int64_t at = (p + g) * places_ + place;
+      const auto* weights =
+          reinterpret_cast<const std::int16_t*>(weights_.get()) + at * depth_ * even * panel;
+      const float* columns = scales_.data() + at * depth_ * units_ * panel;
+      float* const to = s.products + (g * places_ + place) * s.m_stride;
+      for (std::int64_t z = 0; z < depth_; ++z)
+        for (std::int64_t u = 0; u < units_; ++u, columns += panel) {
+          const std::int64_t c = u * unit_, length = std::min(unit_, even - c);
+          const FixedRun some{{place * s.v_stride + z * by_plane * s.plan.pitch + c, length},
+                              z * by_plane * units_ + u};
+          for (std::int64_t r = 0; r < s.rows; r += dot_rows)
+            dot_fixed<A>(&address[static_cast<std::size_t>(r)],
+                         &scales[static_cast<std::size_t>(r)], some, weights, columns,
+                         to + r * panel, z + u > 0);
+          weights += length * panel;
+        }
+    }
+  }
+
   // All places of M, of `group` panels from p on, panel by panel: its M stays in the second-level
   // cache while its filters are transformed, some input channels at a time. V comes from further
   // away, but is asked for in time.
@@ -313,7 +473,7 @@ class Winograd final : public Convolution {
     });
   }
 
-  // A panel of channels from c on, of block `b` of the stage.
+  // A unit of channels from c on, of block `b` of the stage.
   void transform_input(const Stage& s, std::int64_t b, std::int64_t c) const {
     const Plan& plan = s.plan;
     const std::int64_t block = s.first + b;
@@ -321,13 +481,31 @@ class Winograd final : public Convolution {
     for (int a = 0; a < 3; ++a) from.at[a] = from.at[a] * spec_.stride[a] - spec_.before[a];
     from.size = plan.packed;
     // A private stage's products come after its input: they share their place in the cache.
+    const std::int64_t floats = plan.packed_floats(unit_);
     float* const packed =
-        plan.shared ? task_scratch(plan.packed_floats() + plan.strip_floats()) : s.products;
-    pack_box(s.in, block / plan.blocks, c, std::min(panel, spec_.in_channels - c), from, packed,
-             panel);
-    for (std::int64_t i = 0; i < panel && c + i < spec_.in_channels; i += lanes)
-      transform_tiles(plan, packed + i, packed + plan.packed_floats(),
-                      s.v + b * plan.v_rows * plan.pitch + c + i, s.v_stride);
+        plan.shared ? task_scratch(floats + plan.strip_floats(unit_)) : s.products;
+    const std::int64_t channels = std::min(unit_, spec_.in_channels - c);
+    pack_box(s.in, block / plan.blocks, c, channels, from, packed, unit_);
+    Value* const v = s.v + b * plan.v_rows * plan.pitch + c;
+    if constexpr (fixed)
+      transform_fixed(plan, packed, channels, packed + floats, v, s.v_stride,
+                      s.scales + b * plan.v_rows * units_ + c / unit_);
+    else
+      for (std::int64_t i = 0; i < channels; i += lanes)
+        transform_tiles(plan, packed + i, packed + floats, v + i, s.v_stride);
+  }
+
+  void transform_fixed(const Plan& plan, const float* packed, std::int64_t channels, float* scratch,
+                       std::int16_t* v, std::int64_t v_stride, float* scales) const {
+    const std::int64_t width = plan.packed[2], across = plan.tiles[2];
+    for (std::int64_t z = 0; z < plan.packed[0]; ++z)
+      for (std::int64_t ty = 0; ty < plan.tiles[1]; ++ty) {
+        const std::int64_t row = (z * plan.tiles[1] + ty) * across;
+        transform_.input_fixed(packed + (z * plan.packed[1] + ty * transform_.m) * width * unit_,
+                               unit_, width, across, (channels + lanes - 1) / lanes, scratch,
+                               v + row * plan.pitch, plan.pitch, v_stride, scales + row * units_,
+                               units_);
+      }
   }
 
   // packed: a panel of channels for each pixel, of which a vector is transformed into v.
@@ -354,7 +532,9 @@ class Winograd final : public Convolution {
   const WinogradTransform& transform_;
   std::int64_t places_, panels_, depth_;
   bool lean_;
-  AlignedFloats weights_;
+  std::int64_t unit_, units_;  // channels that are packed at once, and those of a plane by these
+  AlignedFloats weights_;      // of type Value
+  std::vector<float> scales_;  // of fixed-point weights
   std::vector<float> bias_;
 };
 
@@ -362,7 +542,16 @@ class Winograd final : public Convolution {
 
 std::unique_ptr<Convolution> make_winograd(const ConvolutionSpec& spec, const float* weight,
                                            const float* bias, int m) {
-  return std::make_unique<Winograd>(spec, weight, bias, m);
+  return std::make_unique<Winograd<FloatProducts>>(spec, weight, bias, m);
+}
+
+std::unique_ptr<Convolution> make_winograd_fixed(const ConvolutionSpec& spec, const float* weight,
+                                                 const float* bias, int m) {
+#if defined(__AVX512F__)
+  if (have_byte_products())
+    return std::make_unique<Winograd<FixedProducts<HardwareWords>>>(spec, weight, bias, m);
+#endif
+  return std::make_unique<Winograd<FixedProducts<Words>>>(spec, weight, bias, m);
 }
 
 }  // namespace msf

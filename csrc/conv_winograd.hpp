@@ -5,6 +5,9 @@
 
 namespace msf {
 
+// The largest size of a fixed-point value.
+inline constexpr float fixed_most = 16383;
+
 struct WinogradTransform {
   int m, r;  // outputs of a tile along an axis; taps
   // A row of tiles of the input, m pixels apart: one vector of channels of each pixel, a panel
@@ -12,6 +15,12 @@ struct WinogradTransform {
   // by_tile apart. strip: n() * width vectors.
   void (*input)(const float* rows, std::int64_t width, std::int64_t tiles, float* strip, float* to,
                 std::int64_t by_tile, std::int64_t by_place);
+  // The same for `vectors` vectors of channels of each pixel, a pixel's `pitch` apart, in 16-bit
+  // integers: what a tile's values are multiples of goes to `scales`, by_scale apart, but for
+  // gain(place). scratch: n() * vectors * (width + n()) vectors.
+  void (*input_fixed)(const float* rows, std::int64_t pitch, std::int64_t width, std::int64_t tiles,
+                      std::int64_t vectors, float* scratch, std::int16_t* to, std::int64_t by_tile,
+                      std::int64_t by_place, float* scales, std::int64_t by_scale);
   // A row of tiles of sums, a panel for each, places by_place apart, back into rows of pixels.
   void (*output)(const float* from, std::int64_t by_place, std::int64_t tiles, float* to,
                  std::int64_t width);
@@ -20,6 +29,11 @@ struct WinogradTransform {
 
   int n() const { return m + r - 1; }
   int places() const { return n() * n(); }
+  // How much larger than the others the values of a place are, roughly.
+  float gain(int place) const {
+    const auto of_point = [&](int i) { return n() == 4 || i == 3 || i == 4 ? 1.0f : 2.0f; };
+    return of_point(place / n()) * of_point(place % n());
+  }
 };
 
 // (m, r): (2, 3), (4, 3), (2, 5) or (4, 5).

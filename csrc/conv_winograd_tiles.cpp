@@ -7,9 +7,14 @@
 // once.
 #include "conv_winograd.hpp"
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
 #include <stdexcept>
 
 #include "conv_lanes.hpp"
+#include "conv_words.hpp"
 
 namespace msf {
 
@@ -87,6 +92,63 @@ void input(const float* rows, std::int64_t width, std::int64_t tiles, float* str
     }
 }
 
+// Of a point's row in the input's matrix, as WinogradTransform::gain: 0 where it is small.
+template <int n>
+constexpr int gain_bit(int i) {
+  return n == 4 || i == 3 || i == 4 ? 0 : 1;
+}
+
+inline IntLanes larger(IntLanes a, IntLanes b) { return a > b ? a : b; }
+
+template <int m, int n>
+void input_fixed(const float* rows, std::int64_t pitch, std::int64_t width, std::int64_t tiles,
+                 std::int64_t vectors, float* scratch, std::int16_t* to, std::int64_t by_tile,
+                 std::int64_t by_place, float* scales, std::int64_t by_scale) {
+  float *const strip = scratch, *const values = strip + vectors * n * width * lanes;
+  Lanes d[n], t[n];
+  for (std::int64_t v = 0; v < vectors; ++v)
+    for (std::int64_t x = 0; x < width; ++x) {
+      load_strided(rows + x * pitch + v * lanes, width * pitch, d);
+      transform_pixels(d, t);
+      store_strided(t, strip + (v * n * width + x) * lanes, width * lanes);
+    }
+  for (std::int64_t tile = 0; tile < tiles; ++tile, to += by_tile, scales += by_scale) {
+    // Sizes as bits, which are in order, with NaN and infinity above all.
+    IntLanes sizes[3] = {};
+    for (std::int64_t v = 0; v < vectors; ++v)
+#pragma GCC unroll 8
+      for (int y = 0; y < n; ++y) {
+        load_strided(strip + ((v * n + y) * width + tile * m) * lanes, lanes, d);
+        transform_pixels(d, t);
+        store_strided(t, values + (y * n * vectors + v) * lanes, vectors * lanes);
+#pragma GCC unroll 8
+        for (int x = 0; x < n; ++x) {
+          IntLanes& size = sizes[gain_bit<n>(y) + gain_bit<n>(x)];
+          size = larger(size, std::bit_cast<IntLanes>(t[x]) & 0x7fffffff);
+        }
+      }
+    const auto share = [&](int i, float part) {
+      return std::bit_cast<IntLanes>(std::bit_cast<Lanes>(sizes[i]) * part);
+    };
+    const IntLanes every = larger(sizes[0], larger(share(1, 0.5f), share(2, 0.25f)));
+    std::int32_t most = 0;
+    for (std::int64_t i = 0; i < lanes; ++i) most = std::max(most, every[i]);
+    const auto largest = std::bit_cast<float>(most);
+    *scales = std::isfinite(largest) ? largest / fixed_most : std::nanf("");
+    const float inverse = largest > 1e-30f ? fixed_most / largest : 0.0f;
+    for (int y = 0; y < n; ++y)
+      for (int x = 0; x < n; ++x) {
+        const float by = inverse / static_cast<float>(1 << (gain_bit<n>(y) + gain_bit<n>(x)));
+        const float* const from = values + (y * n + x) * vectors * lanes;
+        std::int16_t* const place = to + (y * n + x) * by_place;
+        for (std::int64_t v = 0; v < vectors; ++v) {
+          const Ints16 words = rounded_words(load_lanes(from + v * lanes) * by);
+          std::memcpy(place + v * lanes, &words, sizeof words);
+        }
+      }
+  }
+}
+
 template <int m, int n>
 void output(const float* from, std::int64_t by_place, std::int64_t tiles, float* to,
             std::int64_t width) {
@@ -154,7 +216,7 @@ void filters(const float* from, std::int64_t count, float* to, std::int64_t by_p
 template <int m, int r>
 constexpr WinogradTransform made() {
   constexpr int n = m + r - 1;
-  return {m, r, &input<m, n>, &output<m, n>, &filters<r, n>};
+  return {m, r, &input<m, n>, &input_fixed<m, n>, &output<m, n>, &filters<r, n>};
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool na
   for (int a = 1; a < 3; ++a)
     if (spec.stride[a] != 1 || spec.dilation[a] != 1) return other;
   const Size3 out = spec.full_size(in);
-  return std::min(out[1], out[2]) < taps ? Algorithm::winograd2 : Algorithm::winograd4;
+  if (std::min(out[1], out[2]) < taps) return Algorithm::winograd2;
+  return narrow && have_byte_products() ? Algorithm::fixed : Algorithm::winograd4;
 }
 
 std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const float* weight,
@@ -60,6 +61,8 @@ std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const
       return make_tiled(spec, weight, bias);
     case Algorithm::pairs:
       return make_pairs(spec, weight, bias);
+    case Algorithm::fixed:
+      return make_winograd_fixed(spec, weight, bias, 4);
     default:
       return make_direct(spec, weight, bias);
   }

@@ -13,9 +13,9 @@
 //
 // The algorithms: direct (conv_direct.cpp), any kernel, stride and dilation, which takes few
 // channels in planes along rows (conv_planar.cpp); Winograd's F(m x m, r x r) (conv_winograd.cpp),
-// for rows and columns of 3 or of 5 taps and stride 1; direct with weights and features rounded to
-// bfloat16, on AMX's tiles (conv_amx.cpp) or in pairs (conv_narrow.cpp), any kernel as well; and
-// direct in 8-bit integers (conv_narrow.cpp).
+// for rows and columns of 3 or of 5 taps and stride 1, in float32 or in 16-bit integers; direct
+// with weights and features rounded to bfloat16, on AMX's tiles (conv_amx.cpp) or in pairs
+// (conv_narrow.cpp), any kernel as well; and direct in 8-bit integers (conv_narrow.cpp).
 #pragma once
 
 #include <array>
@@ -49,7 +49,15 @@ Features features(const Array& array, bool channels_last);
 
 enum class Activation : std::uint8_t { none, relu, leaky_relu, elu, sigmoid };
 enum class Pooling : std::uint8_t { none, max, average };
-enum class Algorithm : std::uint8_t { automatic, direct, winograd2, winograd4, tiled, pairs };
+enum class Algorithm : std::uint8_t {
+  automatic,
+  direct,
+  winograd2,
+  winograd4,
+  tiled,
+  pairs,
+  fixed,  // winograd4 in 16-bit integers
+};
 
 struct ConvolutionSpec {
   std::int64_t in_channels, out_channels;
@@ -92,7 +100,7 @@ bool have_tiles();
 // Whether the CPU multiplies and adds up pairs of bfloat16, in vectors. Where not, Algorithm::pairs
 // is slow as well.
 bool have_pair_products();
-// Whether it does so with four bytes: convolutions of 8 bits are then faster than Winograd's.
+// Whether it does so with four bytes, and with pairs of 16-bit integers.
 bool have_byte_products();
 
 // Products of features rounded so with weights of 8 bits. As make_convolution else.

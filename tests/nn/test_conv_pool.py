@@ -16,9 +16,9 @@ from medseg_fast.reference import nn_conv_pool as slow
 
 convolution = import_module("medseg_fast.nn.functional.convolution")
 
-DIRECT, WINOGRAD2, WINOGRAD4, TILED, PAIRS = 1, 2, 3, 4, 5
+DIRECT, WINOGRAD2, WINOGRAD4, TILED, PAIRS, FIXED = 1, 2, 3, 4, 5, 6
 # Of the output's largest value: the docstring's bound, and what sums of float32 stay within.
-BOUND = {DIRECT: 3e-6, WINOGRAD2: 3e-6, WINOGRAD4: 1e-4}
+BOUND = {DIRECT: 3e-6, WINOGRAD2: 3e-6, WINOGRAD4: 1e-4, FIXED: 1e-2}
 
 
 def layer(rng, channels, size, kernel, dtype=np.float32, batch=2):
@@ -66,7 +66,7 @@ def test_equals_slow_twin(rng, axes, size, stride, dilation, kind):
     assert_near(got[0], slow.pool(full, kind, (2,) * axes)[0], BOUND[DIRECT])
 
 
-@pytest.mark.parametrize("algorithm", [DIRECT, WINOGRAD2, WINOGRAD4])
+@pytest.mark.parametrize("algorithm", [DIRECT, WINOGRAD2, WINOGRAD4, FIXED])
 @pytest.mark.parametrize(
     ("channels", "size", "depth", "taps"),
     [
@@ -90,7 +90,7 @@ def test_equals_slow_twin(rng, axes, size, stride, dilation, kind):
 )
 def test_algorithms_agree_with_sums_in_float64(rng, isa, algorithm, channels, size, depth, taps):
     size, kernel = ((depth, *size), (taps,) * 3) if depth else (size, (taps,) * 2)
-    bound = BOUND[algorithm] if taps == 3 or algorithm == DIRECT else BOUND[WINOGRAD4]
+    bound = BOUND[algorithm if taps == 3 or algorithm != WINOGRAD2 else WINOGRAD4]
     x, weight, bias = layer(rng, channels, size, kernel)
     wide = [a.astype(np.float64) for a in (x, weight, bias)]
     for pool in (None, "max"):
@@ -120,6 +120,85 @@ def test_error_of_winograd_with_many_channels(rng):
     for algorithm, bound in ((DIRECT, 5e-6), (WINOGRAD2, 3e-5), (WINOGRAD4, 5e-5)):
         got = convolution._run(x, weight, bias, sizes, None, 0.0, None, False, False, algorithm)
         assert_near(got, expected, bound)
+
+
+def fixed(x, weight, bias, taps=3):
+    sizes = convolution.geometry((taps,) * (x.ndim - 2), 1, taps // 2, 1, None, 2)
+    return convolution._run(x, weight, bias, sizes, None, 0.0, None, False, False, FIXED)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "taps", "most"),
+    [
+        ((64, 32), (40, 40), 3, 2e-3),
+        ((512, 32), (16, 16), 3, 3e-3),
+        ((32, 32), (6, 12, 12), 3, 1e-3),
+        ((64, 32), (24, 24), 5, 3e-3),
+    ],
+)
+def test_error_of_fixed_point(rng, isa, channels, size, taps, most):
+    """Of the outputs' deviation: weights and features rounded to bfloat16 have 2e-3."""
+    x, weight, bias = layer(rng, channels, size, (taps,) * len(size), batch=1)
+    x = np.maximum(x, 0)
+    wide = (a.astype(np.float64) for a in (x, weight, bias))
+    expected = conv_pool(*wide, padding=taps // 2)
+    error = fixed(x, weight, bias, taps) - expected
+    assert np.sqrt((error**2).mean()) <= most * expected.std()
+
+
+@pytest.mark.parametrize("channels", [1, 127, 128, 129, 300])
+@pytest.mark.parametrize("taps", [3, 5])
+def test_fixed_point_never_overflows(rng, isa, channels, taps):
+    """All values at their largest, of one sign or of those of a place's transforms."""
+    shape, kernel = (1, channels, 18, 18), (20, channels, taps, taps)
+    signs = rng.choice([-1.0, 1.0], (2, 18, 18)).astype(np.float32)
+    stripes = np.where(np.indices((18, 18)).sum(0) // 2 % 2, 1, -1).astype(np.float32)
+    for pattern in (np.ones((18, 18), np.float32), stripes, *signs):
+        x = np.broadcast_to(pattern, shape).copy()
+        for weight in (np.ones(kernel), np.broadcast_to(pattern[:taps, :taps], kernel)):
+            weight = np.ascontiguousarray(weight, np.float32)
+            bias = np.zeros(20, np.float32)
+            wide = (a.astype(np.float64) for a in (x, weight, bias))
+            expected = conv_pool(*wide, padding=taps // 2)
+            error = np.abs(fixed(x, weight, bias, taps) - expected).max()
+            assert error <= 2e-3 * channels * taps**2
+
+
+def test_fixed_point_of_any_size(rng, isa):
+    """Tiles have scales of their own, and so have runs of channels and output channels."""
+    x, weight, bias = layer(rng, (140, 20), (24, 24), (3, 3), batch=1)
+    bias[:] = 0
+    expected = fixed(x, weight, bias)
+    for by in (2.0**-60, 2.0**40):  # powers of two change nothing else
+        assert_array_equal(fixed(x * np.float32(by), weight, bias), expected * np.float32(by))
+        assert_array_equal(fixed(x, weight * np.float32(by), bias), expected * np.float32(by))
+    weight[:10] *= np.float32(1e-6)
+    assert_near(fixed(x, weight, bias)[:, :10], expected[:, :10] * 1e-6, 1e-3)
+    lower = fixed(x, weight, bias)[..., 16:, :]
+    x[..., :12, :] *= np.float32(1e6)  # tiles that do not meet these stay as they were
+    assert_array_equal(fixed(x, weight, bias)[..., 16:, :], lower)
+    bias[:] = rng.normal(size=20)
+    assert_array_equal(
+        fixed(np.zeros_like(x), weight, bias), np.broadcast_to(bias[:, None, None], (1, 20, 24, 24))
+    )
+    assert_array_equal(
+        fixed(x, np.zeros_like(weight), bias), np.broadcast_to(bias[:, None, None], (1, 20, 24, 24))
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_fixed_point_of_nan_and_infinity(rng, isa, value):
+    """They make the tiles that they meet NaN, and no other."""
+    x, weight, bias = layer(rng, (140, 20), (24, 24), (3, 3), batch=1)
+    expected = fixed(x, weight, bias)
+    x[0, 130, 10, 13] = value  # tiles of 4 x 4: the rows 8 to 11, the columns 12 to 15
+    got = fixed(x, weight, bias)
+    assert np.isnan(got[..., 9:12, 12:15]).all()
+    other = np.ones((24, 24), bool)
+    other[8:12, 8:16] = False
+    assert_array_equal(got[..., other], expected[..., other])
+    weight[7, 3, 1, 1] = value
+    assert np.isnan(fixed(x, weight, bias)[:, 7]).all()
 
 
 @pytest.mark.parametrize(
@@ -227,11 +306,12 @@ def test_channels_last_stays_so(rng, dtype):
 def test_threads_give_the_same_bytes(rng):
     for channels, size in (((3, 40), (33, 65)), ((40, 200), (17, 19)), ((20, 33), (4, 21, 22))):
         x, weight, bias = layer(rng, channels, size, (3,) * len(size))
-        results = []
+        results, integers = [], []
         for n in (1, 2, 5):
             with ms.num_threads(n):
                 results.append(conv_pool(x, weight, bias, padding=1).tobytes())
-        assert len(set(results)) == 1
+                integers.append(fixed(x, weight, bias).tobytes())
+        assert len(set(results)) == len(set(integers)) == 1
 
 
 def bfloat16(x):
@@ -274,14 +354,15 @@ def test_bfloat16_products(
 
 
 @pytest.mark.parametrize("channels", [(3, 5), (20, 20)])
-def test_bfloat16_rounds_once(rng, channels):
+@pytest.mark.parametrize("algorithm", [DIRECT, WINOGRAD4, FIXED])
+def test_bfloat16_rounds_once(rng, channels, algorithm):
     x, weight, bias = layer(rng, channels, (13, 18), (3, 3))
     narrow, x = bfloat16(x)
-    if convolution.core.have_tiles() and min(channels) >= 16:
-        pytest.skip("on tiles weights are rounded as well: test_bfloat16_products")
-    expected = conv_pool(x, weight, bias, padding=1, pool="max", return_full=True)
+    sizes = convolution.geometry((3, 3), 1, 1, 1, "max", 2)
+    options = (weight, bias, sizes, "relu", 0.0, "max", False, True, algorithm)
+    expected = convolution._run(x, *options)
     for features in (narrow, channels_last(narrow)):
-        got = conv_pool(features, weight, bias, padding=1, pool="max", return_full=True)
+        got = convolution._run(features, *options)
         for one, other in zip(got, expected, strict=True):
             assert one.dtype == BFLOAT16
             assert_array_equal(one.view(np.uint16), bfloat16(other)[0].view(np.uint16))

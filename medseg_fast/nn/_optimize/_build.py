@@ -45,12 +45,12 @@ def optimize(
         For Mask R-CNN an image (C, H, W), or a list of one.
     precision : {"float32", "bfloat16", "int8"}
         How maps between layers are stored. Sums are float32 in both; "bfloat16" halves the memory,
-        and where the CPU has AMX, or AVX-512 with bfloat16, it also rounds weights and multiplies
-        tiles, or pairs, of bfloat16 (such a plan is slow on another CPU). "int8": as "bfloat16",
-        but convolutions of at least 16 channels multiply integers of 8 bits, in steps that the
-        values of `example` tell: give images like those to come, a batch of some if the plan is
-        for a batch. Those that are faster on tiles or, where the CPU has no AVX-512 VNNI, by
-        Winograd's algorithm (3 x 3 and 5 x 5 without a stride) stay.
+        and where the CPU has AMX, or AVX-512 with bfloat16 or VNNI, it also rounds weights and
+        multiplies tiles, or pairs, of bfloat16, or transformed pairs of 16-bit integers (such a
+        plan is slow on another CPU). "int8": as "bfloat16", but convolutions of at least 16
+        channels multiply integers of 8 bits, in steps that the values of `example` tell: give
+        images like those to come, a batch of some if the plan is for a batch. Those that are
+        faster on tiles or by Winograd's algorithm (3 x 3 and 5 x 5 without a stride) stay.
     threads : int, optional
         How many threads the plan uses. Default: the package's setting when it is called.
 

@@ -34,7 +34,7 @@ _ACTIVATIONS = (
 )
 _SECOND = ("none", "add", "multiply")
 _POOLINGS = (None, "max", "avg")
-ALGORITHMS = ("automatic", "direct", "winograd 2x2", "winograd 4x4", "tiles", "pairs")
+ALGORITHMS = ("automatic", "direct", "winograd 2x2", "winograd 4x4", "tiles", "pairs", "fixed")
 _GROUP_CHANNELS = 16  # channels of grouped convolutions that are done together
 
 

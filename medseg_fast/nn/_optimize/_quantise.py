@@ -20,7 +20,8 @@ from medseg_fast.nn._optimize._plan import Plan
 
 Array = NDArray[Any]
 
-_DIRECT, _TILES = ALGORITHMS.index("direct"), ALGORITHMS.index("tiles")
+_DIRECT = ALGORITHMS.index("direct")
+_FASTER = tuple(ALGORITHMS.index(name) for name in ("tiles", "fixed"))
 _LEAST_CHANNELS = 16  # with fewer the first layer's rounding costs more than it saves
 _PART = 1e-4  # of the values that may lie beyond the largest step
 _SEEN = 1 << 20  # values of a map that are looked at
@@ -36,14 +37,14 @@ def quantised(plan: Plan, examples: Sequence[Array]) -> list[dict[str, Any]]:
             "optimize: example must be images like those to come for precision 'int8', got zeros"
         )
     seen: dict[int, tuple[float, float, float]] = {}
-    # Four bytes in one instruction are faster than Winograd's algorithm, pairs are not.
+    # Four bytes in one instruction are faster than Winograd's algorithm in floats, pairs are not.
     every = bool(core.have_byte_products())
 
     def look(index: int, step: dict[str, Any], slots: Sequence[Any]) -> None:
         arguments = step["arguments"]
         if step["call"] != "convolution" or min(arguments[0]) < _LEAST_CHANNELS:
             return
-        if arguments[5] == _DIRECT or (every and arguments[5] != _TILES):
+        if arguments[5] == _DIRECT or (every and arguments[5] not in _FASTER):
             seen[index] = _steps_of(_values(arguments[8], slots))
 
     plan.watch(examples, look)

@@ -1,0 +1,64 @@
+// Pairs of 16-bit integers in the lanes of a vector, their products added up in 32 bits.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#include "conv_lanes.hpp"
+
+namespace msf {
+
+typedef std::int16_t Ints16 __attribute__((vector_size(register_bytes / 2)));
+
+// By every build's own instructions.
+struct Words {
+  static void add_products(IntLanes& sum, IntLanes x, IntLanes w) {
+#if defined(__AVX512BW__)
+    sum += (IntLanes)_mm512_madd_epi16((__m512i)x, (__m512i)w);
+#elif defined(__AVX2__)
+    sum += (IntLanes)_mm256_madd_epi16((__m256i)x, (__m256i)w);
+#elif defined(__SSE2__)
+    sum += (IntLanes)_mm_madd_epi16((__m128i)x, (__m128i)w);
+#else
+    const auto low = [](std::int32_t pair) { return static_cast<std::int16_t>(pair & 0xffff); };
+    for (std::int64_t i = 0; i < lanes; ++i)
+      sum[i] += low(x[i]) * low(w[i]) + (x[i] >> 16) * (w[i] >> 16);
+#endif
+  }
+};
+
+#if defined(__AVX512F__)
+// By one instruction of AVX-512 VNNI, spelt out as an intrinsic would need the whole source
+// compiled for CPUs that have it.
+struct HardwareWords {
+  static void add_products(IntLanes& sum, IntLanes x, IntLanes w) {
+    asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+  }
+};
+#endif
+
+// Rounded to nearest even, which leaves what is below 2^15 in size.
+inline Ints16 rounded_words(Lanes v) {
+  // Adding 1.5 * 2^23 leaves the integer in the lowest bits.
+  return __builtin_convertvector(std::bit_cast<IntLanes>(v + 12582912.0f), Ints16);
+}
+
+// The 32 bits at `from` in all lanes.
+inline IntLanes spread(const void* from) {
+  std::int32_t word;
+  std::memcpy(&word, from, sizeof word);
+  return word - IntLanes{};
+}
+
+inline IntLanes load_word_lanes(const void* from) {
+  IntLanes v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+}  // namespace msf
