@@ -102,6 +102,7 @@ class Winograd final : public Convolution {
         lean_(!fixed && taps() * spec.out_channels >= least_lean),
         unit_(fixed ? std::min(fixed_run, round_up(spec.in_channels, lanes)) : panel),
         units_((spec.in_channels + unit_ - 1) / unit_),
+        fixed_most_(std::min(32766.0f, 113500 / std::sqrt(static_cast<float>(unit_)))),
         weights_(aligned_floats(packed_floats())),
         scales_(static_cast<std::size_t>(fixed ? panels_ * places_ * depth_ * units_ * panel : 0)),
         bias_(static_cast<std::size_t>(panels_ * panel)) {
@@ -291,9 +292,9 @@ class Winograd final : public Convolution {
           most = size > most ? size : most;
           sum += size;
         }
-        // So that neither a weight nor a sum of fixed_most times all of them leaves its integer,
+        // So that neither a weight nor a sum of fixed_most_ times all of them leaves its integer,
         // however they are rounded.
-        const float room = 2147483000.0f / fixed_most - static_cast<float>(count);
+        const float room = 2147483000.0f / fixed_most_ - static_cast<float>(count);
         const Lanes by_most = most * (gain / 32766), by_sum = sum * (gain / room);
         const Lanes step = by_sum > by_most ? by_sum : by_most;
         store_lanes(scale + j, step + (sum - sum));  // NaN of a weight that is not finite
@@ -502,9 +503,9 @@ class Winograd final : public Convolution {
       for (std::int64_t ty = 0; ty < plan.tiles[1]; ++ty) {
         const std::int64_t row = (z * plan.tiles[1] + ty) * across;
         transform_.input_fixed(packed + (z * plan.packed[1] + ty * transform_.m) * width * unit_,
-                               unit_, width, across, (channels + lanes - 1) / lanes, scratch,
-                               v + row * plan.pitch, plan.pitch, v_stride, scales + row * units_,
-                               units_);
+                               unit_, width, across, (channels + lanes - 1) / lanes, fixed_most_,
+                               scratch, v + row * plan.pitch, plan.pitch, v_stride,
+                               scales + row * units_, units_);
       }
   }
 
@@ -533,6 +534,7 @@ class Winograd final : public Convolution {
   std::int64_t places_, panels_, depth_;
   bool lean_;
   std::int64_t unit_, units_;  // channels that are packed at once, and those of a plane by these
+  float fixed_most_;           // of V: the larger, the smaller weights must be
   AlignedFloats weights_;      // of type Value
   std::vector<float> scales_;  // of fixed-point weights
   std::vector<float> bias_;

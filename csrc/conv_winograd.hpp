@@ -5,9 +5,6 @@
 
 namespace msf {
 
-// The largest size of a fixed-point value.
-inline constexpr float fixed_most = 16383;
-
 struct WinogradTransform {
   int m, r;  // outputs of a tile along an axis; taps
   // A row of tiles of the input, m pixels apart: one vector of channels of each pixel, a panel
@@ -15,12 +12,13 @@ struct WinogradTransform {
   // by_tile apart. strip: n() * width vectors.
   void (*input)(const float* rows, std::int64_t width, std::int64_t tiles, float* strip, float* to,
                 std::int64_t by_tile, std::int64_t by_place);
-  // The same for `vectors` vectors of channels of each pixel, a pixel's `pitch` apart, in 16-bit
-  // integers: what a tile's values are multiples of goes to `scales`, by_scale apart, but for
-  // gain(place). scratch: n() * vectors * (width + n()) vectors.
+  // The same for `vectors` vectors of channels of each pixel, a pixel's `pitch` apart, in integers
+  // of at most `most` < 2^15: what a tile's are multiples of goes to `scales`, by_scale apart, but
+  // for gain(place). scratch: n() * vectors * (width + n()) vectors.
   void (*input_fixed)(const float* rows, std::int64_t pitch, std::int64_t width, std::int64_t tiles,
-                      std::int64_t vectors, float* scratch, std::int16_t* to, std::int64_t by_tile,
-                      std::int64_t by_place, float* scales, std::int64_t by_scale);
+                      std::int64_t vectors, float most, float* scratch, std::int16_t* to,
+                      std::int64_t by_tile, std::int64_t by_place, float* scales,
+                      std::int64_t by_scale);
   // A row of tiles of sums, a panel for each, places by_place apart, back into rows of pixels.
   void (*output)(const float* from, std::int64_t by_place, std::int64_t tiles, float* to,
                  std::int64_t width);

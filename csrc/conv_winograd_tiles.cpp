@@ -102,8 +102,9 @@ inline IntLanes larger(IntLanes a, IntLanes b) { return a > b ? a : b; }
 
 template <int m, int n>
 void input_fixed(const float* rows, std::int64_t pitch, std::int64_t width, std::int64_t tiles,
-                 std::int64_t vectors, float* scratch, std::int16_t* to, std::int64_t by_tile,
-                 std::int64_t by_place, float* scales, std::int64_t by_scale) {
+                 std::int64_t vectors, float most, float* scratch, std::int16_t* to,
+                 std::int64_t by_tile, std::int64_t by_place, float* scales,
+                 std::int64_t by_scale) {
   float *const strip = scratch, *const values = strip + vectors * n * width * lanes;
   Lanes d[n], t[n];
   for (std::int64_t v = 0; v < vectors; ++v)
@@ -131,11 +132,11 @@ void input_fixed(const float* rows, std::int64_t pitch, std::int64_t width, std:
       return std::bit_cast<IntLanes>(std::bit_cast<Lanes>(sizes[i]) * part);
     };
     const IntLanes every = larger(sizes[0], larger(share(1, 0.5f), share(2, 0.25f)));
-    std::int32_t most = 0;
-    for (std::int64_t i = 0; i < lanes; ++i) most = std::max(most, every[i]);
-    const auto largest = std::bit_cast<float>(most);
-    *scales = std::isfinite(largest) ? largest / fixed_most : std::nanf("");
-    const float inverse = largest > 1e-30f ? fixed_most / largest : 0.0f;
+    std::int32_t bits = 0;
+    for (std::int64_t i = 0; i < lanes; ++i) bits = std::max(bits, every[i]);
+    const auto largest = std::bit_cast<float>(bits);
+    *scales = std::isfinite(largest) ? largest / most : std::nanf("");
+    const float inverse = largest > 1e-30f ? most / largest : 0.0f;
     for (int y = 0; y < n; ++y)
       for (int x = 0; x < n; ++x) {
         const float by = inverse / static_cast<float>(1 << (gain_bit<n>(y) + gain_bit<n>(x)));
