@@ -41,8 +41,8 @@ void pack_row(const T* from, std::int64_t channel_stride, std::int64_t pixel_str
               std::int64_t count, std::int64_t n, float* to, std::int64_t pitch) {
   std::int64_t c = 0;
   if (channel_stride == 1) {
-    for (; c + lanes <= count; c += lanes)
-      for (std::int64_t x = 0; x < n; ++x)
+    for (std::int64_t x = 0; x < n; ++x)
+      for (c = 0; c + lanes <= count; c += lanes)
         store_lanes(to + x * pitch + c, load_as_lanes(from + x * pixel_stride + c));
   } else if (pixel_stride == 1) {
     for (; c + lanes <= count && n >= lanes; c += lanes)
@@ -75,8 +75,8 @@ void write_row(const float* from, std::int64_t count, std::int64_t n, T* to,
                std::int64_t channel_stride, std::int64_t pixel_stride) {
   std::int64_t c = 0;
   if (channel_stride == 1) {
-    for (; c + lanes <= count; c += lanes)
-      for (std::int64_t x = 0; x < n; ++x)
+    for (std::int64_t x = 0; x < n; ++x)
+      for (c = 0; c + lanes <= count; c += lanes)
         store_as(to + x * pixel_stride + c, load_lanes(from + x * panel + c));
   } else if (pixel_stride == 1) {
     for (; c + lanes <= count && n >= lanes; c += lanes)

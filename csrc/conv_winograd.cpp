@@ -58,25 +58,25 @@ struct FixedRun {
 };
 
 // dot_panel of integers, an even number of them: sums times the scales of rows and columns.
-template <class A>
+template <class A, int count>
 [[gnu::noinline]] void dot_fixed(const std::int16_t* const* rows, const float* const* row_scales,
                                  const FixedRun& some, const std::int16_t* weights,
                                  const float* column_scales, float* to, bool accumulate) {
-  IntLanes sum[dot_rows][2] = {};
-  const std::int16_t* row[dot_rows];
-  for (int r = 0; r < dot_rows; ++r) row[r] = rows[r] + some.run.offset;
+  IntLanes sum[count][2] = {};
+  const std::int16_t* row[count];
+  for (int r = 0; r < count; ++r) row[r] = rows[r] + some.run.offset;
   for (std::int64_t k = 0; k < some.run.length; k += 2) {
     const IntLanes w0 = load_word_lanes(weights), w1 = load_word_lanes(weights + panel);
     weights += 2 * panel;
 #pragma GCC unroll 12
-    for (int r = 0; r < dot_rows; ++r) {
+    for (int r = 0; r < count; ++r) {
       const IntLanes x = spread(row[r] + k);
       A::add_products(sum[r][0], x, w0);
       A::add_products(sum[r][1], x, w1);
     }
   }
 #pragma GCC unroll 12
-  for (int r = 0; r < dot_rows; ++r, to += panel) {
+  for (int r = 0; r < count; ++r, to += panel) {
     const float scale = row_scales[r][some.scale];
     for (int half = 0; half < 2; ++half) {
       Lanes found = __builtin_convertvector(sum[r][half], Lanes) *
@@ -224,7 +224,7 @@ class Winograd final : public Convolution {
     const Plan& plan;
     const Finish& finish;
     std::int64_t first, count;  // blocks
-    std::int64_t rows = round_up(count * plan.rows, dot_rows);
+    std::int64_t used = count * plan.rows, rows = round_up(used, dot_rows);
     std::int64_t v_stride = count * plan.v_rows * plan.pitch + 16, m_stride = rows * panel + 16;
     std::int64_t v_floats = round_up(places * v_stride / (fixed ? 2 : 1), 16);
     std::int64_t scale_floats = fixed ? round_up(count * plan.v_rows * units, 16) : 0;
@@ -426,10 +426,13 @@ class Winograd final : public Convolution {
           const std::int64_t c = u * unit_, length = std::min(unit_, even - c);
           const FixedRun some{{place * s.v_stride + z * by_plane * s.plan.pitch + c, length},
                               z * by_plane * units_ + u};
-          for (std::int64_t r = 0; r < s.rows; r += dot_rows)
-            dot_fixed<A>(&address[static_cast<std::size_t>(r)],
-                         &scales[static_cast<std::size_t>(r)], some, weights, columns,
-                         to + r * panel, z + u > 0);
+          for (std::int64_t r = 0; r < s.used; r += dot_rows) {
+            const auto dot = s.used - r > 2 * dot_rows / 3 ? &dot_fixed<A, dot_rows>
+                             : s.used - r > dot_rows / 3   ? &dot_fixed<A, 2 * dot_rows / 3>
+                                                           : &dot_fixed<A, dot_rows / 3>;
+            dot(&address[static_cast<std::size_t>(r)], &scales[static_cast<std::size_t>(r)], some,
+                weights, columns, to + r * panel, z + u > 0);
+          }
           weights += length * panel;
         }
     }
