@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -322,7 +323,14 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
   const std::int64_t row = box.size[2], plane = box.size[1] * row;
   Box inside = box;
   for (int a = 0; a < 3; ++a) inside.size[a] = std::min(box.size[a], full[a] - box.at[a]);
-  if (out.full) write_box(sums, row, plane, *out.full, n, c0, inside);
+  if (out.full) {
+    Features to = *out.full;
+    if (out.phases) {
+      to.data = static_cast<const std::byte*>(to.data) +
+                (*out.phases)[static_cast<std::size_t>(c0 / to.channels)] * item_size(to.dtype);
+    }
+    write_box(sums, row, plane, to, n, c0 % to.channels, inside);
+  }
   if (!pools) return;
 
   const Size3& pool = spec.pool;

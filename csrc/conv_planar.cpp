@@ -129,7 +129,7 @@ bool PlanarConvolution::worthwhile(const ConvolutionSpec& spec) {
 
 bool PlanarConvolution::takes(const ConvolutionOutputs& out) {
   const auto planar = [](const Features* f) { return !f || f->stride[2] == 1; };
-  return planar(out.full) && planar(out.pooled) && !out.indices;
+  return planar(out.full) && planar(out.pooled) && !out.indices && !out.phases;
 }
 
 // A block of the output, and where its input is in the packed planes.

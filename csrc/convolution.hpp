@@ -77,6 +77,9 @@ struct ConvolutionOutputs {
   const Features* pooled = nullptr;  // without pooling, unused
   std::int64_t* indices = nullptr;  // of maxima in the full map, (N, C, [D,] H, W) or channels last
   bool indices_channels_last = false;
+  // The next channels after full's are written into it as well, so many elements further, and so
+  // on: the pixels between its own. full has a multiple of 32 channels then.
+  const std::vector<std::int64_t>* phases = nullptr;
 };
 
 // A layer with packed weights. Immutable, so threads may share it.

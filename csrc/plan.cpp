@@ -79,15 +79,26 @@ std::shared_ptr<Convolution> Plan::packed(const ConvolutionSpec& spec, const flo
 void Plan::convolution(const ConvolutionSpec& spec, const float* weight, const float* bias,
                        Algorithm algorithm, const View& in, const std::optional<View>& full,
                        const std::optional<View>& pooled, const std::optional<View>& indices,
-                       const Quantisation& steps) {
+                       const std::vector<std::int64_t>& phases, const Quantisation& steps) {
   const std::shared_ptr<Convolution> layer = packed(spec, weight, bias, algorithm, steps);
   for (const View* view :
        {&in, full ? &*full : nullptr, pooled ? &*pooled : nullptr, indices ? &*indices : nullptr})
     if (view) known(*view);
+  if (!phases.empty()) {
+    if (!full || full->features.channels % 32 != 0 ||
+        full->features.channels * static_cast<std::int64_t>(phases.size()) != spec.out_channels)
+      throw std::invalid_argument("plan: the phases of a convolution do not fit its channels");
+    for (const std::int64_t elements : phases) {
+      View view = *full;
+      view.offset += elements * item_size(view.features.dtype);
+      known(view);
+    }
+  }
   add([=](const Slots& slots) {
     Features whole, half;
     ConvolutionOutputs out;
     if (full) out.full = &(whole = at(slots, *full));
+    if (!phases.empty()) out.phases = &phases;
     if (pooled) out.pooled = &(half = at(slots, *pooled));
     if (indices) {
       out.indices = indices_at(slots, *indices);

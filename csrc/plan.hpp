@@ -32,7 +32,8 @@ class Plan {
   void convolution(const ConvolutionSpec& spec, const float* weight, const float* bias,
                    Algorithm algorithm, const View& in, const std::optional<View>& full,
                    const std::optional<View>& pooled, const std::optional<View>& indices,
-                   const Quantisation& steps = {});  // scale 0: of floats
+                   const std::vector<std::int64_t>& phases,  // empty, or as of ConvolutionOutputs
+                   const Quantisation& steps = {});          // scale 0: of floats
   void pointwise(PointwiseSpec spec, const View& in, const std::optional<View>& second,
                  const View& out);
   void pool(const PoolSpec& spec, const View& in, const View& out,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ _ACTIVATIONS = (
 )
 _SECOND = ("none", "add", "multiply")
 _POOLINGS = (None, "max", "avg")
+PHASE_CHANNELS = 32  # a multiple of them: see csrc/convolution.hpp
 ALGORITHMS = ("automatic", "direct", "winograd 2x2", "winograd 4x4", "tiles", "pairs", "fixed")
 _GROUP_CHANNELS = 16  # channels of grouped convolutions that are done together
 
@@ -159,8 +160,12 @@ class _Lowering:
         pooled: View | None,
         indices: View | None,
         sizes: tuple[Size3, Size3, Size3] | None = None,
+        phases: Sequence[int] = (),
     ) -> tuple[str, list[Any], str]:
-        """A call of the convolution; `sizes`: stride, zeros before and after if not the layer's."""
+        """A call of the convolution; `sizes`: stride, zeros before and after if not the layer's.
+
+        `phases`: where the channels beyond those of `full` go, as in csrc/convolution.hpp.
+        """
         channels = (weight.shape[1], weight.shape[0])
         stride, before, after = sizes or (layer["stride"], layer["before"], layer["after"])
         dilation = layer.attributes.get("dilation", (1, 1, 1))
@@ -183,6 +188,7 @@ class _Lowering:
             full,
             pooled,
             indices,
+            list(phases),
         ]
         text = f"convolution {'x'.join(map(str, kernel if kernel[0] > 1 else kernel[1:]))}"
         text += "" if layer["activation"] == "none" else f" + {layer['activation']}"
@@ -195,6 +201,8 @@ class _Lowering:
         source, target = self.view(layer.inputs["in"]), self.view(layer.outputs["out"])
         weight, bias = layer["weight"].swapaxes(0, 1), _bias(layer)
         stride, padding = layer["stride"], layer["padding"]
+        # Of all phases with the same zeros around the same inputs: weights, and where outputs go.
+        alike: dict[tuple[Any, ...], tuple[list[NDArray[Any]], list[View]]] = {}
         for phase in np.ndindex(*stride):
             axes = [
                 phase_of(i, k, s, p, n, m)
@@ -207,25 +215,32 @@ class _Lowering:
             taps = np.ix_(
                 range(weight.shape[0]), range(weight.shape[1]), *(axis.taps for axis in axes)
             )
-            begins = tuple(axis.begin for axis in axes)
-            part = part_of(source, start=begins, size=tuple(axis.inputs for axis in axes))  # type: ignore[arg-type]
             places = part_of(
                 target,
                 start=tuple(int(i) for i in phase),  # type: ignore[arg-type]
                 size=tuple(axis.count for axis in axes),  # type: ignore[arg-type]
                 step=stride,
             )
-            before: Size3 = tuple(axis.before for axis in axes)  # type: ignore[assignment]
-            after: Size3 = tuple(axis.after for axis in axes)  # type: ignore[assignment]
+            key = tuple((a.begin, a.inputs, a.before, a.after, len(a.taps)) for a in axes)
+            if weight.shape[0] % PHASE_CHANNELS:  # each on its own
+                key = (*key, phase)
+            weights, outputs = alike.setdefault(key, ([], []))
+            weights.append(weight[taps])
+            outputs.append(places)
+        for key, (weights, outputs) in alike.items():
+            begins, inputs, before, after, _ = zip(*key[:3], strict=True)
+            part, first = part_of(source, start=begins, size=inputs), outputs[0]
+            item = 2 if first[2] else 4
             call, arguments, text = self._one(
                 layer,
-                np.ascontiguousarray(weight[taps]),
-                bias,
+                np.concatenate(weights),
+                np.tile(bias, len(weights)),
                 part,
-                places,
+                first,
                 None,
                 None,
                 ((1, 1, 1), before, after),
+                [(each[1] - first[1]) // item for each in outputs] if len(outputs) > 1 else (),
             )
             yield call, arguments, f"transposed {text}"
 
