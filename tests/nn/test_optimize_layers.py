@@ -67,7 +67,7 @@ CONVOLUTIONS = [
     nn.ConvTranspose2d(6, 5, (5, 3), stride=(2, 1), padding=(0, 2)),
     nn.ConvTranspose2d(6, 6, 16, stride=8, groups=6),
     nn.ConvTranspose2d(6, 5, 3, stride=1, padding=1),
-    nn.ConvTranspose2d(20, 64, 2, stride=2),  # all phases in one convolution
+    nn.ConvTranspose2d(6, 64, 2, stride=2),  # all phases in one convolution
     nn.ConvTranspose2d(6, 32, (2, 5), stride=(2, 3), padding=(0, 1)),  # some of them
 ]
 
@@ -84,7 +84,7 @@ def test_convolutions(layer):
         (nn.Conv3d(6, 5, 3, padding=1), VOLUME),
         (nn.Conv3d(6, 5, (1, 3, 3), stride=(1, 2, 2)), VOLUME),
         (nn.ConvTranspose3d(6, 5, 2, stride=2), VOLUME),
-        (nn.ConvTranspose3d(16, 32, 2, stride=2), VOLUME),
+        (nn.ConvTranspose3d(6, 32, 2, stride=2), VOLUME),
         (nn.ConvTranspose3d(6, 5, 3, stride=2, padding=1, output_padding=1), VOLUME),
         (nn.Conv1d(6, 5, 3, padding=1), SIGNAL),
         (nn.Linear(6, 4), ROWS),
