@@ -24,6 +24,15 @@ inline constexpr std::int64_t lanes = floats_in_register;
 inline constexpr std::int64_t panel = 2 * lanes;
 inline constexpr int dot_rows = register_bytes == 64 ? 12 : 6;
 
+// f<n>() with the least n of dot_rows, two thirds and one third of them that is not below `left`.
+template <class F>
+auto for_rows(std::int64_t left, F&& f) {
+  constexpr int third = dot_rows / 3;
+  return left > 2 * third ? f.template operator()<dot_rows>()
+         : left > third   ? f.template operator()<2 * third>()
+                          : f.template operator()<third>();
+}
+
 inline Lanes load_lanes(const float* from) { return load_floats(from); }
 inline void store_lanes(float* to, Lanes v) { std::memcpy(to, &v, sizeof v); }
 
@@ -52,26 +61,27 @@ inline Lanes activated(Lanes v, Activation activation, float slope) {
 
 // to[r] = sums over all runs of row r times the packed weights, a panel of them for each element
 // of the runs; added to what is there if `accumulate`. Rows of the result are to_stride apart.
-[[gnu::noinline]] inline void dot_panel(const float* const* rows, const Run* runs,
-                                        std::int64_t run_count, const float* weights, float* to,
-                                        std::int64_t to_stride, bool accumulate = false) {
-  Lanes sum[dot_rows][2] = {};
+template <int count = dot_rows>
+[[gnu::noinline]] void dot_panel(const float* const* rows, const Run* runs, std::int64_t run_count,
+                                 const float* weights, float* to, std::int64_t to_stride,
+                                 bool accumulate = false) {
+  Lanes sum[count][2] = {};
   if (accumulate) {
 #pragma GCC unroll 12
-    for (int r = 0; r < dot_rows; ++r) {
+    for (int r = 0; r < count; ++r) {
       sum[r][0] = load_lanes(to + r * to_stride);
       sum[r][1] = load_lanes(to + r * to_stride + lanes);
     }
   }
   for (std::int64_t i = 0; i < run_count; ++i) {
-    const float* row[dot_rows];
-    for (int r = 0; r < dot_rows; ++r) row[r] = rows[r] + runs[i].offset;
+    const float* row[count];
+    for (int r = 0; r < count; ++r) row[r] = rows[r] + runs[i].offset;
     const std::int64_t length = runs[i].length;
     for (std::int64_t k = 0; k < length; ++k) {
       const Lanes w0 = load_lanes(weights), w1 = load_lanes(weights + lanes);
       weights += panel;
 #pragma GCC unroll 12
-      for (int r = 0; r < dot_rows; ++r) {
+      for (int r = 0; r < count; ++r) {
         const float x = row[r][k];
         sum[r][0] += x * w0;
         sum[r][1] += x * w1;
@@ -79,7 +89,7 @@ inline Lanes activated(Lanes v, Activation activation, float slope) {
     }
   }
 #pragma GCC unroll 12
-  for (int r = 0; r < dot_rows; ++r) {
+  for (int r = 0; r < count; ++r) {
     store_lanes(to + r * to_stride, sum[r][0]);
     store_lanes(to + r * to_stride + lanes, sum[r][1]);
   }

@@ -402,9 +402,11 @@ class Winograd final : public Convolution {
       float* const to = s.products + (g * places_ + place) * s.m_stride;
       for (std::size_t i = 0; i + 1 < pieces.starts.size(); ++i) {
         const Run *const first = runs + pieces.starts[i], *const last = runs + pieces.starts[i + 1];
-        for (std::int64_t r = 0; r < s.rows; r += dot_rows)
-          dot_panel(&address[static_cast<std::size_t>(r)], first, last - first, weights,
-                    to + r * panel, panel, i > 0);
+        for (std::int64_t r = 0; r < s.used; r += dot_rows) {
+          const auto dot = for_rows(s.used - r, []<int n>() { return &dot_panel<n>; });
+          dot(&address[static_cast<std::size_t>(r)], first, last - first, weights, to + r * panel,
+              panel, i > 0);
+        }
         for (const Run* run = first; run < last; ++run) weights += run->length * panel;
       }
     }
@@ -427,9 +429,7 @@ class Winograd final : public Convolution {
           const FixedRun some{{place * s.v_stride + z * by_plane * s.plan.pitch + c, length},
                               z * by_plane * units_ + u};
           for (std::int64_t r = 0; r < s.used; r += dot_rows) {
-            const auto dot = s.used - r > 2 * dot_rows / 3 ? &dot_fixed<A, dot_rows>
-                             : s.used - r > dot_rows / 3   ? &dot_fixed<A, 2 * dot_rows / 3>
-                                                           : &dot_fixed<A, dot_rows / 3>;
+            const auto dot = for_rows(s.used - r, []<int n>() { return &dot_fixed<A, n>; });
             dot(&address[static_cast<std::size_t>(r)], &scales[static_cast<std::size_t>(r)], some,
                 weights, columns, to + r * panel, z + u > 0);
           }
@@ -459,18 +459,19 @@ class Winograd final : public Convolution {
                                count, filters + g * places_ * by_place, by_place);
           for (std::int64_t place = 0; place < places_; ++place) {
             const Run run{place * s.v_stride + z * by_plane + c, count};
-            for (std::int64_t r = 0; r < s.rows; r += dot_rows) {
-              const bool more = r + dot_rows < s.rows;
+            for (std::int64_t r = 0; r < s.used; r += dot_rows) {
+              const auto dot = for_rows(s.used - r, []<int n>() { return &dot_panel<n>; });
+              const bool more = r + dot_rows < s.used;
               const std::int64_t ahead = more ? dot_rows : -r;
               const std::int64_t next = run.offset + (more ? 0 : s.v_stride);
               for (int i = 0; i < dot_rows; ++i)
                 for (std::int64_t j = 0; j < count; j += line)
                   __builtin_prefetch(address[static_cast<std::size_t>(r + ahead + i)] + next + j);
               for (std::int64_t g = 0; g < panels; ++g)
-                dot_panel(&address[static_cast<std::size_t>(r)], &run, 1,
-                          filters + (g * places_ + place) * by_place,
-                          s.products + ((first + g) * places_ + place) * s.m_stride + r * panel,
-                          panel, k > 0);
+                dot(&address[static_cast<std::size_t>(r)], &run, 1,
+                    filters + (g * places_ + place) * by_place,
+                    s.products + ((first + g) * places_ + place) * s.m_stride + r * panel, panel,
+                    k > 0);
             }
           }
         }
