@@ -236,7 +236,7 @@ def extension(isa: str, names: Iterable[str]) -> Extension:
         language="c++",
         define_macros=[("MSF_ISA", isa)],
         extra_compile_args=[*FLAGS, *ISA_FLAGS[isa], *extra],
-        extra_link_args=["-pthread", *(extra or [])],  # a sanitizer wants symbols
+        extra_link_args=["-pthread", *(extra or ["-Wl,-s"])],  # a sanitizer wants symbols
     )
 
 

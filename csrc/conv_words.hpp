@@ -5,25 +5,24 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
 #include "conv_lanes.hpp"
 
 namespace msf {
 
 typedef std::int16_t Ints16 __attribute__((vector_size(register_bytes / 2)));
 
-// By every build's own instructions.
+// By every build's own instructions. They are spelt out, here and below: intrinsics would need the
+// whole source compiled for CPUs that have them, and their header, read after precompiled ones,
+// turns contraction off.
 struct Words {
   static void add_products(IntLanes& sum, IntLanes x, IntLanes w) {
-#if defined(__AVX512BW__)
-    sum += (IntLanes)_mm512_madd_epi16((__m512i)x, (__m512i)w);
-#elif defined(__AVX2__)
-    sum += (IntLanes)_mm256_madd_epi16((__m256i)x, (__m256i)w);
+#if defined(__AVX2__)
+    IntLanes products;
+    asm("vpmaddwd %2, %1, %0" : "=v"(products) : "v"(x), "v"(w));
+    sum += products;
 #elif defined(__SSE2__)
-    sum += (IntLanes)_mm_madd_epi16((__m128i)x, (__m128i)w);
+    asm("pmaddwd %1, %0" : "+x"(x) : "x"(w));
+    sum += x;
 #else
     const auto low = [](std::int32_t pair) { return static_cast<std::int16_t>(pair & 0xffff); };
     for (std::int64_t i = 0; i < lanes; ++i)
@@ -33,8 +32,7 @@ struct Words {
 };
 
 #if defined(__AVX512F__)
-// By one instruction of AVX-512 VNNI, spelt out as an intrinsic would need the whole source
-// compiled for CPUs that have it.
+// By one instruction of AVX-512 VNNI.
 struct HardwareWords {
   static void add_products(IntLanes& sum, IntLanes x, IntLanes w) {
     asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
