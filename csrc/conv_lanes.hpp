@@ -36,6 +36,17 @@ auto for_rows(std::int64_t left, F&& f) {
 inline Lanes load_lanes(const float* from) { return load_floats(from); }
 inline void store_lanes(float* to, Lanes v) { std::memcpy(to, &v, sizeof v); }
 
+// A product that is rounded before it is added to anything, whatever the compiler makes of the
+// rest.
+inline Lanes rounded(Lanes v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#elif defined(__SSE2__)
+  asm("" : "+x"(v));
+#endif
+  return v;
+}
+
 template <class F>
 Lanes each_lane(Lanes v, F&& f) {
   for (std::int64_t i = 0; i < lanes; ++i) v[i] = f(v[i]);

@@ -79,8 +79,8 @@ template <class A, int count>
   for (int r = 0; r < count; ++r, to += panel) {
     const float scale = row_scales[r][some.scale];
     for (int half = 0; half < 2; ++half) {
-      Lanes found = __builtin_convertvector(sum[r][half], Lanes) *
-                    (load_lanes(column_scales + half * lanes) * scale);
+      Lanes found = rounded(__builtin_convertvector(sum[r][half], Lanes) *
+                            (load_lanes(column_scales + half * lanes) * scale));
       if (accumulate) found += load_lanes(to + half * lanes);
       store_lanes(to + half * lanes, found);
     }
