@@ -5,6 +5,9 @@
 
 namespace msf {
 
+// Of n points: whether values at point i are larger than at others, by a factor of two or so.
+constexpr int gain_bit(int n, int i) { return n == 4 || i == 3 || i == 4 ? 0 : 1; }
+
 struct WinogradTransform {
   int m, r;  // outputs of a tile along an axis; taps
   // A row of tiles of the input, m pixels apart: one vector of channels of each pixel, a panel
@@ -29,8 +32,7 @@ struct WinogradTransform {
   int places() const { return n() * n(); }
   // How much larger than the others the values of a place are, roughly.
   float gain(int place) const {
-    const auto of_point = [&](int i) { return n() == 4 || i == 3 || i == 4 ? 1.0f : 2.0f; };
-    return of_point(place / n()) * of_point(place % n());
+    return static_cast<float>(1 << (gain_bit(n(), place / n()) + gain_bit(n(), place % n())));
   }
 };
 

@@ -92,12 +92,6 @@ void input(const float* rows, std::int64_t width, std::int64_t tiles, float* str
     }
 }
 
-// Of a point's row in the input's matrix, as WinogradTransform::gain: 0 where it is small.
-template <int n>
-constexpr int gain_bit(int i) {
-  return n == 4 || i == 3 || i == 4 ? 0 : 1;
-}
-
 inline IntLanes larger(IntLanes a, IntLanes b) { return a > b ? a : b; }
 
 template <int m, int n>
@@ -124,7 +118,7 @@ void input_fixed(const float* rows, std::int64_t pitch, std::int64_t width, std:
         store_strided(t, values + (y * n * vectors + v) * lanes, vectors * lanes);
 #pragma GCC unroll 8
         for (int x = 0; x < n; ++x) {
-          IntLanes& size = sizes[gain_bit<n>(y) + gain_bit<n>(x)];
+          IntLanes& size = sizes[gain_bit(n, y) + gain_bit(n, x)];
           size = larger(size, std::bit_cast<IntLanes>(t[x]) & 0x7fffffff);
         }
       }
@@ -139,7 +133,7 @@ void input_fixed(const float* rows, std::int64_t pitch, std::int64_t width, std:
     const float inverse = largest > 1e-30f ? most / largest : 0.0f;
     for (int y = 0; y < n; ++y)
       for (int x = 0; x < n; ++x) {
-        const float by = inverse / static_cast<float>(1 << (gain_bit<n>(y) + gain_bit<n>(x)));
+        const float by = inverse / static_cast<float>(1 << (gain_bit(n, y) + gain_bit(n, x)));
         const float* const from = values + (y * n + x) * vectors * lanes;
         std::int16_t* const place = to + (y * n + x) * by_place;
         for (std::int64_t v = 0; v < vectors; ++v) {
