@@ -21,11 +21,12 @@
 // In fixed point V and weights are 16-bit integers, of which one instruction multiplies and adds up
 // pairs: V in multiples of a tile's own scale for each run of fixed_run channels, weights of one
 // for each of those, place and output channel, so small that no sum overflows. Its error is about
-// that of features and weights rounded to bfloat16 (0.1 % of the outputs' deviation; V and weights
-// in bfloat16 would have 1 to 2 %).
+// that of features and weights rounded to bfloat16 (0.1 to 0.2 % of the outputs' deviation; V and
+// weights in bfloat16 would have 1 to 2 %).
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <numeric>
 #include <type_traits>
@@ -99,15 +100,16 @@ class Winograd final : public Convolution {
         places_(transform_.places()),
         panels_((spec.out_channels + panel - 1) / panel),
         depth_(spec.kernel[0]),
-        lean_(!fixed && taps() * spec.out_channels >= least_lean),
+        lean_(taps() * spec.out_channels >= least_lean),
         unit_(fixed ? std::min(fixed_run, round_up(spec.in_channels, lanes)) : panel),
         units_((spec.in_channels + unit_ - 1) / unit_),
         fixed_most_(std::min(32766.0f, 113500 / std::sqrt(static_cast<float>(unit_)))),
         weights_(aligned_floats(packed_floats())),
-        scales_(static_cast<std::size_t>(fixed ? panels_ * places_ * depth_ * units_ * panel : 0)),
+        scales_(static_cast<std::size_t>(
+            fixed && !lean_ ? panels_ * places_ * depth_ * units_ * panel : 0)),
         bias_(static_cast<std::size_t>(panels_ * panel)) {
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
-    if constexpr (fixed) {
+    if (fixed && !lean_) {
       parallel_tasks(panels_ * depth_ * units_, [&](std::int64_t i) {
         pack_fixed(weight, i / (depth_ * units_), i % (depth_ * units_));
       });
@@ -142,7 +144,7 @@ class Winograd final : public Convolution {
   static constexpr std::int64_t pack_chunk = 16;
   // Filters from so many on are kept as they are, and transformed when they are used: transformed
   // they would take up to four times the memory, and as long to read as that saves.
-  static constexpr std::int64_t least_lean = 130000;
+  static constexpr std::int64_t least_lean = fixed ? 300000 : 130000;
   static constexpr std::int64_t cached_taps = 256;  // whose weights the first level holds
 
   // How the output is cut into blocks, and these into stages.
@@ -238,7 +240,8 @@ class Winograd final : public Convolution {
   std::int64_t taps() const { return depth_ * spec_.in_channels; }
   std::int64_t filter_floats() const { return transform_.r * transform_.r * panel; }
   std::int64_t packed_floats() const {
-    if (fixed) return panels_ * depth_ * round_up(spec_.in_channels, 2) * places_ * panel / 2;
+    if (fixed && !lean_)
+      return panels_ * depth_ * round_up(spec_.in_channels, 2) * places_ * panel / 2;
     return panels_ * taps() * (lean_ ? filter_floats() : places_ * panel);
   }
 
@@ -285,27 +288,33 @@ class Winograd final : public Convolution {
                        ((p * places_ + place) * depth_ * even + z * even + first) * panel;
       float* const scale =
           scales_.data() + ((p * places_ + place) * depth_ * units_ + some) * panel;
-      for (std::int64_t j = 0; j < panel; j += lanes) {
-        Lanes most{}, sum{};
-        for (std::int64_t i = 0; i < count; ++i) {
-          const Lanes value = load_lanes(from + i * panel + j), size = value < 0 ? -value : value;
-          most = size > most ? size : most;
-          sum += size;
-        }
-        // So that neither a weight nor a sum of fixed_most_ times all of them leaves its integer,
-        // however they are rounded.
-        const float room = 2147483000.0f / fixed_most_ - static_cast<float>(count);
-        const Lanes by_most = most * (gain / 32766), by_sum = sum * (gain / room);
-        const Lanes step = by_sum > by_most ? by_sum : by_most;
-        store_lanes(scale + j, step + (sum - sum));  // NaN of a weight that is not finite
-        const Lanes inverse = step > 1e-30f ? gain / step : Lanes{};
-        for (std::int64_t i = 0; i < count; ++i) {
-          const Ints16 words = rounded_words(load_lanes(from + i * panel + j) * inverse);
-          for (std::int64_t o = 0; o < lanes; ++o)
-            to[(i / 2 * panel + j + o) * 2 + i % 2] = words[o];
-        }
-        if (count % 2)
-          for (std::int64_t o = 0; o < lanes; ++o) to[(count / 2 * panel + j + o) * 2 + 1] = 0;
+      round_weights(from, count, gain, to, scale);
+    }
+  }
+
+  // `count` weights of a place, a panel each, times its gain: integers in pairs, multiples of
+  // `scale`. So small that neither one nor a sum of fixed_most_ times all of them leaves its
+  // integer, however they are rounded.
+  void round_weights(const float* from, std::int64_t count, float gain, std::int16_t* to,
+                     float* scale) const {
+    const float room = 2147483000.0f / fixed_most_ - static_cast<float>(count);
+    for (std::int64_t j = 0; j < panel; j += lanes) {
+      Lanes most{}, sum{};
+      for (std::int64_t i = 0; i < count; ++i) {
+        const Lanes value = load_lanes(from + i * panel + j), size = value < 0 ? -value : value;
+        most = size > most ? size : most;
+        sum += size;
+      }
+      const Lanes by_most = most * (gain / 32766), by_sum = sum * (gain / room);
+      const Lanes step = by_sum > by_most ? by_sum : by_most;
+      store_lanes(scale + j, step + (sum - sum));  // NaN of a weight that is not finite
+      const Lanes inverse = step > 1e-30f ? gain / step : Lanes{};
+      const auto word = [&](std::int64_t i) {
+        return i < count ? rounded_bits(load_lanes(from + i * panel + j) * inverse) : IntLanes{};
+      };
+      for (std::int64_t i = 0; i < count; i += 2) {
+        const IntLanes pair = (word(i) & 0xffff) | (word(i + 1) << 16);
+        std::memcpy(to + (i * panel + 2 * j), &pair, sizeof pair);
       }
     }
   }
@@ -338,11 +347,14 @@ class Winograd final : public Convolution {
           multiply_place(place, group * share / shares, group * (share + 1) / shares);
         });
       };
-      if constexpr (fixed)
-        by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
-          multiply_fixed(s, address, scales, place, p, begin, end);
-        });
-      else if (lean_)
+      if constexpr (fixed) {
+        if (lean_)
+          multiply_lean_fixed(s, address, scales, p, group);
+        else
+          by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
+            multiply_fixed(s, address, scales, place, p, begin, end);
+          });
+      } else if (lean_)
         multiply_lean(s, address, p, group);
       else
         by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
@@ -359,6 +371,9 @@ class Winograd final : public Convolution {
       });
     }
   }
+
+  // From one place's weights of `count` channels to the next: off powers of two, see Stage.
+  static std::int64_t apart(std::int64_t count) { return count * panel + 16; }
 
   // A stage's tasks: by all threads, or one after the other on this one.
   template <class F>
@@ -448,12 +463,12 @@ class Winograd final : public Convolution {
     const std::int64_t by_plane = spec_.dilation[0] * plan.tiles[1] * plan.tiles[2] * plan.pitch;
     each((group + pair - 1) / pair, plan.shared, [&](std::int64_t task) {
       const std::int64_t first = task * pair, panels = std::min(pair, group - first);
-      float* const filters = task_scratch(pair * places_ * chunk * panel);
+      float* const filters = task_scratch(pair * places_ * apart(chunk));
       for (std::int64_t z = 0; z < depth_; ++z)
         for (std::int64_t c = 0; c < spec_.in_channels; c += chunk) {
           poll();
           const std::int64_t count = std::min(chunk, spec_.in_channels - c);
-          const std::int64_t k = z * spec_.in_channels + c, by_place = count * panel;
+          const std::int64_t k = z * spec_.in_channels + c, by_place = apart(count);
           for (std::int64_t g = 0; g < panels; ++g)
             transform_.filters(weights_.get() + ((p + first + g) * taps() + k) * filter_floats(),
                                count, filters + g * places_ * by_place, by_place);
@@ -472,6 +487,41 @@ class Winograd final : public Convolution {
                     filters + (g * places_ + place) * by_place,
                     s.products + ((first + g) * places_ + place) * s.m_stride + r * panel, panel,
                     k > 0);
+            }
+          }
+        }
+    });
+  }
+
+  // All places of M as multiply_lean, one panel a task: its filters are transformed and rounded.
+  void multiply_lean_fixed(const Stage& s, const std::vector<const std::int16_t*>& address,
+                           const std::vector<const float*>& scales, std::int64_t p,
+                           std::int64_t group) const {
+    constexpr std::int64_t chunk = 64;
+    static_assert(fixed_run % chunk == 0);
+    const std::int64_t by_plane = spec_.dilation[0] * s.plan.tiles[1] * s.plan.tiles[2];
+    each(group, s.plan.shared, [&](std::int64_t g) {
+      float* const filters = task_scratch(places_ * apart(chunk) + (chunk / 2 + 1) * panel);
+      float* const columns = filters + places_ * apart(chunk);
+      auto* const words = reinterpret_cast<std::int16_t*>(columns + panel);
+      for (std::int64_t z = 0; z < depth_; ++z)
+        for (std::int64_t c = 0; c < spec_.in_channels; c += chunk) {
+          poll();
+          const std::int64_t count = std::min(chunk, spec_.in_channels - c);
+          const std::int64_t k = z * spec_.in_channels + c;
+          transform_.filters(weights_.get() + ((p + g) * taps() + k) * filter_floats(), count,
+                             filters, apart(count));
+          for (std::int64_t place = 0; place < places_; ++place) {
+            round_weights(filters + place * apart(count), count,
+                          transform_.gain(static_cast<int>(place)), words, columns);
+            const FixedRun some{
+                {place * s.v_stride + z * by_plane * s.plan.pitch + c, round_up(count, 2)},
+                z * by_plane * units_ + c / unit_};
+            float* const to = s.products + (g * places_ + place) * s.m_stride;
+            for (std::int64_t r = 0; r < s.used; r += dot_rows) {
+              const auto dot = for_rows(s.used - r, []<int n>() { return &dot_fixed<A, n>; });
+              dot(&address[static_cast<std::size_t>(r)], &scales[static_cast<std::size_t>(r)], some,
+                  words, columns, to + r * panel, k > 0);
             }
           }
         }

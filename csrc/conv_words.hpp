@@ -40,11 +40,11 @@ struct HardwareWords {
 };
 #endif
 
-// Rounded to nearest even, which leaves what is below 2^15 in size.
-inline Ints16 rounded_words(Lanes v) {
-  // Adding 1.5 * 2^23 leaves the integer in the lowest bits.
-  return __builtin_convertvector(std::bit_cast<IntLanes>(v + 12582912.0f), Ints16);
+// Rounded to nearest even, what is below 2^15 in size: the lowest 16 bits.
+inline IntLanes rounded_bits(Lanes v) {
+  return std::bit_cast<IntLanes>(v + 12582912.0f);  // 1.5 * 2^23: no bits are left for fractions
 }
+inline Ints16 rounded_words(Lanes v) { return __builtin_convertvector(rounded_bits(v), Ints16); }
 
 // The 32 bits at `from` in all lanes.
 inline IntLanes spread(const void* from) {
