@@ -137,7 +137,7 @@ def watershed(
     labels = _checks.output(op, out, array.shape, seeds.dtype)
     written = _checks.scratch(labels)
     apart = not np.may_share_memory(seeds, written) and seeds.dtype == written.dtype
-    if not (apart and seeds.flags.c_contiguous):
+    if not (apart and seeds.flags.c_contiguous and seeds.flags.aligned):
         if written is not seeds:
             np.copyto(written, seeds)
         seeds = written
