@@ -100,16 +100,15 @@ class Winograd final : public Convolution {
         places_(transform_.places()),
         panels_((spec.out_channels + panel - 1) / panel),
         depth_(spec.kernel[0]),
-        lean_(taps() * spec.out_channels >= least_lean),
+        lean_(!fixed && taps() * spec.out_channels >= least_lean),
         unit_(fixed ? std::min(fixed_run, round_up(spec.in_channels, lanes)) : panel),
         units_((spec.in_channels + unit_ - 1) / unit_),
         fixed_most_(std::min(32766.0f, 113500 / std::sqrt(static_cast<float>(unit_)))),
         weights_(aligned_floats(packed_floats())),
-        scales_(static_cast<std::size_t>(
-            fixed && !lean_ ? panels_ * places_ * depth_ * units_ * panel : 0)),
+        scales_(static_cast<std::size_t>(fixed ? panels_ * places_ * depth_ * units_ * panel : 0)),
         bias_(static_cast<std::size_t>(panels_ * panel)) {
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
-    if (fixed && !lean_) {
+    if constexpr (fixed) {
       parallel_tasks(panels_ * depth_ * units_, [&](std::int64_t i) {
         pack_fixed(weight, i / (depth_ * units_), i % (depth_ * units_));
       });
@@ -144,7 +143,7 @@ class Winograd final : public Convolution {
   static constexpr std::int64_t pack_chunk = 16;
   // Filters from so many on are kept as they are, and transformed when they are used: transformed
   // they would take up to four times the memory, and as long to read as that saves.
-  static constexpr std::int64_t least_lean = fixed ? 300000 : 130000;
+  static constexpr std::int64_t least_lean = 130000;
   static constexpr std::int64_t cached_taps = 256;  // whose weights the first level holds
 
   // How the output is cut into blocks, and these into stages.
@@ -240,8 +239,7 @@ class Winograd final : public Convolution {
   std::int64_t taps() const { return depth_ * spec_.in_channels; }
   std::int64_t filter_floats() const { return transform_.r * transform_.r * panel; }
   std::int64_t packed_floats() const {
-    if (fixed && !lean_)
-      return panels_ * depth_ * round_up(spec_.in_channels, 2) * places_ * panel / 2;
+    if (fixed) return panels_ * depth_ * round_up(spec_.in_channels, 2) * places_ * panel / 2;
     return panels_ * taps() * (lean_ ? filter_floats() : places_ * panel);
   }
 
@@ -347,14 +345,11 @@ class Winograd final : public Convolution {
           multiply_place(place, group * share / shares, group * (share + 1) / shares);
         });
       };
-      if constexpr (fixed) {
-        if (lean_)
-          multiply_lean_fixed(s, address, scales, p, group);
-        else
-          by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
-            multiply_fixed(s, address, scales, place, p, begin, end);
-          });
-      } else if (lean_)
+      if constexpr (fixed)
+        by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
+          multiply_fixed(s, address, scales, place, p, begin, end);
+        });
+      else if (lean_)
         multiply_lean(s, address, p, group);
       else
         by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
@@ -487,41 +482,6 @@ class Winograd final : public Convolution {
                     filters + (g * places_ + place) * by_place,
                     s.products + ((first + g) * places_ + place) * s.m_stride + r * panel, panel,
                     k > 0);
-            }
-          }
-        }
-    });
-  }
-
-  // All places of M as multiply_lean, one panel a task: its filters are transformed and rounded.
-  void multiply_lean_fixed(const Stage& s, const std::vector<const std::int16_t*>& address,
-                           const std::vector<const float*>& scales, std::int64_t p,
-                           std::int64_t group) const {
-    constexpr std::int64_t chunk = 64;
-    static_assert(fixed_run % chunk == 0);
-    const std::int64_t by_plane = spec_.dilation[0] * s.plan.tiles[1] * s.plan.tiles[2];
-    each(group, s.plan.shared, [&](std::int64_t g) {
-      float* const filters = task_scratch(places_ * apart(chunk) + (chunk / 2 + 1) * panel);
-      float* const columns = filters + places_ * apart(chunk);
-      auto* const words = reinterpret_cast<std::int16_t*>(columns + panel);
-      for (std::int64_t z = 0; z < depth_; ++z)
-        for (std::int64_t c = 0; c < spec_.in_channels; c += chunk) {
-          poll();
-          const std::int64_t count = std::min(chunk, spec_.in_channels - c);
-          const std::int64_t k = z * spec_.in_channels + c;
-          transform_.filters(weights_.get() + ((p + g) * taps() + k) * filter_floats(), count,
-                             filters, apart(count));
-          for (std::int64_t place = 0; place < places_; ++place) {
-            round_weights(filters + place * apart(count), count,
-                          transform_.gain(static_cast<int>(place)), words, columns);
-            const FixedRun some{
-                {place * s.v_stride + z * by_plane * s.plan.pitch + c, round_up(count, 2)},
-                z * by_plane * units_ + c / unit_};
-            float* const to = s.products + (g * places_ + place) * s.m_stride;
-            for (std::int64_t r = 0; r < s.used; r += dot_rows) {
-              const auto dot = for_rows(s.used - r, []<int n>() { return &dot_fixed<A, n>; });
-              dot(&address[static_cast<std::size_t>(r)], &scales[static_cast<std::size_t>(r)], some,
-                  words, columns, to + r * panel, k > 0);
             }
           }
         }

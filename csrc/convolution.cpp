@@ -48,7 +48,7 @@ Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool na
   const Size3 out = spec.full_size(in);
   if (std::min(out[1], out[2]) < taps) return Algorithm::winograd2;
   if (!narrow || !have_byte_products()) return Algorithm::winograd4;
-  // Many weights are transformed whenever they are used: too much work for few pixels.
+  // Transformed weights take four times the memory of pairs: too much of it for few pixels.
   const bool many = spec.kernel[0] * spec.in_channels * spec.out_channels >= 300000;
   const bool few = out[0] * out[1] * out[2] <= 256;
   return many && few && other == Algorithm::pairs ? other : Algorithm::fixed;
