@@ -247,21 +247,29 @@ class Winograd final : public Convolution {
   // outside, input channels inside; or, lean, for each panel the filters in that order. A chunk of
   // those from `first` on.
   void pack(const float* weight, std::int64_t p, std::int64_t first) {
-    const std::int64_t in = spec_.in_channels, k_count = taps(), area = filter_floats() / panel;
+    const std::int64_t k_count = taps(), area = filter_floats() / panel;
     const std::int64_t count = std::min(pack_chunk, k_count - first);
     alignas(64) float filters[pack_chunk * 25 * panel] = {};
-    for (std::int64_t j = 0; j < std::min(panel, spec_.out_channels - p * panel); ++j)
-      for (std::int64_t i = 0; i < count; ++i) {
-        const std::int64_t c = (first + i) % in, z = (first + i) / in;
-        const float* const from = weight + (((p * panel + j) * in + c) * depth_ + z) * area;
-        for (std::int64_t t = 0; t < area; ++t) filters[(i * area + t) * panel + j] = from[t];
-      }
+    gather(weight, p, first, count, filters);
     if (lean_)
       std::copy_n(filters, count * area * panel,
                   weights_.get() + (p * k_count + first) * area * panel);
     else
       transform_.filters(filters, count, weights_.get() + (p * places_ * k_count + first) * panel,
                          k_count * panel);
+  }
+
+  // `count` filters of a panel of output channels, planes outside, input channels inside, from
+  // `first` on: a panel for each tap. What lies beyond the output channels stays as it is.
+  void gather(const float* weight, std::int64_t p, std::int64_t first, std::int64_t count,
+              float* to) const {
+    const std::int64_t in = spec_.in_channels, area = filter_floats() / panel;
+    for (std::int64_t j = 0; j < std::min(panel, spec_.out_channels - p * panel); ++j)
+      for (std::int64_t i = 0; i < count; ++i) {
+        const std::int64_t c = (first + i) % in, z = (first + i) / in;
+        const float* const from = weight + (((p * panel + j) * in + c) * depth_ + z) * area;
+        for (std::int64_t t = 0; t < area; ++t) to[(i * area + t) * panel + j] = from[t];
+      }
   }
 
   // Run `some` of a panel's weights: the channels [first, first + count) of a plane. For each panel
@@ -272,12 +280,7 @@ class Winograd final : public Convolution {
     const std::int64_t count = std::min(unit_, in - first), even = round_up(in, 2);
     std::vector<float> filters(static_cast<std::size_t>(count * area * panel));
     std::vector<float> values(static_cast<std::size_t>(places_ * count * panel));
-    for (std::int64_t j = 0; j < std::min(panel, spec_.out_channels - p * panel); ++j)
-      for (std::int64_t i = 0; i < count; ++i) {
-        const float* const from = weight + (((p * panel + j) * in + first + i) * depth_ + z) * area;
-        for (std::int64_t t = 0; t < area; ++t)
-          filters[static_cast<std::size_t>((i * area + t) * panel + j)] = from[t];
-      }
+    gather(weight, p, z * in + first, count, filters.data());
     transform_.filters(filters.data(), count, values.data(), count * panel);
     for (std::int64_t place = 0; place < places_; ++place) {
       const float gain = transform_.gain(static_cast<int>(place));
