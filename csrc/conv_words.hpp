@@ -1,4 +1,5 @@
-// Pairs of 16-bit integers in the lanes of a vector, their products added up in 32 bits.
+// Pairs of 16-bit integers in the lanes of a vector, their products added up in 32 bits, and the
+// loop that Winograd spends its time in then.
 #pragma once
 
 #include <bit>
@@ -57,6 +58,42 @@ inline IntLanes load_word_lanes(const void* from) {
   IntLanes v;
   std::memcpy(&v, from, sizeof v);
   return v;
+}
+
+// Operands of one scale, and where the scales of rows are after their addresses.
+struct FixedRun {
+  Run run;
+  std::int64_t scale;
+};
+
+// dot_panel of integers, an even number of them: sums times the scales of rows and columns.
+template <class A, int count>
+[[gnu::noinline]] void dot_fixed(const std::int16_t* const* rows, const float* const* row_scales,
+                                 const FixedRun& some, const std::int16_t* weights,
+                                 const float* column_scales, float* to, bool accumulate) {
+  IntLanes sum[count][2] = {};
+  const std::int16_t* row[count];
+  for (int r = 0; r < count; ++r) row[r] = rows[r] + some.run.offset;
+  for (std::int64_t k = 0; k < some.run.length; k += 2) {
+    const IntLanes w0 = load_word_lanes(weights), w1 = load_word_lanes(weights + panel);
+    weights += 2 * panel;
+#pragma GCC unroll 12
+    for (int r = 0; r < count; ++r) {
+      const IntLanes x = spread(row[r] + k);
+      A::add_products(sum[r][0], x, w0);
+      A::add_products(sum[r][1], x, w1);
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < count; ++r, to += panel) {
+    const float scale = row_scales[r][some.scale];
+    for (int half = 0; half < 2; ++half) {
+      Lanes found = rounded(__builtin_convertvector(sum[r][half], Lanes) *
+                            (load_lanes(column_scales + half * lanes) * scale));
+      if (accumulate) found += load_lanes(to + half * lanes);
+      store_lanes(to + half * lanes, found);
+    }
+  }
 }
 
 }  // namespace msf

@@ -34,7 +34,7 @@ _ACTIVATIONS = (
 )
 _SECOND = ("none", "add", "multiply")
 _POOLINGS = (None, "max", "avg")
-PHASE_CHANNELS = 32  # a multiple of them: see csrc/convolution.hpp
+_PHASE_CHANNELS = 32  # phases go together if they have a multiple: see csrc/convolution.hpp
 ALGORITHMS = ("automatic", "direct", "winograd 2x2", "winograd 4x4", "tiles", "pairs", "fixed")
 _GROUP_CHANNELS = 16  # channels of grouped convolutions that are done together
 
@@ -222,7 +222,7 @@ class _Lowering:
                 step=stride,
             )
             key = tuple((a.begin, a.inputs, a.before, a.after, len(a.taps)) for a in axes)
-            if weight.shape[0] % PHASE_CHANNELS:  # each on its own
+            if weight.shape[0] % _PHASE_CHANNELS:  # each on its own
                 key = (*key, phase)
             weights, outputs = alike.setdefault(key, ([], []))
             weights.append(weight[taps])
