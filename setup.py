@@ -39,7 +39,8 @@ SHARED = """
     live_wire maxflow minima minimum_cost multiotsu parallel plan reconstruction region
     region_growing region_pixels region_table seeded_region_growing separable_plan snake_matrix
     sparse_field sparse_graph spline texture threshold_explorer watershed watershed_compact
-    watershed_flood watershed_hierarchy watershed_immersion watershed_setup weighted_sums
+    watershed_flood watershed_hierarchy watershed_immersion watershed_lines watershed_setup
+    weighted_sums
 """.split()
 
 # Compiled for the baseline and for AVX2, whose objects the AVX-512 build links, too: they count,

@@ -5,11 +5,12 @@
 //
 // 1. Keys never fall, so the first entry of a voxel is the first of its entries to leave: later
 //    ones have no lower key and are younger. A voxel therefore enters once, and can be given its
-//    label when it enters. With lines, the label given on entry is provisional: on leaving, a voxel
-//    next to a voxel that has left with another label becomes line, and lets its neighbours enter
-//    all the same. (scikit-image has voxels enter once for each neighbour and label them on
-//    leaving; a voxel of a line that leaves again lets in nothing that is not in the queue
-//    already.)
+//    label when it enters. With lines, a voxel that leaves next to a voxel that has left with
+//    another label becomes line, but lets its neighbours enter all the same: so the flooding is the
+//    same as without lines, and lines are drawn afterwards, in the order of leaving, by looking at
+//    those voxels alone that lie next to another label. (scikit-image has voxels enter once for
+//    each neighbour and label them on leaving; a voxel of a line that leaves again lets in nothing
+//    that is not in the queue already.)
 // 2. Voxels of one key and one label that follow each other in the queue may change places: what
 //    they let in follows each other too, with the same label. So the order of the neighbours does
 //    not matter, and markers without a free neighbour need not enter. With lines they enter if
@@ -38,6 +39,7 @@
 // markers takes that again.
 #include "kernels/watershed.hpp"
 #include "watershed_flood.hpp"
+#include "watershed_lines.hpp"
 #include "watershed_queue.hpp"
 
 namespace msf {
@@ -48,10 +50,10 @@ using QueueFor =
     std::conditional_t<sizeof(Key) <= 2, LevelQueue<Key, Index>, RangeQueue<Key, Index>>;
 
 template <class Queue, class Key, class Index>
-void flood(Flooding& f, const PixelKeys<Key>& keys, std::int64_t n) {
-  Queue queue(keys, n);
+void flood(Flooding& f, const PixelKeys<Key>& keys, std::int64_t n, Bitmap& markers, bool lines) {
+  Queue queue(keys, n, lines);
   const auto start = [&](std::int64_t v) { queue.start(keys[v], static_cast<Index>(v)); };
-  for_each_front_marker(f.footprint, f.free, f.markers, f.lines ? &f.labels : nullptr, n, start);
+  for_each_front_marker(f.footprint, f.free, markers, lines ? &f.labels : nullptr, n, start);
   Step<Index> step(f);
   Ticker tick(1 << 8);
   queue.run(
@@ -59,20 +61,23 @@ void flood(Flooding& f, const PixelKeys<Key>& keys, std::int64_t n) {
         tick();
         step(leaving, count, [&](std::int64_t w, std::uint64_t was) {
           const Key key = f.keys ? static_cast<Key>(was) : keys[w];
-          const bool soon = queue.push(key, static_cast<Index>(w));
-          if (soon && f.lines) f.prefetch_around(w);
+          queue.push(key, static_cast<Index>(w));
         });
       },
       [&](std::int64_t v) { f.prefetch_around(v); });
+  if (!lines) return;
+  Lines draw(f.footprint, f.labels, markers, n);
+  queue.each_left([&](Index* left, std::int64_t count) { draw.draw(left, count); });
 }
 
 template <class Key>
-void flood(Flooding& f, const PixelKeys<Key>& keys, std::int64_t n, bool wide) {
+void flood(Flooding& f, const PixelKeys<Key>& keys, std::int64_t n, Bitmap& markers, bool lines,
+           bool wide) {
   using Narrow = QueueFor<Key, std::uint32_t>;
   if (wide || !Narrow::fits(n))
-    flood<QueueFor<Key, std::int64_t>, Key, std::int64_t>(f, keys, n);
+    flood<QueueFor<Key, std::int64_t>, Key, std::int64_t>(f, keys, n, markers, lines);
   else
-    flood<Narrow, Key, std::uint32_t>(f, keys, n);
+    flood<Narrow, Key, std::uint32_t>(f, keys, n, markers, lines);
 }
 
 // Voxels that no basin has reached have no label.
@@ -97,9 +102,10 @@ void watershed(const Array& image, const std::optional<Array>& mask, const Steps
   Bitmap free(n, footprint.reach()), markers(n, footprint.reach());
   const bool keys = item_size(image.dtype) <= item_size(labels.dtype);
   set_up(image, mask, given, keys, labels, free, markers);
-  Flooding flooding(image, footprint, free, markers, labels, keys, lines);
-  visit_bits(image.dtype,
-             [&]<class Key>(Type<Key>) { flood(flooding, PixelKeys<Key>(image), n, wide); });
+  Flooding flooding(image, footprint, free, labels, keys);
+  visit_bits(image.dtype, [&]<class Key>(Type<Key>) {
+    flood(flooding, PixelKeys<Key>(image), n, markers, lines, wide);
+  });
   if (keys) clear(labels, free);
 }
 

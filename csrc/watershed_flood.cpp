@@ -59,60 +59,10 @@ std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index
   return count;
 }
 
-// The same with lines. Those let in are labelled at once: a voxel that becomes line loses its
-// label.
-template <class Index, int singles, int rows>
-std::int64_t claim_with_lines(Flooding& f, const Index* leaving, std::int64_t leaves,
-                              Index* entering, Index*, std::uint64_t* were) {
-  constexpr bool known = singles >= 0;
-  constexpr std::int64_t ahead = 4;
-  const Footprint::Block& block = f.footprint.blocks()[0];
-  std::int64_t count = 0;
-  f.labels.visit([&]<class T>(T* labels) {
-    for (std::int64_t i = 0; i < leaves; ++i) {
-      if (i + ahead < leaves) f.prefetch_around(leaving[i + ahead]);
-      const std::int64_t v = leaving[i];
-      const T label = labels[v];
-      bool meets = false;
-      if constexpr (known) {
-        Word left = f.footprint.gather<singles, rows>(0, f.markers.words(), v);
-        for (; left && !meets; left &= left - 1)
-          meets = labels[v + block.offsets[std::countr_zero(left)]] != label;
-      } else {
-        f.footprint.each_set(f.markers.words(), v, [&](std::int64_t w) {
-          meets = labels[w] != label;
-          return !meets;
-        });
-      }
-      if (!meets)
-        f.markers.set(v);
-      else if (f.markers[v])
-        f.markers.clear(v);
-      else
-        labels[v] = 0;
-      const auto take = [&](std::int64_t w) {
-        f.free.clear(w);
-        were[count] = std::exchange(labels[w], label);
-        entering[count++] = static_cast<Index>(w);
-        return true;
-      };
-      if constexpr (known) {
-        Word found = f.footprint.gather<singles, rows>(0, f.free.words(), v);
-        for (; found; found &= found - 1) take(v + block.offsets[std::countr_zero(found)]);
-      } else {
-        f.footprint.each_set(f.free.words(), v, take);
-      }
-    }
-  });
-  return count;
-}
-
 }  // namespace
 
 template <class Index>
-Step<Index>::Step(Flooding& flooding)
-    : flooding_(flooding),
-      claim_(flooding.lines ? claim_with_lines<Index, -1, -1> : claim<Index, -1, -1>) {
+Step<Index>::Step(Flooding& flooding) : flooding_(flooding), claim_(claim<Index, -1, -1>) {
   const Footprint& footprint = flooding.footprint;
   const std::int64_t room = most_leaving * footprint.count();
   entering_.reset(new Index[room]);
@@ -122,9 +72,7 @@ Step<Index>::Step(Flooding& flooding)
     if (footprint.blocks().size() != 1) return;
     const Footprint::Block& block = footprint.blocks()[0];
     const auto use = [&]<int singles, int rows>() {
-      if (block.singles == singles && block.rows == rows)
-        claim_ =
-            flooding.lines ? claim_with_lines<Index, singles, rows> : claim<Index, singles, rows>;
+      if (block.singles == singles && block.rows == rows) claim_ = claim<Index, singles, rows>;
     };
     use.template operator()<2, 1>();  // 4, 6 and 26 neighbours
     use.template operator()<4, 1>();

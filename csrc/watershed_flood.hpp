@@ -14,23 +14,20 @@ inline void prefetch_to_write(const void* p) { __builtin_prefetch(p, 1, 3); }
 
 struct Flooding {
   const Footprint& footprint;
-  Bitmap &free, &markers;  // with lines, `markers` gains the voxels that have left with their label
+  Bitmap& free;
   Labels labels;
   const std::uint8_t* values;
   std::int64_t value_bytes;
   bool keys;  // a free voxel's label is its key, so that its value need not be fetched too
-  bool lines;
 
-  Flooding(const Array& image, const Footprint& footprint, Bitmap& free, Bitmap& markers,
-           const MutableArray& labels, bool keys, bool lines)
+  Flooding(const Array& image, const Footprint& footprint, Bitmap& free, const MutableArray& labels,
+           bool keys)
       : footprint(footprint),
         free(free),
-        markers(markers),
         labels(labels),
         values(image.as<std::uint8_t>()),
         value_bytes(item_size(image.dtype)),
-        keys(keys),
-        lines(lines) {}
+        keys(keys) {}
 
   const void* value(std::int64_t v) const { return values + v * value_bytes; }
 

@@ -58,8 +58,10 @@ class LevelQueue {
     return voxels < std::int64_t{std::numeric_limits<Index>::max()} / 2;
   }
 
-  LevelQueue(const PixelKeys<Key>& keys, std::int64_t voxels)
-      : voxels_(static_cast<Index>(voxels)),
+  // keep: what has left is kept for each_left().
+  LevelQueue(const PixelKeys<Key>& keys, std::int64_t voxels, bool keep)
+      : keep_(keep),
+        entered_(static_cast<Index>(voxels)),
         memory_(2 * voxels),
         items_(memory_.get()),
         begins_(bin_begins<Index>(voxels, levels, [&](std::int64_t v) { return keys[v]; })),
@@ -68,11 +70,7 @@ class LevelQueue {
   // For markers, before run().
   void start(Key key, Index v) { items_[ends_[key]++] = v; }
 
-  // Whether v comes at once.
-  bool push(Key key, Index v) {
-    items_[ends_[std::max(key, current_)]++] = v;
-    return false;  // mostly not
-  }
+  void push(Key key, Index v) { items_[ends_[std::max(key, current_)]++] = v; }
 
   // leave(voxels, count) for all voxels in order, at most most_leaving at once, which may push;
   // fetch(f) calls f(v) for voxels that come soon.
@@ -82,25 +80,36 @@ class LevelQueue {
       const Index begin = begins_[level], end = ends_[level];
       if (begin == end) continue;
       current_ = static_cast<Key>(level);
-      ends_[level] = voxels_;  // from now on
+      ends_[level] = entered_;  // from now on
       const auto run = [&](Index first, const Index& last) {
+        const Index begin = first;
         while (first < last) {
           const std::int64_t count = std::min<std::int64_t>(most_leaving, last - first);
           leave(items_ + first, count);
           first += static_cast<Index>(count);
         }
+        if (keep_ && begin < last) left_.push_back({begin, last});
       };
       run(begin, end);
-      run(voxels_, ends_[level]);
+      run(entered_, ends_[level]);
+      if (keep_) entered_ = ends_[level];
     }
+  }
+
+  // f(voxels, count), which may overwrite them, for all that have left, in order.
+  template <class F>
+  void each_left(F&& f) {
+    for (const auto& [begin, end] : left_) f(items_ + begin, std::int64_t{end} - begin);
   }
 
  private:
   Key current_ = 0;
-  Index voxels_;
+  bool keep_;
+  Index entered_;  // where those begin that enter the current level
   Scratch<Index> memory_;
   Index* items_;
   std::vector<Index> begins_, ends_;  // of what waits in each level
+  std::vector<std::pair<Index, Index>> left_;
 };
 
 // 32 and 64 bits: room for the voxels of each of 65536 ranges of keys. What waits in a range is
@@ -110,8 +119,13 @@ class RangeQueue {
  public:
   static bool fits(std::int64_t voxels) { return voxels < std::numeric_limits<Index>::max(); }
 
-  RangeQueue(const PixelKeys<Key>& keys, std::int64_t voxels)
-      : memory_(voxels), waiting_(memory_.get()) {
+  // As of LevelQueue.
+  RangeQueue(const PixelKeys<Key>& keys, std::int64_t voxels, bool keep)
+      : keep_(keep),
+        memory_(voxels),
+        waiting_(memory_.get()),
+        left_(keep ? voxels : most_leaving),
+        next_left_(left_.get()) {
     const Slabs slabs(voxels, 1 << 16);
     std::vector<Key> least(slabs.count), most(slabs.count);
     slabs.run([&](std::int64_t slab, std::int64_t begin, std::int64_t end) {
@@ -137,17 +151,13 @@ class RangeQueue {
   // For markers, before run().
   void start(Key key, Index v) { waiting_[ends_[bin_of(key)]++] = {key, v}; }
 
-  // As of LevelQueue.
-  bool push(Key key, Index v) {
-    if (key <= current_) {
+  void push(Key key, Index v) {
+    if (key <= current_)
       level_.push_back(v);
-      return true;
-    }
-    if (const std::int64_t bin = bin_of(key); bin != bin_)
+    else if (const std::int64_t bin = bin_of(key); bin != bin_)
       waiting_[ends_[bin]++] = {key, v};
     else
       push_heap(key, v);
-    return false;
   }
 
   // As of LevelQueue.
@@ -172,15 +182,21 @@ class RangeQueue {
           std::pop_heap(late_.begin(), late_.end(), later);
           late_.pop_back();
         }
-        Index leaving[most_leaving];
         for (std::size_t first = 0; first < level_.size();) {
           const std::size_t count = std::min<std::size_t>(most_leaving, level_.size() - first);
-          std::copy_n(level_.data() + first, count, leaving);  // pushing may move the vector
-          leave(leaving, static_cast<std::int64_t>(count));
+          std::copy_n(level_.data() + first, count, next_left_);  // pushing may move the vector
+          leave(next_left_, static_cast<std::int64_t>(count));
           first += count;
+          if (keep_) next_left_ += count;
         }
       }
     }
+  }
+
+  // As of LevelQueue.
+  template <class F>
+  void each_left(F&& f) {
+    f(left_.get(), next_left_ - left_.get());
   }
 
  private:
@@ -244,8 +260,11 @@ class RangeQueue {
   int shift_ = 0;
   std::int64_t bins_ = 0, bin_ = -1;
   std::uint64_t entries_ = 0;
+  bool keep_;
   Scratch<Item> memory_;
   Item* waiting_;
+  Scratch<Index> left_;
+  Index* next_left_;
   std::vector<Index> begins_, ends_;
   std::vector<Item> spare_;
   std::vector<Late> late_;
