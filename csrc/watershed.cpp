@@ -64,7 +64,7 @@ void flood(Flooding& f, const PixelKeys<Key>& keys, std::int64_t n, Bitmap& mark
           queue.push(key, static_cast<Index>(w));
         });
       },
-      [&](std::int64_t v) { f.prefetch_around(v); });
+      [&](std::int64_t v) { step.fetch(v); });
   if (!lines) return;
   Lines draw(f.footprint, f.labels, markers, n);
   queue.each_left([&](Index* left, std::int64_t count) { draw.draw(left, count); });

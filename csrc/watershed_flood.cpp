@@ -59,10 +59,28 @@ std::int64_t claim(Flooding& f, const Index* leaving, std::int64_t leaves, Index
   return count;
 }
 
+// Reads ahead what it takes to let the neighbours of v in.
+template <int singles, int rows>
+void fetch(const Flooding& f, std::int64_t v) {
+  const auto near = [&](std::int64_t w) {
+    if (!f.keys) prefetch(f.value(w));
+    prefetch_to_write(f.labels.address(w));
+    return true;
+  };
+  prefetch(f.labels.address(v));
+  if constexpr (singles >= 0) {
+    const Footprint::Block& block = f.footprint.blocks()[0];
+    Word found = block.gather<singles, rows>(f.free.words(), v);
+    for (; found; found &= found - 1) near(v + block.offsets[std::countr_zero(found)]);
+  } else {
+    f.footprint.each_set(f.free.words(), v, near);
+  }
+}
+
 }  // namespace
 
 template <class Index>
-Step<Index>::Step(Flooding& flooding) : flooding_(flooding), claim_(claim<Index, -1, -1>) {
+Step<Index>::Step(Flooding& flooding) : flooding_(flooding), claim_(claim<Index, -1, -1>), fetch_(msf::fetch<-1, -1>) {
   const Footprint& footprint = flooding.footprint;
   const std::int64_t room = most_leaving * footprint.count();
   entering_.reset(new Index[room]);
@@ -72,7 +90,8 @@ Step<Index>::Step(Flooding& flooding) : flooding_(flooding), claim_(claim<Index,
     if (footprint.blocks().size() != 1) return;
     const Footprint::Block& block = footprint.blocks()[0];
     const auto use = [&]<int singles, int rows>() {
-      if (block.singles == singles && block.rows == rows) claim_ = claim<Index, singles, rows>;
+      if (block.singles == singles && block.rows == rows)
+        claim_ = claim<Index, singles, rows>, fetch_ = msf::fetch<singles, rows>;
     };
     use.template operator()<2, 1>();  // 4, 6 and 26 neighbours
     use.template operator()<4, 1>();

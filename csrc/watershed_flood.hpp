@@ -30,18 +30,6 @@ struct Flooding {
         keys(keys) {}
 
   const void* value(std::int64_t v) const { return values + v * value_bytes; }
-
-  // Reads ahead what it takes to let the neighbours of v in.
-  void prefetch_around(std::int64_t v) const {
-    prefetch(labels.address(v));
-    for (const Footprint::Block& block : footprint.blocks()) {
-      for (int i = 0; i < block.singles + block.rows; ++i) {
-        const std::int64_t near = v + block.cells[i].offset;
-        if (!keys) prefetch(value(near));
-        prefetch_to_write(labels.address(near));
-      }
-    }
-  }
 };
 
 // Voxels that leave together, because nothing that they let in goes before the last of them.
@@ -59,11 +47,15 @@ class Step {
     for (std::int64_t i = 0; i < entered; ++i) f(static_cast<std::int64_t>(entering_[i]), were_[i]);
   }
 
+  // Reads ahead what it takes to let the neighbours of v in.
+  void fetch(std::int64_t v) const { fetch_(flooding_, v); }
+
  private:
   using Claim = std::int64_t (*)(Flooding&, const Index*, std::int64_t, Index* entering, Index* by,
                                  std::uint64_t* were);
   Flooding& flooding_;
   Claim claim_;
+  void (*fetch_)(const Flooding&, std::int64_t);
   std::unique_ptr<Index[]> entering_, by_;  // those let in, and by whom
   std::unique_ptr<std::uint64_t[]> were_;   // their labels before
 };
