@@ -80,7 +80,8 @@ void fetch(const Flooding& f, std::int64_t v) {
 }  // namespace
 
 template <class Index>
-Step<Index>::Step(Flooding& flooding) : flooding_(flooding), claim_(claim<Index, -1, -1>), fetch_(msf::fetch<-1, -1>) {
+Step<Index>::Step(Flooding& flooding)
+    : flooding_(flooding), claim_(claim<Index, -1, -1>), fetch_(msf::fetch<-1, -1>) {
   const Footprint& footprint = flooding.footprint;
   const std::int64_t room = most_leaving * footprint.count();
   entering_.reset(new Index[room]);
