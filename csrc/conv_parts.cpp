@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -269,9 +270,19 @@ Size3 block_of(const ConvolutionSpec& spec, const Size3& full, std::int64_t pixe
   const std::int64_t columns = std::max<std::int64_t>(full[2], 1);
   const std::int64_t across = (columns + most - 1) / most;
   block[2] = round_up((columns + across - 1) / across, pool[2]);
-  const std::int64_t rows = pixels / (block[0] * block[2]);
-  block[1] =
-      round_up(std::clamp<std::int64_t>(rows, 1, std::max<std::int64_t>(full[1], 1)), pool[1]);
+  const std::int64_t height = std::max<std::int64_t>(full[1], 1);
+  const std::int64_t most_rows =
+      std::clamp<std::int64_t>(pixels / (block[0] * block[2]), 1, round_up(height, pool[1]));
+  // As many rows as cost least: pixels are computed dot_rows at a time, beyond the image too, and a
+  // block costs about as much as dot_rows of them besides.
+  std::int64_t least = std::numeric_limits<std::int64_t>::max();
+  for (std::int64_t rows = pool[1]; rows <= round_up(most_rows, pool[1]); rows += pool[1]) {
+    const std::int64_t blocks = (height + rows - 1) / rows;
+    const std::int64_t cost = blocks * (round_up(block[0] * rows * block[2], dot_rows) + dot_rows);
+    if (cost > least) continue;
+    least = cost;
+    block[1] = rows;
+  }
   return block;
 }
 

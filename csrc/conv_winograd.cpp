@@ -394,12 +394,15 @@ class Winograd final : public Convolution {
   void multiply_fixed(const Stage& s, const std::vector<const std::int16_t*>& address,
                       const std::vector<const float*>& scales, std::int64_t place, std::int64_t p,
                       std::int64_t begin, std::int64_t end) const {
+    constexpr std::int64_t line = 32;  // words
     const std::int64_t even = round_up(spec_.in_channels, 2);
     const std::int64_t by_plane = spec_.dilation[0] * s.plan.tiles[1] * s.plan.tiles[2];
+    const auto weights_at = [&](std::int64_t at) {
+      return reinterpret_cast<const std::int16_t*>(weights_.get()) + at * depth_ * even * panel;
+    };
     for (std::int64_t g = begin; g < end; ++g) {
       const std::int64_t at = (p + g) * places_ + place;
-      const auto* weights =
-          reinterpret_cast<const std::int16_t*>(weights_.get()) + at * depth_ * even * panel;
+      const std::int16_t* weights = weights_at(at);
       const float* columns = scales_.data() + at * depth_ * units_ * panel;
       float* const to = s.products + (g * places_ + place) * s.m_stride;
       for (std::int64_t z = 0; z < depth_; ++z)
@@ -407,7 +410,16 @@ class Winograd final : public Convolution {
           const std::int64_t c = u * unit_, length = std::min(unit_, even - c);
           const FixedRun some{{place * s.v_stride + z * by_plane * s.plan.pitch + c, length},
                               z * by_plane * units_ + u};
+          // The next weights come from memory or the last-level cache: they are asked for bit by
+          // bit during these products, as they would hold up the first rows of their own.
+          const bool last = z + 1 == depth_ && u + 1 == units_;
+          const std::int16_t* next = last ? weights_at(at + places_) : weights + length * panel;
+          const std::int16_t* const none = last && g + 1 == end ? next : next + length * panel;
+          const std::int64_t share = (length * panel / line * dot_rows + s.used - 1) / s.used;
           for (std::int64_t r = 0; r < s.used; r += dot_rows) {
+            for (const std::int16_t* const stop = std::min(none, next + share * line); next < stop;
+                 next += line)
+              __builtin_prefetch(next, 0, 2);
             const auto dot = for_rows(s.used - r, []<int n>() { return &dot_fixed<A, n>; });
             dot(&address[static_cast<std::size_t>(r)], &scales[static_cast<std::size_t>(r)], some,
                 weights, columns, to + r * panel, z + u > 0);
