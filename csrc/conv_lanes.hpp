@@ -36,6 +36,24 @@ auto for_rows(std::int64_t left, F&& f) {
 inline Lanes load_lanes(const float* from) { return load_floats(from); }
 inline void store_lanes(float* to, Lanes v) { std::memcpy(to, &v, sizeof v); }
 
+// The same of features of either type.
+typedef std::uint32_t WordLanes __attribute__((vector_size(register_bytes)));
+typedef std::uint16_t HalfLanes __attribute__((vector_size(register_bytes / 2)));
+
+inline Lanes load_as_lanes(const float* from) { return load_lanes(from); }
+inline Lanes load_as_lanes(const BFloat16* from) {
+  HalfLanes bits;
+  std::memcpy(&bits, from, sizeof bits);
+  return std::bit_cast<Lanes>(__builtin_convertvector(bits, WordLanes) << 16);
+}
+inline void store_as(float* to, Lanes v) { store_lanes(to, v); }
+inline void store_as(BFloat16* to, Lanes v) {  // as BFloat16(float) rounds
+  const auto word = std::bit_cast<WordLanes>(v);
+  const WordLanes rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16, nan = 0x7fc0 - WordLanes{};
+  const auto bits = __builtin_convertvector(v != v ? nan : rounded, HalfLanes);
+  std::memcpy(to, &bits, sizeof bits);
+}
+
 // A product that is rounded before it is added to anything, whatever the compiler makes of the
 // rest.
 inline Lanes rounded(Lanes v) {

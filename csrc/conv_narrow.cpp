@@ -144,14 +144,20 @@ class Narrow final : public Convolution {
         round_up(packed[0] * packed[1] * packed[2] * pitch_ / A::depth, 16);
     const std::int64_t line = packed[2] * round_up(spec_.in_channels, lanes);
     const TaskGrid grid(in.batch * blocks.total(), panels_, 4);
+    const bool as_they_are = unpacked(in);
     parallel_tasks(grid.count(), [&](std::int64_t task) {
       const std::int64_t number = grid.block(task), n = number / blocks.total();
       const Box to = blocks.output(number % blocks.total()), from = blocks.input(spec_, to);
       float* const scratch = task_scratch(input_floats + 3 * rows * panel + line + 16);
       float* const sums = scratch + input_floats;
-      auto* const input = reinterpret_cast<Input*>(scratch);
-      pack_input(in, n, from, sums + 3 * rows * panel, input);
-      const auto address = blocks.addresses<Input>(spec_, input, pitch_, rows);
+      std::vector<const Input*> address;
+      if (as_they_are) {
+        address = addresses(in, n, to, rows);
+      } else {
+        auto* const input = reinterpret_cast<Input*>(scratch);
+        pack_input(in, n, from, sums + 3 * rows * panel, input);
+        address = blocks.addresses<Input>(spec_, input, pitch_, rows);
+      }
       std::int64_t work = 0;
       for (std::int64_t p = grid.first_panel(task); p < grid.last_panel(task); ++p) {
         for (std::int64_t r = 0; r < rows; r += dot_rows) {
@@ -176,6 +182,34 @@ class Narrow final : public Convolution {
   std::int64_t panel_weights() const { return taps_ * pitch_ * panel; }
   Weight* weights_of(std::int64_t p) const {
     return reinterpret_cast<Weight*>(weights_.get()) + p * panel_weights();
+  }
+
+  // Whether the channels of an output pixel's inputs lie in memory as they would be packed.
+  bool unpacked(const Features& in) const {
+    if constexpr (integers) return false;
+    return in.dtype == DType::bfloat16 && in.channel_stride == 1 && taps_ == 1 &&
+           pitch_ == spec_.in_channels && spec_.before == Size3{} && spec_.after == Size3{};
+  }
+
+  // Those of a block, its first pixel's for what lies beyond the image.
+  std::vector<const Input*> addresses(const Features& in, std::int64_t n, const Box& to,
+                                      std::int64_t rows) const {
+    const auto* const data = static_cast<const Input*>(in.data);
+    const auto at = [&](const Size3& pixel) {
+      Size3 from = pixel;
+      for (int a = 0; a < 3; ++a) from[a] *= spec_.stride[a];
+      return data + in.offset(n, 0, from);
+    };
+    std::vector<const Input*> found(static_cast<std::size_t>(rows), at(to.at));
+    const Size3 full = spec_.full_size(in.size);
+    for (std::int64_t z = 0, i = 0; z < to.size[0]; ++z)
+      for (std::int64_t y = 0; y < to.size[1]; ++y)
+        for (std::int64_t x = 0; x < to.size[2]; ++x, ++i) {
+          const Size3 pixel{to.at[0] + z, to.at[1] + y, to.at[2] + x};
+          if (pixel[0] < full[0] && pixel[1] < full[1] && pixel[2] < full[2])
+            found[static_cast<std::size_t>(i)] = at(pixel);
+        }
+    return found;
   }
 
   // Sums of output channels from o on, as floats.

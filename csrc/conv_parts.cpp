@@ -20,23 +20,6 @@ namespace msf {
 
 namespace {
 
-typedef std::uint32_t WordLanes __attribute__((vector_size(register_bytes)));
-typedef std::uint16_t HalfLanes __attribute__((vector_size(register_bytes / 2)));
-
-inline Lanes load_as_lanes(const float* from) { return load_lanes(from); }
-inline Lanes load_as_lanes(const BFloat16* from) {
-  HalfLanes bits;
-  std::memcpy(&bits, from, sizeof bits);
-  return std::bit_cast<Lanes>(__builtin_convertvector(bits, WordLanes) << 16);
-}
-inline void store_as(float* to, Lanes v) { store_lanes(to, v); }
-inline void store_as(BFloat16* to, Lanes v) {  // as BFloat16(float) rounds
-  const auto word = std::bit_cast<WordLanes>(v);
-  const WordLanes rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16, nan = 0x7fc0 - WordLanes{};
-  const auto bits = __builtin_convertvector(v != v ? nan : rounded, HalfLanes);
-  std::memcpy(to, &bits, sizeof bits);
-}
-
 // `count` channels of a row of `n` pixels.
 template <class T>
 void pack_row(const T* from, std::int64_t channel_stride, std::int64_t pixel_stride,

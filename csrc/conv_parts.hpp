@@ -19,6 +19,11 @@ struct Run {
 struct Box {
   Size3 at, size;
   std::int64_t pixels() const { return size[0] * size[1] * size[2]; }
+  bool inside(const Size3& image) const {
+    for (int a = 0; a < 3; ++a)
+      if (at[a] < 0 || at[a] + size[a] > image[a]) return false;
+    return true;
+  }
 };
 
 // Copies `count` channels from c0 on of the box to `to`, `pitch` floats a pixel, channels last;

@@ -476,30 +476,44 @@ class Winograd final : public Convolution {
     Box from = plan.outputs(block % plan.blocks);
     for (int a = 0; a < 3; ++a) from.at[a] = from.at[a] * spec_.stride[a] - spec_.before[a];
     from.size = plan.packed;
+    const std::int64_t channels = std::min(unit_, spec_.in_channels - c);
+    Value* const v = s.v + b * plan.v_rows * plan.pitch + c;
     // A private stage's products come after its input: they share their place in the cache.
     const std::int64_t floats = plan.packed_floats(unit_);
     float* const packed =
         plan.shared ? task_scratch(floats + plan.strip_floats(unit_)) : s.products;
-    const std::int64_t channels = std::min(unit_, spec_.in_channels - c);
-    pack_box(s.in, block / plan.blocks, c, channels, from, packed, unit_);
-    Value* const v = s.v + b * plan.v_rows * plan.pitch + c;
-    if constexpr (fixed)
-      transform_fixed(plan, packed, channels, packed + floats, v, s.v_stride,
+    if constexpr (fixed) {
+      PixelRows rows{packed, DType::float32, unit_, plan.packed[2] * unit_};
+      std::int64_t by_plane = plan.packed[1] * rows.by_row;
+      if (from.inside(s.in.size) && s.in.channel_stride == 1 && channels % lanes == 0) {
+        const auto offset = s.in.offset(block / plan.blocks, c, from.at);
+        rows = {static_cast<const char*>(s.in.data) + offset * item_size(s.in.dtype), s.in.dtype,
+                s.in.stride[2], s.in.stride[1]};
+        by_plane = s.in.stride[0];
+      } else {
+        pack_box(s.in, block / plan.blocks, c, channels, from, packed, unit_);
+      }
+      transform_fixed(plan, rows, by_plane, channels, packed + floats, v, s.v_stride,
                       s.scales + b * plan.v_rows * units_ + c / unit_);
-    else
+    } else {
+      pack_box(s.in, block / plan.blocks, c, channels, from, packed, unit_);
       for (std::int64_t i = 0; i < channels; i += lanes)
         transform_tiles(plan, packed + i, packed + floats, v + i, s.v_stride);
+    }
   }
 
-  void transform_fixed(const Plan& plan, const float* packed, std::int64_t channels, float* scratch,
-                       std::int16_t* v, std::int64_t v_stride, float* scales) const {
-    const std::int64_t width = plan.packed[2], across = plan.tiles[2];
+  void transform_fixed(const Plan& plan, const PixelRows& first, std::int64_t by_plane,
+                       std::int64_t channels, float* scratch, std::int16_t* v,
+                       std::int64_t v_stride, float* scales) const {
+    const std::int64_t across = plan.tiles[2];
     for (std::int64_t z = 0; z < plan.packed[0]; ++z)
       for (std::int64_t ty = 0; ty < plan.tiles[1]; ++ty) {
         const std::int64_t row = (z * plan.tiles[1] + ty) * across;
-        transform_.input_fixed(packed + (z * plan.packed[1] + ty * transform_.m) * width * unit_,
-                               unit_, width, across, (channels + lanes - 1) / lanes, fixed_most_,
-                               scratch, v + row * plan.pitch, plan.pitch, v_stride,
+        PixelRows rows = first;
+        rows.data = static_cast<const char*>(rows.data) +
+                    (z * by_plane + ty * transform_.m * rows.by_row) * item_size(rows.dtype);
+        transform_.input_fixed(rows, plan.packed[2], across, (channels + lanes - 1) / lanes,
+                               fixed_most_, scratch, v + row * plan.pitch, plan.pitch, v_stride,
                                scales + row * units_, units_);
       }
   }

@@ -3,10 +3,19 @@
 
 #include <cstdint>
 
+#include "array.hpp"
+
 namespace msf {
 
 // Of n points: whether values at point i are larger than at others, by a factor of two or so.
 constexpr int gain_bit(int n, int i) { return n == 4 || i == 3 || i == 4 ? 0 : 1; }
+
+// Pixels of float32 or bfloat16 whose channels lie together.
+struct PixelRows {
+  const void* data;
+  DType dtype;
+  std::int64_t by_pixel, by_row;
+};
 
 struct WinogradTransform {
   int m, r;  // outputs of a tile along an axis; taps
@@ -15,10 +24,10 @@ struct WinogradTransform {
   // by_tile apart. strip: n() * width vectors.
   void (*input)(const float* rows, std::int64_t width, std::int64_t tiles, float* strip, float* to,
                 std::int64_t by_tile, std::int64_t by_place);
-  // The same for `vectors` vectors of channels of each pixel, a pixel's `pitch` apart, in integers
-  // of at most `most` < 2^15: what a tile's are multiples of goes to `scales`, by_scale apart, but
-  // for gain(place). scratch: n() * vectors * (width + n()) vectors.
-  void (*input_fixed)(const float* rows, std::int64_t pitch, std::int64_t width, std::int64_t tiles,
+  // The same for `vectors` vectors of channels of each pixel, in rows of features, in integers of
+  // at most `most` < 2^15: what a tile's are multiples of goes to `scales`, by_scale apart, but for
+  // gain(place). scratch: n() * vectors * (width + n()) vectors.
+  void (*input_fixed)(const PixelRows& rows, std::int64_t width, std::int64_t tiles,
                       std::int64_t vectors, float most, float* scratch, std::int16_t* to,
                       std::int64_t by_tile, std::int64_t by_place, float* scales,
                       std::int64_t by_scale);

@@ -94,19 +94,32 @@ void input(const float* rows, std::int64_t width, std::int64_t tiles, float* str
 
 inline IntLanes larger(IntLanes a, IntLanes b) { return a > b ? a : b; }
 
+template <class T, int n>
+void transform_columns(const T* rows, const PixelRows& of, std::int64_t width, std::int64_t vectors,
+                       float* strip) {
+  Lanes d[n], t[n];
+  for (std::int64_t x = 0; x < width; ++x)
+    for (std::int64_t v = 0; v < vectors; ++v) {
+#pragma GCC unroll 8
+      for (int y = 0; y < n; ++y)
+        d[y] = load_as_lanes(rows + y * of.by_row + x * of.by_pixel + v * lanes);
+      transform_pixels(d, t);
+      store_strided(t, strip + (v * n * width + x) * lanes, width * lanes);
+    }
+}
+
 template <int m, int n>
-void input_fixed(const float* rows, std::int64_t pitch, std::int64_t width, std::int64_t tiles,
+void input_fixed(const PixelRows& rows, std::int64_t width, std::int64_t tiles,
                  std::int64_t vectors, float most, float* scratch, std::int16_t* to,
                  std::int64_t by_tile, std::int64_t by_place, float* scales,
                  std::int64_t by_scale) {
   float *const strip = scratch, *const values = strip + vectors * n * width * lanes;
   Lanes d[n], t[n];
-  for (std::int64_t v = 0; v < vectors; ++v)
-    for (std::int64_t x = 0; x < width; ++x) {
-      load_strided(rows + x * pitch + v * lanes, width * pitch, d);
-      transform_pixels(d, t);
-      store_strided(t, strip + (v * n * width + x) * lanes, width * lanes);
-    }
+  if (rows.dtype == DType::bfloat16)
+    transform_columns<BFloat16, n>(static_cast<const BFloat16*>(rows.data), rows, width, vectors,
+                                   strip);
+  else
+    transform_columns<float, n>(static_cast<const float*>(rows.data), rows, width, vectors, strip);
   for (std::int64_t tile = 0; tile < tiles; ++tile, to += by_tile, scales += by_scale) {
     // Sizes as bits, which are in order, with NaN and infinity above all.
     IntLanes sizes[3] = {};

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
+#include "conv_lanes.hpp"
 #include "parallel.hpp"
 #include "plan_rows.hpp"
 
@@ -29,14 +31,44 @@ struct Taps {
   }
 };
 
+// The largest of some pixels, or the last NaN among them, by channel.
 template <class T>
-void max_pixel(const T* from, Index channels, T* __restrict best) {
-  for (Index c = 0; c < channels; ++c) {
-    const float v = from[c], b = best[c];
-    best[c] = (v > b) | (v != v) ? from[c] : best[c];
+void max_of(const std::vector<const T*>& pixels, Index channels, T* to) {
+  Index c = 0;
+  for (; c + lanes <= channels; c += lanes) {
+    Lanes best = load_as_lanes(pixels[0] + c);
+    for (std::size_t i = 1; i < pixels.size(); ++i) {
+      const Lanes v = load_as_lanes(pixels[i] + c);
+      best = (v > best) | (v != v) ? v : best;
+    }
+    store_as(to + c, best);
+  }
+  for (; c < channels; ++c) {
+    float best = pixels[0][c];
+    for (const T* const from : pixels) {
+      const float v = from[c];
+      if ((v > best) | (v != v)) best = v;
+    }
+    to[c] = T(best);
   }
 }
 
+template <class T>
+void mean_of(const std::vector<const T*>& pixels, float share, Index channels, T* to) {
+  Index c = 0;
+  for (; c + lanes <= channels; c += lanes) {
+    Lanes sum = load_as_lanes(pixels[0] + c);
+    for (std::size_t i = 1; i < pixels.size(); ++i) sum += load_as_lanes(pixels[i] + c);
+    store_as(to + c, sum * share);
+  }
+  for (; c < channels; ++c) {
+    float sum = pixels[0][c];
+    for (std::size_t i = 1; i < pixels.size(); ++i) sum += pixels[i][c];
+    to[c] = T(sum * share);
+  }
+}
+
+// As max_of, one pixel more, with its place.
 template <class T>
 void max_pixel(const T* from, Index channels, Index place, T* __restrict best,
                Index* __restrict places) {
@@ -55,43 +87,36 @@ void pool(const PoolSpec& spec, const Features& in, const Features& out, Index* 
   visit_features(in.dtype, [&]<class T>(Type<T>) {
     for_each_row(out, channels * area, [&](Index n, Index z, Index y) {
       const Taps taps_z(spec, 0, in.size[0], z), taps_y(spec, 1, in.size[1], y);
-      thread_local std::vector<float> sums;
-      sums.resize(static_cast<std::size_t>(channels));
+      thread_local std::vector<const T*> inside;  // of a window
+      thread_local std::vector<Index> numbers;
       for (Index x = 0; x < out.size[2]; ++x) {
         const Taps taps_x(spec, 2, in.size[2], x);
-        T* const to = pixel<T>(out, n, {z, y, x});
-        const Index number = ((n * out.size[0] + z) * out.size[1] + y) * out.size[2] + x;
-        Index* const places = indices ? indices + number * channels : nullptr;
-        bool first = true;
+        inside.clear();
+        numbers.clear();
         for (Index i = 0; i < taps_z.count; ++i)
           for (Index j = 0; j < taps_y.count; ++j)
             for (Index k = 0; k < taps_x.count; ++k) {
               const Size3 at{taps_z.first + i * spec.dilation[0],
                              taps_y.first + j * spec.dilation[1],
                              taps_x.first + k * spec.dilation[2]};
-              const T* const from = pixel<T>(in, n, at);
-              if (!spec.maximum) {
-                float* __restrict const sum = sums.data();
-                if (first)
-                  for (Index c = 0; c < channels; ++c) sum[c] = from[c];
-                else
-                  for (Index c = 0; c < channels; ++c) sum[c] += from[c];
-              } else if (first) {
-                std::copy_n(from, channels, to);
-                if (places)
-                  std::fill_n(places, channels, (at[0] * in.size[1] + at[1]) * in.size[2] + at[2]);
-              } else if (places) {
-                max_pixel(from, channels, (at[0] * in.size[1] + at[1]) * in.size[2] + at[2], to,
-                          places);
-              } else {
-                max_pixel(from, channels, to);
-              }
-              first = false;
+              inside.push_back(pixel<T>(in, n, at));
+              numbers.push_back((at[0] * in.size[1] + at[1]) * in.size[2] + at[2]);
             }
-        if (spec.maximum) continue;
-        const Index inside = taps_z.count * taps_y.count * taps_x.count;
-        const float share = 1.0f / static_cast<float>(spec.exclude_padding ? inside : area);
-        for (Index c = 0; c < channels; ++c) to[c] = static_cast<T>(sums[c] * share);
+        if (inside.empty()) continue;
+        T* const to = pixel<T>(out, n, {z, y, x});
+        if (!spec.maximum) {
+          const auto count = spec.exclude_padding ? static_cast<Index>(inside.size()) : area;
+          mean_of(inside, 1.0f / static_cast<float>(count), channels, to);
+        } else if (indices) {
+          const Index number = ((n * out.size[0] + z) * out.size[1] + y) * out.size[2] + x;
+          Index* const places = indices + number * channels;
+          std::copy_n(inside[0], channels, to);
+          std::fill_n(places, channels, numbers[0]);
+          for (std::size_t i = 1; i < inside.size(); ++i)
+            max_pixel(inside[i], channels, numbers[i], to, places);
+        } else {
+          max_of(inside, channels, to);
+        }
       }
     });
   });
