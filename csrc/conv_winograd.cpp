@@ -140,6 +140,9 @@ class Winograd final : public Convolution {
       together = std::max<std::int64_t>(most_tiles / rows, 1);
     }
 
+    // Of the input of a tile, beside its products.
+    static constexpr double input_cost = 0.4;
+
     void cut(const Winograd& layer, std::int64_t most_tiles) {
       const ConvolutionSpec& spec = layer.spec_;
       const int m = layer.transform_.m;
@@ -149,15 +152,26 @@ class Winograd final : public Convolution {
       const std::int64_t area = std::max<std::int64_t>(most_tiles / planes, 1);
       const std::int64_t step_y = pool[1] / std::gcd<std::int64_t>(m, pool[1]);
       const std::int64_t step_x = pool[2] / std::gcd<std::int64_t>(m, pool[2]);
-      const std::int64_t tiles_y = (full[1] + m - 1) / m, tiles_x = (full[2] + m - 1) / m;
-      std::int64_t across = 1, waste = tiles_x + 8;
-      for (std::int64_t c = 1; c <= std::min<std::int64_t>(8, tiles_x); ++c)
-        if (area % c == 0 && round_up(tiles_x, c) <= waste) {
-          across = c;
-          waste = round_up(tiles_x, c);
+      const std::int64_t tiles_y = std::max<std::int64_t>((full[1] + m - 1) / m, 1);
+      const std::int64_t tiles_x = std::max<std::int64_t>((full[2] + m - 1) / m, 1);
+      // The block whose products, of what it covers beyond the image too, and input cost least.
+      tiles = {planes, step_y, step_x};
+      double least = 1e300;
+      for (std::int64_t x = step_x; x <= std::min<std::int64_t>(8, round_up(tiles_x, step_x));
+           x += step_x)
+        for (std::int64_t y = step_y; x * y <= area && y <= round_up(tiles_y, step_y);
+             y += step_y) {
+          const std::int64_t count = ((tiles_y + y - 1) / y) * ((tiles_x + x - 1) / x);
+          const auto pixels = static_cast<double>((y * m + layer.transform_.r - 1) *
+                                                  (x * m + layer.transform_.r - 1));
+          const auto products = static_cast<double>(round_up(planes * y * x, dot_rows / 3));
+          const double cost =
+              static_cast<double>(count) *
+              (products + input_cost * static_cast<double>(planes) * pixels / (m * m));
+          if (cost > least) continue;
+          least = cost;
+          tiles = {planes, y, x};
         }
-      tiles = {planes, round_up(std::min(area / across, tiles_y), step_y),
-               round_up(across, step_x)};
       block = {planes, tiles[1] * m, tiles[2] * m};
       packed = {(planes - 1) * spec.stride[0] + (spec.kernel[0] - 1) * spec.dilation[0] + 1,
                 block[1] + spec.kernel[1] - 1, block[2] + spec.kernel[2] - 1};
