@@ -12,6 +12,7 @@
 #include "bfloat16.hpp"
 #include "conv_parts.hpp"
 #include "convolution.hpp"
+#include "exponential.hpp"
 #include "pack.hpp"
 
 namespace msf {
@@ -67,8 +68,10 @@ inline Lanes rounded(Lanes v) {
 
 template <class F>
 Lanes each_lane(Lanes v, F&& f) {
-  for (std::int64_t i = 0; i < lanes; ++i) v[i] = f(v[i]);
-  return v;
+  float each[lanes];  // unlike a vector's elements, a loop over these can be vectorised
+  store_lanes(each, v);
+  for (float& x : each) x = f(x);
+  return load_lanes(each);
 }
 
 // NaN stays NaN.
@@ -82,7 +85,7 @@ inline Lanes activated(Lanes v, Activation activation, float slope) {
     case Activation::elu:
       return each_lane(v, [&](float x) { return x < 0 ? slope * std::expm1(x) : x; });
     case Activation::sigmoid:
-      return each_lane(v, [](float x) { return 1 / (1 + std::exp(-x)); });
+      return each_lane(v, [](float x) { return 1 / (1 + exponential(-x)); });
     default:
       return v;
   }

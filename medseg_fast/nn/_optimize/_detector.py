@@ -119,8 +119,7 @@ class DetectorPlan:
         proposals = self._proposals(maps[levels - 1 : 2 * levels - 1], maps[2 * levels - 1 :])
         logits, offsets = self._pooled("boxes", features, proposals, 7)
         boxes, labels, scores = self._chosen(logits, offsets, proposals)
-        (chances,) = self._pooled("masks", features, boxes, 14)
-        own = chances[np.arange(len(labels)), labels][:, None]
+        (own,) = self._pooled("masks", features, boxes, 14, labels)
         boxes = regions.resize(boxes, size, original)
         masks = paste_masks(own, boxes, original)
         return {"boxes": boxes, "labels": labels, "scores": scores, "masks": masks}
@@ -157,12 +156,23 @@ class DetectorPlan:
         return proposals
 
     def _pooled(
-        self, stage: str, features: Sequence[Array], boxes: Array, size: int
+        self,
+        stage: str,
+        features: Sequence[Array],
+        boxes: Array,
+        size: int,
+        labels: NDArray[np.int64] | None = None,
     ) -> list[Array]:
-        """What a stage makes of the regions in the boxes, as many at a time as it takes."""
+        """What a stage makes of the regions in the boxes, as many at a time as it takes.
+
+        With `labels`, of each region's channels the one of its label.
+        """
         plan = self.stages[stage]
         batch = plan.input_shapes[0][0]
-        parts: list[list[Array]] = [[] for _ in plan.output_shapes]
+        found = [
+            np.empty((len(boxes), *(shape[1:] if labels is None else (1, *shape[2:]))), np.float32)
+            for shape in plan.output_shapes
+        ]
         for first in range(0, len(boxes), batch):
             some = boxes[first : first + batch]
             count = len(some)
@@ -170,12 +180,13 @@ class DetectorPlan:
                 some = np.concatenate([some, np.zeros((batch - count, 4), np.float32)])
             image = tuple(self._settings["resized"])
             pooled = multiscale_roi_align(features, [some], size, 2, [image])
-            for part, result in zip(parts, self._run(stage, pooled), strict=True):
-                part.append(result[:count].copy())
-        return [
-            np.concatenate(part) if part else np.empty((0, *shape[1:]), np.float32)
-            for part, shape in zip(parts, plan.output_shapes, strict=True)
-        ]
+            for part, result in zip(found, self._run(stage, pooled), strict=True):
+                if labels is None:
+                    part[first : first + count] = result[:count]
+                else:
+                    own = labels[first : first + count]
+                    part[first : first + count, 0] = result[np.arange(count), own]
+        return found
 
     def _chosen(
         self, logits: Array, offsets: Array, proposals: Array
