@@ -126,7 +126,10 @@ def optimize(
         if precision == "int8":  # what its heads see depends on the weights, not on the example
             raise NotImplementedError(f"{op}: precision must not be 'int8' for Mask R-CNN")
         return optimize_detector(
-            model, examples[0], about, lambda part, x: _compiled(part, (x,), precision, threads, {})
+            model,
+            examples[0],
+            about,
+            lambda part, x, last: _compiled(part, (x,), precision, threads, {}, last),
         )
     return _compiled(model, examples, precision, threads, about)
 
@@ -137,9 +140,11 @@ def _compiled(
     precision: str,
     threads: int | None,
     about: dict[str, Any],
+    channels_last: frozenset[int] = frozenset(),
 ) -> Plan:
     op = "optimize"
     graph = trace(model, examples)
+    graph.channels_last = channels_last
     keep_with_torch(graph)
     fuse(graph)
     lowered = lower(graph, precision != "float32")
@@ -154,6 +159,7 @@ def _compiled(
         "threads": threads,
         "inputs": [value.shape for value in graph.inputs],
         "outputs": [value.shape for value in graph.outputs],
+        "channels_last": sorted(graph.channels_last),
         "structure": graph.structure,
         "arena_bytes": lowered.arena_bytes,
         "naive_bytes": lowered.naive_bytes,

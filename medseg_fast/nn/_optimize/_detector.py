@@ -68,19 +68,15 @@ class DetectorPlan:
         self.fallbacks: dict[str, str] = {}
         self.peak_memory = sum(plan.peak_memory for plan in stages.values())
         self.weight_memory = sum(plan.weight_memory for plan in stages.values())
-        levels = (len(maps.output_shapes) + 2) // 3  # the coarsest has no map to pool from
-        self._levels = levels - 1
+        self._levels = len(maps.output_shapes) // 2  # the coarsest has no map to pool from
         sizes: list[tuple[int, int]] = [
-            (shape[2], shape[3]) for shape in maps.output_shapes[self._levels : 2 * levels - 1]
+            (shape[2], shape[3]) for shape in maps.output_shapes[self._levels :]
         ]
         padded = tuple(detector["padded"])
         self._anchors = np.concatenate(
             regions.anchors(sizes, padded, detector["anchor_sizes"], detector["anchor_ratios"])
         )
-        self._results = {
-            name: [np.empty(shape, np.float32) for shape in plan.output_shapes]
-            for name, plan in stages.items()
-        }
+        self._results = {name: plan.empty_results() for name, plan in stages.items()}
         self._lock = threading.Lock()
 
     def __call__(self, images: Sequence[Any]) -> list[dict[str, Any]]:
@@ -115,8 +111,7 @@ class DetectorPlan:
         size, original = tuple(settings["resized"]), self.input_shapes[0][1:]
         maps = self._run("maps", image)
         features = maps[: self._levels]
-        levels = self._levels + 1
-        proposals = self._proposals(maps[levels - 1 : 2 * levels - 1], maps[2 * levels - 1 :])
+        proposals = self._proposals(maps[self._levels :])
         logits, offsets = self._pooled("boxes", features, proposals, 7)
         boxes, labels, scores = self._chosen(logits, offsets, proposals)
         (own,) = self._pooled("masks", features, boxes, 14, labels)
@@ -130,16 +125,16 @@ class DetectorPlan:
         self.stages[stage](x, out=results)
         return results
 
-    def _proposals(self, scores: Sequence[Array], offsets: Sequence[Array]) -> Array:
+    def _proposals(self, anchors: Sequence[Array]) -> Array:
         """The best boxes of all levels, by the scores and offsets of their anchors."""
         settings = self._settings
         index, level, kept_scores, kept_offsets, first = [], [], [], [], 0
-        for number, (score, offset) in enumerate(zip(scores, offsets, strict=True)):
-            flat = np.moveaxis(score[0], 0, -1).ravel()
+        for number, (level_anchors,) in enumerate(anchors):
+            count = len(level_anchors) // 5  # anchors of a pixel
+            flat = np.moveaxis(level_anchors[:count], 0, -1).ravel()
             best = regions.largest(flat, settings["before"])
-            count = len(score[0])  # anchors of a pixel
             pixel, which = np.divmod(best, count)
-            grid = offset[0].reshape(count, 4, -1)
+            grid = level_anchors[count:].reshape(count, 4, -1)
             index.append(best + first)
             level.append(np.full(len(best), number))
             kept_scores.append(flat[best])

@@ -22,7 +22,7 @@ _DETECTIONS = 34  # of a hundred: a third
 class _Stage(nn.Module):
     """A part of the model as a function of one tensor."""
 
-    def __init__(self, model: MaskRCNN, function: Callable[[MaskRCNN, Tensor], Any]) -> None:
+    def __init__(self, model: nn.Module, function: Callable[[Any, Tensor], Any]) -> None:
         super().__init__()
         self.model, self.function = model, function
 
@@ -33,16 +33,25 @@ class _Stage(nn.Module):
 # Nothing here writes in place: torch.export would have to take the whole apart, which is slow.
 
 
-def _maps(mean: Tensor, std: Tensor, model: MaskRCNN, x: Tensor) -> Any:
+def _maps(mean: Tensor, std: Tensor, parts: nn.ModuleDict, x: Tensor) -> Any:
     """An image as it comes: maps of the pyramid, scores and offsets of all levels' anchors."""
+    model, anchors = parts["model"], parts["anchors"]
     scale = model._scale(x)
     x = (x - mean) / std
     x = F.interpolate(x, scale_factor=scale, mode="bilinear", recompute_scale_factor=True)
     x = F.pad(x, (0, -x.shape[3] % 32, 0, -x.shape[2] % 32))
     maps = model.backbone(x)
-    head = model.rpn.head
-    hidden = [head.conv(feature) for feature in maps]
-    return maps[:LEVELS], [head.cls_logits(h) for h in hidden], [head.bbox_pred(h) for h in hidden]
+    return maps[:LEVELS], [anchors(model.rpn.head.conv(feature)) for feature in maps]
+
+
+def _anchor_head(model: MaskRCNN) -> nn.Conv2d:
+    """Scores and offsets by one convolution: each alone has few channels."""
+    both = (model.rpn.head.cls_logits, model.rpn.head.bbox_pred)
+    head = nn.Conv2d(both[0].in_channels, sum(each.out_channels for each in both), 1)
+    with torch.no_grad():
+        head.weight.copy_(torch.cat([each.weight for each in both]))
+        head.bias.copy_(torch.cat([each.bias for each in both]))  # type: ignore[union-attr]
+    return head
 
 
 def _boxes(model: MaskRCNN, pooled: Tensor) -> Any:
@@ -62,11 +71,12 @@ def optimize_detector(
     model: MaskRCNN,
     image: Tensor,
     about: dict[str, Any],
-    compile: Callable[[nn.Module, Tensor], Plan],
+    compile: Callable[[nn.Module, Tensor, frozenset[int]], Plan],
 ) -> DetectorPlan:
     """A plan for images (C, H, W) like this one.
 
-    `about`: what else it shall know; `compile` makes the plan of a stage.
+    `about`: what else it shall know; `compile` makes the plan of a stage, some of whose results
+    have channels last.
     """
     if image.ndim != 3 or image.shape[0] != model.in_channels:
         raise ValueError(
@@ -80,14 +90,18 @@ def optimize_detector(
         torch.tensor(options[name], dtype=torch.float32)[:, None, None]
         for name in ("image_mean", "image_std")
     )
+    parts = nn.ModuleDict({"model": model, "anchors": _anchor_head(model)})
+    none: frozenset[int] = frozenset()
     training = model.training
     model.eval()
     try:
         scale = model._scale(image)
         stages = {
-            "maps": compile(_Stage(model, partial(_maps, mean, std)), image[None]),
-            "boxes": compile(_Stage(model, _boxes), torch.zeros(regions, width, 7, 7)),
-            "masks": compile(_Stage(model, _masks), torch.zeros(detections, width, 14, 14)),
+            "maps": compile(
+                _Stage(parts, partial(_maps, mean, std)), image[None], frozenset(range(LEVELS))
+            ),
+            "boxes": compile(_Stage(model, _boxes), torch.zeros(regions, width, 7, 7), none),
+            "masks": compile(_Stage(model, _masks), torch.zeros(detections, width, 14, 14), none),
         }
     finally:
         model.train(training)

@@ -102,6 +102,7 @@ class Graph:
     outputs: list[Value]
     structure: Any  # of the result: see `_plan.rebuilt`
     reasons: dict[str, str] = field(default_factory=dict)  # why a layer is left to torch
+    channels_last: frozenset[int] = frozenset()  # outputs of that order in memory
 
     def producers(self) -> dict[Value, Layer]:
         """Who makes a whole value."""

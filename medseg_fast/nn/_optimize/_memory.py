@@ -82,7 +82,7 @@ class Placement:
                     Layer("gather", "output", {"in": value}, {"out": whole}, attributes)
                 )
                 graph.outputs[i] = value = whole
-            self.buffers[value] = Buffer(value, slot, planar=True)
+            self.buffers[value] = Buffer(value, slot, planar=i not in graph.channels_last)
 
     def _copy_inputs(self) -> None:
         """Channels innermost, for layers that want them so."""

@@ -80,6 +80,7 @@ class Plan:
         self.threads: int | None = parts["threads"]
         self.input_shapes = [tuple(shape) for shape in parts["inputs"]]
         self.output_shapes = [tuple(shape) for shape in parts["outputs"]]
+        self._channels_last = frozenset(parts["channels_last"])
         self.peak_memory: int = parts["arena_bytes"]
         self.naive_memory: int = parts["naive_bytes"]
         self.fallbacks: dict[str, str] = dict(parts["fallbacks"])
@@ -115,15 +116,15 @@ class Plan:
             float32, of the shapes that it was made for.
         out : sequence of ndarray, optional
             float32 and C-contiguous, of `output_shapes`: receive the result, so that nothing is
-            allocated. Not for plans some layers of which torch runs.
+            allocated (`empty_results` makes such). Not for plans some layers of which torch runs.
         """
         arrays = self._checked(inputs)
         results: list[Any]
         if out is None:
-            results = [np.empty(shape, np.float32) for shape in self.output_shapes]
+            results = self.empty_results()
         else:
             results = self._checked_outputs(out)
-        slots = [None, *arrays, *results]
+        slots = [None, *arrays, *map(self._memory, range(len(results)), results)]
         with self._lock:
             if self._arena is None:
                 self._arena = _aligned(self.peak_memory)
@@ -148,11 +149,25 @@ class Plan:
     ) -> None:
         """Run once, step by step; `look` sees each before it runs, and the memory of all slots."""
         arrays = self._checked(tuple(inputs))
-        results = [np.empty(shape, np.float32) for shape in self.output_shapes]
+        results = map(self._memory, itertools.count(), self.empty_results())
         slots = [_aligned(self.peak_memory), *arrays, *results]
         for index, step in enumerate(self._parts["steps"]):
             look(index, step, slots)
             self._steps(index, index + 1, slots)
+
+    def empty_results(self) -> list[Array]:
+        """Arrays for a call's `out`."""
+        return [
+            np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), np.float32), -1, 1)
+            if i in self._channels_last
+            else np.empty(shape, np.float32)
+            for i, shape in enumerate(self.output_shapes)
+        ]
+
+    def _memory(self, index: int, result: Any) -> Any:
+        """A result with its axes in the order in which they lie in memory."""
+        last = index in self._channels_last and isinstance(result, np.ndarray)
+        return np.moveaxis(result, 1, -1) if last else result
 
     def _steps(self, begin: int, end: int, slots: Sequence[Any]) -> None:
         self._core.run(begin, end, self.threads or 0, slots)
@@ -160,9 +175,9 @@ class Plan:
     def _checked_outputs(self, out: Sequence[Array]) -> list[Any]:
         if self._runner is not None:
             raise ValueError("plan: out must be None where torch runs layers")
-        for array, shape in itertools.zip_longest(out, self.output_shapes):
+        for i, (array, shape) in enumerate(itertools.zip_longest(out, self.output_shapes)):
             fits = isinstance(array, np.ndarray) and array.dtype == np.float32
-            if not fits or array.shape != shape or not array.flags.carray:
+            if not fits or array.shape != shape or not self._memory(i, array).flags.carray:
                 raise ValueError(
                     "plan: out must be writable C-contiguous float32 arrays of shapes "
                     f"{self.output_shapes}"
