@@ -16,34 +16,8 @@ namespace msf {
 
 namespace {
 
-// A pixel's inputs that are summed up for all pixels of a block before the next: the weights of so
-// many stay in the nearest cache but one meanwhile.
-constexpr std::int64_t stretch_length = 1024;
 // Bytes of weights that the blocks of an image stream in turn, so that they find them in cache.
 constexpr std::int64_t most_streamed = 8 << 20;
-
-struct Stretch {
-  std::int64_t first = 0;  // inputs before
-  std::vector<Run> runs;
-};
-
-std::vector<Stretch> stretches_of(const std::vector<Run>& runs) {
-  std::vector<Stretch> found(1);
-  std::int64_t length = 0;
-  for (Run run : runs)
-    while (run.length > 0) {
-      if (length == stretch_length) {
-        found.push_back({found.back().first + length, {}});
-        length = 0;
-      }
-      const std::int64_t some = std::min(run.length, stretch_length - length);
-      found.back().runs.push_back({run.offset, some});
-      run.offset += some;
-      run.length -= some;
-      length += some;
-    }
-  return found;
-}
 
 class Direct final : public Convolution {
  public:
@@ -77,8 +51,8 @@ class Direct final : public Convolution {
     if (planar_ && PlanarConvolution::takes(out)) return planar_->run(in, out);
     const Size3 full = spec_.full_size(in.size);
     const Blocks blocks(spec_, full, block_size(full));
-    const std::vector<Stretch> stretches =
-        stretches_of(runs_in(spec_, blocks.packed, pitch_, spec_.in_channels));
+    const std::vector<Portion> portions =
+        portions_of(runs_in(spec_, blocks.packed, pitch_, spec_.in_channels));
     const Finish finish{spec_, bias_.data(), out, full};
     const std::int64_t rows = round_up(blocks.pixels(), dot_rows);
     TaskGrid grid(in.batch * blocks.total(), panels_, 4);
@@ -93,7 +67,7 @@ class Direct final : public Convolution {
       std::int64_t work = 0;
       for (std::int64_t p = grid.first_panel(task); p < grid.last_panel(task); ++p) {
         const float* const weights = weights_.get() + p * taps_ * spec_.in_channels * panel;
-        for (const Stretch& some : stretches)
+        for (const Portion& some : portions)
           for (std::int64_t r = 0; r < rows; r += dot_rows)
             dot_panel(&address[static_cast<std::size_t>(r)], some.runs.data(),
                       static_cast<std::int64_t>(some.runs.size()), weights + some.first * panel,

@@ -76,13 +76,19 @@ struct EmulatedPairs : Pairs {
   }
 };
 
-// dot_panel of such values: runs are a multiple of `depth` long.
+// dot_panel of such values: runs are a multiple of `depth` long. Sums of integers stay integers.
 template <class A>
 [[gnu::noinline]] void dot_narrow(const typename A::Input* const* rows, const Run* runs,
                                   std::int64_t run_count, const typename A::Weight* weights,
-                                  typename A::Sums (&to)[dot_rows][2]) {
+                                  float* to, bool accumulate) {
   constexpr std::int64_t depth = A::depth;
   typename A::Sums sum[dot_rows][2] = {};
+  if (accumulate) {
+#pragma GCC unroll 12
+    for (int r = 0; r < dot_rows; ++r)
+      for (int half = 0; half < 2; ++half)
+        sum[r][half] = std::bit_cast<typename A::Sums>(load_lanes(to + r * panel + half * lanes));
+  }
   for (std::int64_t i = 0; i < run_count; ++i) {
     const typename A::Input* row[dot_rows];
     for (int r = 0; r < dot_rows; ++r) row[r] = rows[r] + runs[i].offset;
@@ -99,16 +105,16 @@ template <class A>
     }
   }
 #pragma GCC unroll 12
-  for (int r = 0; r < dot_rows; ++r) {
-    to[r][0] = sum[r][0];
-    to[r][1] = sum[r][1];
-  }
+  for (int r = 0; r < dot_rows; ++r)
+    for (int half = 0; half < 2; ++half)
+      store_lanes(to + r * panel + half * lanes, std::bit_cast<Lanes>(sum[r][half]));
 }
 
 template <class A>
 class Narrow final : public Convolution {
   using Input = typename A::Input;
   using Weight = typename A::Weight;
+  static constexpr std::int64_t most_pixels = 192;  // of a block
   static constexpr bool integers = std::is_same_v<typename A::Sums, IntLanes>;
 
  public:
@@ -135,16 +141,17 @@ class Narrow final : public Convolution {
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
     const Size3 full = spec_.full_size(in.size);
-    const Blocks blocks(spec_, full, block_size(full));
+    const bool as_they_are = unpacked(in);
+    const Blocks blocks(spec_, full,
+                        as_they_are ? block_of(spec_, full, most_pixels) : block_size(full));
     const Size3& packed = blocks.packed;
-    const std::vector<Run> runs = runs_in(spec_, packed, pitch_, pitch_);
+    const std::vector<Portion> portions = portions_of(runs_in(spec_, packed, pitch_, pitch_));
     const Finish finish{spec_, bias_.data(), out, full};
     const std::int64_t rows = round_up(blocks.pixels(), dot_rows);
     const std::int64_t input_floats =
         round_up(packed[0] * packed[1] * packed[2] * pitch_ / A::depth, 16);
     const std::int64_t line = packed[2] * round_up(spec_.in_channels, lanes);
     const TaskGrid grid(in.batch * blocks.total(), panels_, 4);
-    const bool as_they_are = unpacked(in);
     parallel_tasks(grid.count(), [&](std::int64_t task) {
       const std::int64_t number = grid.block(task), n = number / blocks.total();
       const Box to = blocks.output(number % blocks.total()), from = blocks.input(spec_, to);
@@ -160,15 +167,12 @@ class Narrow final : public Convolution {
       }
       std::int64_t work = 0;
       for (std::int64_t p = grid.first_panel(task); p < grid.last_panel(task); ++p) {
-        for (std::int64_t r = 0; r < rows; r += dot_rows) {
-          typename A::Sums found[dot_rows][2];
-          dot_narrow<A>(&address[static_cast<std::size_t>(r)], runs.data(),
-                        static_cast<std::int64_t>(runs.size()), weights_of(p), found);
-          for (int i = 0; i < dot_rows; ++i)
-            for (int half = 0; half < 2; ++half)
-              store_lanes(sums + (r + i) * panel + half * lanes,
-                          scaled(found[i][half], p * panel + half * lanes));
-        }
+        for (const Portion& some : portions)
+          for (std::int64_t r = 0; r < rows; r += dot_rows)
+            dot_narrow<A>(&address[static_cast<std::size_t>(r)], some.runs.data(),
+                          static_cast<std::int64_t>(some.runs.size()),
+                          weights_of(p) + some.first * panel, sums + r * panel, some.first > 0);
+        if constexpr (integers) scale(sums, rows, p);
         if ((work += taps_ * pitch_ * rows) > 1 << 21) {
           work = 0;
           poll();
@@ -212,13 +216,15 @@ class Narrow final : public Convolution {
     return found;
   }
 
-  // Sums of output channels from o on, as floats.
-  Lanes scaled(typename A::Sums found, std::int64_t o) const {
-    if constexpr (integers)
-      return __builtin_convertvector(found - load_word_lanes(&excess_[o]), Lanes) *
-             load_lanes(&scale_[o]);
-    else
-      return found;
+  // Sums of a panel of output channels, integers, become floats.
+  void scale(float* sums, std::int64_t rows, std::int64_t p) const {
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (std::int64_t o = 0; o < panel; o += lanes, sums += lanes) {
+        const IntLanes found = load_word_lanes(sums) -
+                               load_word_lanes(&excess_[static_cast<std::size_t>(p * panel + o)]);
+        store_lanes(sums, __builtin_convertvector(found, Lanes) *
+                              load_lanes(&scale_[static_cast<std::size_t>(p * panel + o)]));
+      }
   }
 
   // Taps, `depth` channels, output channels, the channels of a word.
@@ -253,11 +259,11 @@ class Narrow final : public Convolution {
     }
   }
 
-  // As conv_direct.cpp: some 200 pixels, packed input within 200 kB.
+  // As conv_direct.cpp: packed input within 400 kB.
   Size3 block_size(const Size3& full) const {
     const std::int64_t steps = spec_.stride[0] * spec_.stride[1] * spec_.stride[2];
-    const std::int64_t most = 50000 * A::depth / (pitch_ * steps);
-    return block_of(spec_, full, std::clamp<std::int64_t>(most, 48, 192));
+    const std::int64_t most = 100000 * A::depth / (pitch_ * steps);
+    return block_of(spec_, full, std::clamp<std::int64_t>(most, 48, most_pixels));
   }
 
   // pack_box row by row, rounded. row: room for one of floats.
@@ -322,8 +328,8 @@ bool have_pair_products() {
 #endif
 }
 
-std::unique_ptr<Convolution> make_int8(const ConvolutionSpec& spec, const float* weight,
-                                       const float* bias, const Quantisation& steps) {
+std::unique_ptr<Convolution> make_bytes(const ConvolutionSpec& spec, const float* weight,
+                                        const float* bias, const Quantisation& steps) {
 #if defined(__AVX512F__)
   if (have_byte_products()) return std::make_unique<Narrow<Bytes>>(spec, weight, bias, steps);
 #endif

@@ -248,7 +248,9 @@ void write_indices(const ConvolutionSpec& spec, const ConvolutionOutputs& out, c
 Size3 block_of(const ConvolutionSpec& spec, const Size3& full, std::int64_t pixels) {
   const Size3& pool = spec.pool;
   Size3 block = pool;
-  const std::int64_t widest = pixels / (pool[0] * std::max<std::int64_t>(pool[1], 2));
+  const std::int64_t least_rows =
+      std::max<std::int64_t>(pool[1], std::min<std::int64_t>(full[1], 2));
+  const std::int64_t widest = pixels / (pool[0] * least_rows);
   const std::int64_t most = std::max<std::int64_t>(widest, 1);
   const std::int64_t columns = std::max<std::int64_t>(full[2], 1);
   const std::int64_t across = (columns + most - 1) / most;
@@ -287,6 +289,25 @@ Box Blocks::input(const ConvolutionSpec& spec, const Box& output) const {
   Box from{{}, packed};
   for (int a = 0; a < 3; ++a) from.at[a] = output.at[a] * spec.stride[a] - spec.before[a];
   return from;
+}
+
+std::vector<Portion> portions_of(const std::vector<Run>& runs) {
+  constexpr std::int64_t portion_length = 1024;
+  std::vector<Portion> found(1);
+  std::int64_t length = 0;
+  for (Run run : runs)
+    while (run.length > 0) {
+      if (length == portion_length) {
+        found.push_back({found.back().first + length, {}});
+        length = 0;
+      }
+      const std::int64_t some = std::min(run.length, portion_length - length);
+      found.back().runs.push_back({run.offset, some});
+      run.offset += some;
+      run.length -= some;
+      length += some;
+    }
+  return found;
 }
 
 std::vector<Run> runs_in(const ConvolutionSpec& spec, const Size3& packed, std::int64_t pitch,

@@ -69,6 +69,14 @@ Size3 block_of(const ConvolutionSpec& spec, const Size3& full, std::int64_t pixe
 std::vector<Run> runs_in(const ConvolutionSpec& spec, const Size3& packed, std::int64_t pitch,
                          std::int64_t length);
 
+// Part of a pixel's inputs, which is summed up for all pixels of a block before the next part: the
+// weights of so many stay in the nearest cache but one meanwhile.
+struct Portion {
+  std::int64_t first = 0;  // inputs before
+  std::vector<Run> runs;
+};
+std::vector<Portion> portions_of(const std::vector<Run>& runs);
+
 // Bias, activation, pooling and writes of the sums of a panel of channels from c0 on.
 struct Finish {
   const ConvolutionSpec& spec;
@@ -141,6 +149,8 @@ std::unique_ptr<Convolution> make_direct(const ConvolutionSpec& spec, const floa
                                          const float* bias);
 std::unique_ptr<Convolution> make_tiled(const ConvolutionSpec& spec, const float* weight,
                                         const float* bias);
+std::unique_ptr<Convolution> make_bytes(const ConvolutionSpec& spec, const float* weight,
+                                        const float* bias, const Quantisation& steps);
 std::unique_ptr<Convolution> make_pairs(const ConvolutionSpec& spec, const float* weight,
                                         const float* bias);
 std::unique_ptr<Convolution> make_winograd(const ConvolutionSpec& spec, const float* weight,

@@ -2,7 +2,9 @@
 #include "convolution.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
+#include <utility>
 
 #include "conv_parts.hpp"
 
@@ -54,6 +56,52 @@ Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool na
   return many && few && other == Algorithm::pairs ? other : Algorithm::fixed;
 }
 
+namespace {
+
+// All pixels as one row, if they lie so in memory.
+std::optional<Features> as_row(const Features& f) {
+  std::int64_t pixels = 1;
+  for (int a = 2; a >= 0; --a) {
+    if (f.size[a] > 1 && f.stride[a] != pixels * f.stride[2]) return std::nullopt;
+    pixels *= f.size[a];
+  }
+  Features row = f;
+  row.size = {1, 1, pixels};
+  row.stride = {pixels * f.stride[2], pixels * f.stride[2], f.stride[2]};
+  return row;
+}
+
+// A layer that looks at single pixels: blocks cut from one row leave nothing over.
+class ByPixel final : public Convolution {
+ public:
+  explicit ByPixel(std::unique_ptr<Convolution> layer) : layer_(std::move(layer)) {}
+  std::int64_t packed_bytes() const override { return layer_->packed_bytes(); }
+
+  void run(const Features& in, const ConvolutionOutputs& out) const override {
+    const auto from = as_row(in), to = out.full ? as_row(*out.full) : std::nullopt;
+    if (!from || !to || out.phases) return layer_->run(in, out);
+    layer_->run(*from, {.full = &*to});
+  }
+
+ private:
+  std::unique_ptr<Convolution> layer_;
+};
+
+std::unique_ptr<Convolution> by_pixel(const ConvolutionSpec& spec,
+                                      std::unique_ptr<Convolution> layer) {
+  constexpr Size3 one{1, 1, 1}, none{};
+  const bool single = spec.kernel == one && spec.stride == one && spec.before == none &&
+                      spec.after == none && spec.pooling == Pooling::none;
+  return single ? std::make_unique<ByPixel>(std::move(layer)) : std::move(layer);
+}
+
+}  // namespace
+
+std::unique_ptr<Convolution> make_int8(const ConvolutionSpec& spec, const float* weight,
+                                       const float* bias, const Quantisation& steps) {
+  return by_pixel(spec, make_bytes(spec, weight, bias, steps));
+}
+
 std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const float* weight,
                                               const float* bias, Algorithm algorithm) {
   switch (algorithm) {
@@ -64,11 +112,11 @@ std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const
     case Algorithm::tiled:
       return make_tiled(spec, weight, bias);
     case Algorithm::pairs:
-      return make_pairs(spec, weight, bias);
+      return by_pixel(spec, make_pairs(spec, weight, bias));
     case Algorithm::fixed:
       return make_winograd_fixed(spec, weight, bias, 4);
     default:
-      return make_direct(spec, weight, bias);
+      return by_pixel(spec, make_direct(spec, weight, bias));
   }
 }
 
