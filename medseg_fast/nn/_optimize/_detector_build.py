@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ _DETECTIONS = 34  # of a hundred: a third
 class _Stage(nn.Module):
     """A part of the model as a function of one tensor."""
 
-    def __init__(self, model: nn.Module, function: Callable[[Any, Tensor], Any]) -> None:
+    def __init__(self, model: MaskRCNN, function: Callable[[MaskRCNN, Tensor], Any]) -> None:
         super().__init__()
         self.model, self.function = model, function
 
@@ -33,25 +32,30 @@ class _Stage(nn.Module):
 # Nothing here writes in place: torch.export would have to take the whole apart, which is slow.
 
 
-def _maps(mean: Tensor, std: Tensor, parts: nn.ModuleDict, x: Tensor) -> Any:
+class _Maps(nn.Module):
     """An image as it comes: maps of the pyramid, scores and offsets of all levels' anchors."""
-    model, anchors = parts["model"], parts["anchors"]
-    scale = model._scale(x)
-    x = (x - mean) / std
-    x = F.interpolate(x, scale_factor=scale, mode="bilinear", recompute_scale_factor=True)
-    x = F.pad(x, (0, -x.shape[3] % 32, 0, -x.shape[2] % 32))
-    maps = model.backbone(x)
-    return maps[:LEVELS], [anchors(model.rpn.head.conv(feature)) for feature in maps]
 
+    def __init__(self, model: MaskRCNN) -> None:
+        super().__init__()
+        self.model = model
+        self.mean, self.std = (
+            torch.tensor(model.options[name], dtype=torch.float32)[:, None, None]
+            for name in ("image_mean", "image_std")
+        )
+        head = model.rpn.head  # scores and offsets by one convolution: each has few channels
+        first, second = head.cls_logits, head.bbox_pred
+        self.anchors = nn.Conv2d(first.in_channels, first.out_channels + second.out_channels, 1)
+        for name in ("weight", "bias"):
+            both = torch.cat([getattr(first, name), getattr(second, name)])
+            setattr(self.anchors, name, nn.Parameter(both.detach()))
 
-def _anchor_head(model: MaskRCNN) -> nn.Conv2d:
-    """Scores and offsets by one convolution: each alone has few channels."""
-    both = (model.rpn.head.cls_logits, model.rpn.head.bbox_pred)
-    head = nn.Conv2d(both[0].in_channels, sum(each.out_channels for each in both), 1)
-    with torch.no_grad():
-        head.weight.copy_(torch.cat([each.weight for each in both]))
-        head.bias.copy_(torch.cat([each.bias for each in both]))  # type: ignore[union-attr]
-    return head
+    def forward(self, x: Tensor) -> Any:
+        model, scale = self.model, self.model._scale(x)
+        x = (x - self.mean) / self.std
+        x = F.interpolate(x, scale_factor=scale, mode="bilinear", recompute_scale_factor=True)
+        x = F.pad(x, (0, -x.shape[3] % 32, 0, -x.shape[2] % 32))
+        maps = model.backbone(x)
+        return maps[:LEVELS], [self.anchors(model.rpn.head.conv(level)) for level in maps]
 
 
 def _boxes(model: MaskRCNN, pooled: Tensor) -> Any:
@@ -86,20 +90,13 @@ def optimize_detector(
     options, width = model.options, model.backbone.width
     regions = min(_REGIONS, options["rpn_post_nms_top_n_test"])
     detections = min(_DETECTIONS, options["box_detections_per_img"])
-    mean, std = (
-        torch.tensor(options[name], dtype=torch.float32)[:, None, None]
-        for name in ("image_mean", "image_std")
-    )
-    parts = nn.ModuleDict({"model": model, "anchors": _anchor_head(model)})
     none: frozenset[int] = frozenset()
     training = model.training
     model.eval()
     try:
         scale = model._scale(image)
         stages = {
-            "maps": compile(
-                _Stage(parts, partial(_maps, mean, std)), image[None], frozenset(range(LEVELS))
-            ),
+            "maps": compile(_Maps(model), image[None], frozenset(range(LEVELS))),
             "boxes": compile(_Stage(model, _boxes), torch.zeros(regions, width, 7, 7), none),
             "masks": compile(_Stage(model, _masks), torch.zeros(detections, width, 14, 14), none),
         }
