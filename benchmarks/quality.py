@@ -253,6 +253,8 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure anew what is there")
     parser.add_argument("--steps", type=int, help="a short run to try; nothing is recorded")
     asked = parser.parse_args()
+    if asked.seeds < 1:
+        parser.error(f"--seeds must be how many there are, at least 1, got {asked.seeds}")
     data = Path(os.environ.get("MEDSEG_FAST_DATA", HERE.parents[1] / "shared" / "data"))
     if not data.is_dir():
         sys.exit(f"no real images at {data} (set MEDSEG_FAST_DATA)")
