@@ -81,7 +81,6 @@ template <class A>
 [[gnu::noinline]] void dot_narrow(const typename A::Input* const* rows, const Run* runs,
                                   std::int64_t run_count, const typename A::Weight* weights,
                                   float* to, bool accumulate) {
-  constexpr std::int64_t depth = A::depth;
   typename A::Sums sum[dot_rows][2] = {};
   if (accumulate) {
 #pragma GCC unroll 12
@@ -92,17 +91,7 @@ template <class A>
   for (std::int64_t i = 0; i < run_count; ++i) {
     const typename A::Input* row[dot_rows];
     for (int r = 0; r < dot_rows; ++r) row[r] = rows[r] + runs[i].offset;
-    const std::int64_t length = runs[i].length;
-    for (std::int64_t k = 0; k < length; k += depth) {
-      const IntLanes w0 = load_word_lanes(weights), w1 = load_word_lanes(weights + depth * lanes);
-      weights += depth * panel;
-#pragma GCC unroll 12
-      for (int r = 0; r < dot_rows; ++r) {
-        const IntLanes x = spread(row[r] + k);
-        A::add_products(sum[r][0], x, w0);
-        A::add_products(sum[r][1], x, w1);
-      }
-    }
+    add_run<A, A::depth>(row, runs[i].length, weights, sum);
   }
 #pragma GCC unroll 12
   for (int r = 0; r < dot_rows; ++r)

@@ -60,6 +60,23 @@ inline IntLanes load_word_lanes(const void* from) {
   return v;
 }
 
+// Adds the products of the next `length` values of each row, `depth` of them in a word, and of
+// their weights, which it passes.
+template <class A, std::int64_t depth, int count, class Value, class Weight, class Sums>
+[[gnu::always_inline]] inline void add_run(const Value* const (&row)[count], std::int64_t length,
+                                           const Weight*& weights, Sums (&sum)[count][2]) {
+  for (std::int64_t k = 0; k < length; k += depth) {
+    const IntLanes w0 = load_word_lanes(weights), w1 = load_word_lanes(weights + depth * lanes);
+    weights += depth * panel;
+#pragma GCC unroll 12
+    for (int r = 0; r < count; ++r) {
+      const IntLanes x = spread(row[r] + k);
+      A::add_products(sum[r][0], x, w0);
+      A::add_products(sum[r][1], x, w1);
+    }
+  }
+}
+
 // Operands of one scale, and where the scales of rows are after their addresses.
 struct FixedRun {
   Run run;
@@ -74,16 +91,7 @@ template <class A, int count>
   IntLanes sum[count][2] = {};
   const std::int16_t* row[count];
   for (int r = 0; r < count; ++r) row[r] = rows[r] + some.run.offset;
-  for (std::int64_t k = 0; k < some.run.length; k += 2) {
-    const IntLanes w0 = load_word_lanes(weights), w1 = load_word_lanes(weights + panel);
-    weights += 2 * panel;
-#pragma GCC unroll 12
-    for (int r = 0; r < count; ++r) {
-      const IntLanes x = spread(row[r] + k);
-      A::add_products(sum[r][0], x, w0);
-      A::add_products(sum[r][1], x, w1);
-    }
-  }
+  add_run<A, 2>(row, some.run.length, weights, sum);
 #pragma GCC unroll 12
   for (int r = 0; r < count; ++r, to += panel) {
     const float scale = row_scales[r][some.scale];

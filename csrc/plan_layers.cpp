@@ -88,7 +88,7 @@ void pool(const PoolSpec& spec, const Features& in, const Features& out, Index* 
     for_each_row(out, channels * area, [&](Index n, Index z, Index y) {
       const Taps taps_z(spec, 0, in.size[0], z), taps_y(spec, 1, in.size[1], y);
       thread_local std::vector<const T*> inside;  // of a window
-      thread_local std::vector<Index> numbers;
+      thread_local std::vector<Index> numbers;    // of these pixels, for indices
       for (Index x = 0; x < out.size[2]; ++x) {
         const Taps taps_x(spec, 2, in.size[2], x);
         inside.clear();
@@ -100,7 +100,7 @@ void pool(const PoolSpec& spec, const Features& in, const Features& out, Index* 
                              taps_y.first + j * spec.dilation[1],
                              taps_x.first + k * spec.dilation[2]};
               inside.push_back(pixel<T>(in, n, at));
-              numbers.push_back((at[0] * in.size[1] + at[1]) * in.size[2] + at[2]);
+              if (indices) numbers.push_back((at[0] * in.size[1] + at[1]) * in.size[2] + at[2]);
             }
         if (inside.empty()) continue;
         T* const to = pixel<T>(out, n, {z, y, x});

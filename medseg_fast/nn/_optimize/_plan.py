@@ -124,7 +124,7 @@ class Plan:
             results = self.empty_results()
         else:
             results = self._checked_outputs(out)
-        slots = [None, *arrays, *map(self._memory, range(len(results)), results)]
+        slots = [None, *arrays, *map(self._memory, itertools.count(), results)]
         with self._lock:
             if self._arena is None:
                 self._arena = _aligned(self.peak_memory)
