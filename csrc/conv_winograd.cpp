@@ -138,6 +138,9 @@ class Winograd final : public Convolution {
           std::clamp<std::int64_t>(most_shared_floats / floats, 64, 256);
       cut(layer, deep ? 128 : 64);
       together = std::max<std::int64_t>(most_tiles / rows, 1);
+      const std::int64_t panel_floats = layer.places_ * together * rows * panel;  // of M
+      const std::int64_t groups = (group * panel_floats + most_products - 1) / most_products;
+      group = (group + groups - 1) / groups;
     }
 
     // Of the input of a tile, beside its products.
@@ -196,6 +199,7 @@ class Winograd final : public Convolution {
   };
   static constexpr std::int64_t most_private_floats = 100000;  // of V: the second level holds it
   static constexpr std::int64_t most_shared_floats = 2500000;  // of V and M: the last one does
+  static constexpr std::int64_t most_products = 600000;        // of M at once: it is memory as well
 
   // Where a stage's V and M are. Strides are off powers of two, which would put all places of a
   // vector into one set of a cache.
