@@ -48,7 +48,7 @@ class Direct final : public Convolution {
   }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
-    if (planar_ && PlanarConvolution::takes(out)) return planar_->run(in, out);
+    if (planar_ && PlanarConvolution::takes(in, out)) return planar_->run(in, out);
     const Size3 full = spec_.full_size(in.size);
     const Blocks blocks(spec_, full, block_size(full));
     const std::vector<Portion> portions =

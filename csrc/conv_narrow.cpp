@@ -180,7 +180,7 @@ class Narrow final : public Convolution {
   // Whether the channels of an output pixel's inputs lie in memory as they would be packed.
   bool unpacked(const Features& in) const {
     if constexpr (integers) return false;
-    return in.dtype == DType::bfloat16 && in.channel_stride == 1 && taps_ == 1 &&
+    return !in.more && in.dtype == DType::bfloat16 && in.channel_stride == 1 && taps_ == 1 &&
            pitch_ == spec_.in_channels && spec_.before == Size3{} && spec_.after == Size3{};
   }
 

@@ -114,12 +114,15 @@ void activate(float* sums, std::int64_t pixels, const float* bias, Activation ac
 
 }  // namespace
 
-void pack_box(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
-              const Box& box, float* to, std::int64_t pitch) {
+namespace {
+
+// pack_box of one map; `room`: of the pitch, for what follows the channels.
+void pack_map(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
+              const Box& box, float* to, std::int64_t pitch, std::int64_t room) {
   const std::int64_t width = box.size[2];
   const std::int64_t left = std::clamp<std::int64_t>(-box.at[2], 0, width);
   const std::int64_t right = std::clamp<std::int64_t>(in.size[2] - box.at[2], left, width);
-  const std::int64_t whole = std::min((count + lanes - 1) / lanes * lanes, pitch);
+  const std::int64_t whole = std::min((count + lanes - 1) / lanes * lanes, room);
   const auto blank = [&](float* row, std::int64_t from, std::int64_t end) {
     for (std::int64_t x = from; x < end; ++x) std::fill_n(row + x * pitch, whole, 0.0f);
   };
@@ -143,6 +146,21 @@ void pack_box(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t 
         for (std::int64_t x = left; x < right; ++x)
           std::fill(to + x * pitch + count, to + x * pitch + whole, 0.0f);
     }
+}
+
+}  // namespace
+
+void pack_box(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
+              const Box& box, float* to, std::int64_t pitch) {
+  const Features* map = &in;
+  for (std::int64_t done = 0; done < count; map = map->more) {
+    const std::int64_t here = map->more ? std::min(map->channels - c0, count - done) : count - done;
+    if (here > 0) {
+      pack_map(*map, n, c0, here, box, to + done, pitch, pitch - done);
+      done += here;
+    }
+    c0 = std::max<std::int64_t>(c0 - map->channels, 0);
+  }
 }
 
 namespace {

@@ -129,7 +129,7 @@ class PlanarConvolution {
  public:
   PlanarConvolution(const ConvolutionSpec& spec, const float* weight, const float* bias);
   static bool worthwhile(const ConvolutionSpec& spec);
-  static bool takes(const ConvolutionOutputs& out);
+  static bool takes(const Features& in, const ConvolutionOutputs& out);
   void run(const Features& in, const ConvolutionOutputs& out) const;
 
  private:

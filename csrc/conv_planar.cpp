@@ -127,9 +127,9 @@ bool PlanarConvolution::worthwhile(const ConvolutionSpec& spec) {
           (spec.pooling == Pooling::max && spec.pool == Size3{1, 2, 2}));
 }
 
-bool PlanarConvolution::takes(const ConvolutionOutputs& out) {
+bool PlanarConvolution::takes(const Features& in, const ConvolutionOutputs& out) {
   const auto planar = [](const Features* f) { return !f || f->stride[2] == 1; };
-  return planar(out.full) && planar(out.pooled) && !out.indices && !out.phases;
+  return !in.more && planar(out.full) && planar(out.pooled) && !out.indices && !out.phases;
 }
 
 // A block of the output, and where its input is in the packed planes.

@@ -24,11 +24,13 @@
 // that of features and weights rounded to bfloat16 (0.1 to 0.2 % of the outputs' deviation; V and
 // weights in bfloat16 would have 1 to 2 %).
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <numeric>
+#include <span>
 #include <type_traits>
 #include <vector>
 
@@ -501,17 +503,17 @@ class Winograd final : public Convolution {
     float* const packed =
         plan.shared ? task_scratch(floats + plan.strip_floats(unit_)) : s.products;
     if constexpr (fixed) {
-      PixelRows rows{packed, DType::float32, unit_, plan.packed[2] * unit_};
-      std::int64_t by_plane = plan.packed[1] * rows.by_row;
-      if (from.inside(s.in.size) && s.in.channel_stride == 1 && channels % lanes == 0) {
-        const auto offset = s.in.offset(block / plan.blocks, c, from.at);
-        rows = {static_cast<const char*>(s.in.data) + offset * item_size(s.in.dtype), s.in.dtype,
-                s.in.stride[2], s.in.stride[1]};
-        by_plane = s.in.stride[0];
-      } else {
+      std::array<PixelRows, fixed_run / lanes> maps;
+      std::size_t count = 0;
+      if (from.inside(s.in.size))
+        count = maps_in_place(s.in, block / plan.blocks, c, channels, from.at, maps);
+      if (count == 0) {
         pack_box(s.in, block / plan.blocks, c, channels, from, packed, unit_);
+        const std::int64_t by_row = plan.packed[2] * unit_,
+                           vectors = round_up(channels, lanes) / lanes;
+        maps[count++] = {packed, DType::float32, vectors, unit_, by_row, plan.packed[1] * by_row};
       }
-      transform_fixed(plan, rows, by_plane, channels, packed + floats, v, s.v_stride,
+      transform_fixed(plan, {maps.data(), count}, packed + floats, v, s.v_stride,
                       s.scales + b * plan.v_rows * units_ + c / unit_);
     } else {
       pack_box(s.in, block / plan.blocks, c, channels, from, packed, unit_);
@@ -520,18 +522,41 @@ class Winograd final : public Convolution {
     }
   }
 
-  void transform_fixed(const Plan& plan, const PixelRows& first, std::int64_t by_plane,
-                       std::int64_t channels, float* scratch, std::int16_t* v,
-                       std::int64_t v_stride, float* scales) const {
+  // Where `channels` from c on lie as whole vectors, from one pixel on, map by map: how many maps
+  // that are, 0 if they do not all lie so.
+  static std::size_t maps_in_place(const Features& in, std::int64_t n, std::int64_t c,
+                                   std::int64_t channels, const Size3& at,
+                                   std::span<PixelRows> maps) {
+    std::size_t count = 0;
+    for (const Features* map = &in; map && channels > 0; map = map->more) {
+      const std::int64_t here = std::min(map->channels - c, channels);
+      if (here > 0) {
+        if (map->channel_stride != 1 || here % lanes != 0) return 0;
+        const std::int64_t offset = map->offset(n, c, at) * item_size(map->dtype);
+        maps[count++] = {static_cast<const char*>(map->data) + offset,
+                         map->dtype,
+                         here / lanes,
+                         map->stride[2],
+                         map->stride[1],
+                         map->stride[0]};
+        channels -= here;
+      }
+      c = std::max<std::int64_t>(c - map->channels, 0);
+    }
+    return count;
+  }
+
+  void transform_fixed(const Plan& plan, std::span<const PixelRows> maps, float* scratch,
+                       std::int16_t* v, std::int64_t v_stride, float* scales) const {
     const std::int64_t across = plan.tiles[2];
+    std::array<PixelRows, fixed_run / lanes> rows;
     for (std::int64_t z = 0; z < plan.packed[0]; ++z)
       for (std::int64_t ty = 0; ty < plan.tiles[1]; ++ty) {
         const std::int64_t row = (z * plan.tiles[1] + ty) * across;
-        PixelRows rows = first;
-        rows.data = static_cast<const char*>(rows.data) +
-                    (z * by_plane + ty * transform_.m * rows.by_row) * item_size(rows.dtype);
-        transform_.input_fixed(rows, plan.packed[2], across, (channels + lanes - 1) / lanes,
-                               fixed_most_, scratch, v + row * plan.pitch, plan.pitch, v_stride,
+        std::transform(maps.begin(), maps.end(), rows.begin(),
+                       [&](const PixelRows& map) { return map.from(z, ty * transform_.m); });
+        transform_.input_fixed({rows.data(), maps.size()}, plan.packed[2], across, fixed_most_,
+                               scratch, v + row * plan.pitch, plan.pitch, v_stride,
                                scales + row * units_, units_);
       }
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "array.hpp"
 
@@ -10,11 +11,18 @@ namespace msf {
 // Of n points: whether values at point i are larger than at others, by a factor of two or so.
 constexpr int gain_bit(int n, int i) { return n == 4 || i == 3 || i == 4 ? 0 : 1; }
 
-// Pixels of float32 or bfloat16 whose channels lie together.
+// Pixels of float32 or bfloat16, of which so many vectors of channels lie together.
 struct PixelRows {
   const void* data;
   DType dtype;
-  std::int64_t by_pixel, by_row;
+  std::int64_t vectors, by_pixel, by_row, by_plane;
+
+  PixelRows from(std::int64_t plane, std::int64_t row) const {
+    PixelRows rows = *this;
+    rows.data =
+        static_cast<const char*>(data) + (plane * by_plane + row * by_row) * item_size(dtype);
+    return rows;
+  }
 };
 
 struct WinogradTransform {
@@ -24,13 +32,12 @@ struct WinogradTransform {
   // by_tile apart. strip: n() * width vectors.
   void (*input)(const float* rows, std::int64_t width, std::int64_t tiles, float* strip, float* to,
                 std::int64_t by_tile, std::int64_t by_place);
-  // The same for `vectors` vectors of channels of each pixel, in rows of features, in integers of
-  // at most `most` < 2^15: what a tile's are multiples of goes to `scales`, by_scale apart, but for
-  // gain(place). scratch: n() * vectors * (width + n()) vectors.
-  void (*input_fixed)(const PixelRows& rows, std::int64_t width, std::int64_t tiles,
-                      std::int64_t vectors, float most, float* scratch, std::int16_t* to,
-                      std::int64_t by_tile, std::int64_t by_place, float* scales,
-                      std::int64_t by_scale);
+  // The same for the channels of all maps, one's after another's, in integers of at most
+  // `most` < 2^15: what a tile's are multiples of goes to `scales`, by_scale apart, but for
+  // gain(place). scratch: n() * (width + n()) times the vectors of all maps.
+  void (*input_fixed)(std::span<const PixelRows> maps, std::int64_t width, std::int64_t tiles,
+                      float most, float* scratch, std::int16_t* to, std::int64_t by_tile,
+                      std::int64_t by_place, float* scales, std::int64_t by_scale);
   // A row of tiles of sums, a panel for each, places by_place apart, back into rows of pixels.
   void (*output)(const float* from, std::int64_t by_place, std::int64_t tiles, float* to,
                  std::int64_t width);

@@ -95,11 +95,10 @@ void input(const float* rows, std::int64_t width, std::int64_t tiles, float* str
 inline IntLanes larger(IntLanes a, IntLanes b) { return a > b ? a : b; }
 
 template <class T, int n>
-void transform_columns(const T* rows, const PixelRows& of, std::int64_t width, std::int64_t vectors,
-                       float* strip) {
+void transform_columns(const T* rows, const PixelRows& of, std::int64_t width, float* strip) {
   Lanes d[n], t[n];
   for (std::int64_t x = 0; x < width; ++x)
-    for (std::int64_t v = 0; v < vectors; ++v) {
+    for (std::int64_t v = 0; v < of.vectors; ++v) {
 #pragma GCC unroll 8
       for (int y = 0; y < n; ++y)
         d[y] = load_as_lanes(rows + y * of.by_row + x * of.by_pixel + v * lanes);
@@ -109,17 +108,20 @@ void transform_columns(const T* rows, const PixelRows& of, std::int64_t width, s
 }
 
 template <int m, int n>
-void input_fixed(const PixelRows& rows, std::int64_t width, std::int64_t tiles,
-                 std::int64_t vectors, float most, float* scratch, std::int16_t* to,
-                 std::int64_t by_tile, std::int64_t by_place, float* scales,
-                 std::int64_t by_scale) {
+void input_fixed(std::span<const PixelRows> maps, std::int64_t width, std::int64_t tiles,
+                 float most, float* scratch, std::int16_t* to, std::int64_t by_tile,
+                 std::int64_t by_place, float* scales, std::int64_t by_scale) {
+  std::int64_t vectors = 0;
+  for (const PixelRows& rows : maps) {
+    float* const columns = scratch + vectors * n * width * lanes;
+    if (rows.dtype == DType::bfloat16)
+      transform_columns<BFloat16, n>(static_cast<const BFloat16*>(rows.data), rows, width, columns);
+    else
+      transform_columns<float, n>(static_cast<const float*>(rows.data), rows, width, columns);
+    vectors += rows.vectors;
+  }
   float *const strip = scratch, *const values = strip + vectors * n * width * lanes;
   Lanes d[n], t[n];
-  if (rows.dtype == DType::bfloat16)
-    transform_columns<BFloat16, n>(static_cast<const BFloat16*>(rows.data), rows, width, vectors,
-                                   strip);
-  else
-    transform_columns<float, n>(static_cast<const float*>(rows.data), rows, width, vectors, strip);
   for (std::int64_t tile = 0; tile < tiles; ++tile, to += by_tile, scales += by_scale) {
     // Sizes as bits, which are in order, with NaN and infinity above all.
     IntLanes sizes[3] = {};

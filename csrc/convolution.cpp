@@ -79,7 +79,7 @@ class ByPixel final : public Convolution {
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
     const auto from = as_row(in), to = out.full ? as_row(*out.full) : std::nullopt;
-    if (!from || !to || out.phases) return layer_->run(in, out);
+    if (in.more || !from || !to || out.phases) return layer_->run(in, out);
     layer_->run(*from, {.full = &*to});
   }
 

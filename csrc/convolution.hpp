@@ -37,6 +37,9 @@ struct Features {
   Size3 size{};
   std::int64_t batch_stride = 0, channel_stride = 0;
   Size3 stride{};
+  // The channels after these, of a map of the same batch and size. Convolutions' inputs alone may
+  // have it: so they read a concatenation that is nowhere in memory.
+  const Features* more = nullptr;
 
   std::int64_t offset(std::int64_t n, std::int64_t c, const Size3& at) const {
     return n * batch_stride + c * channel_stride + at[0] * stride[0] + at[1] * stride[1] +

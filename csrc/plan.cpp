@@ -2,6 +2,7 @@
 #include "plan.hpp"
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -32,6 +33,8 @@ bool same(const ConvolutionSpec& a, const ConvolutionSpec& b) {
          a.after == b.after && a.dilation == b.dilation && a.activation == b.activation &&
          a.slope == b.slope && a.pooling == b.pooling && a.pool == b.pool;
 }
+
+constexpr std::size_t most_maps = 16;  // that a convolution reads
 
 struct ThreadOverride {
   const int before;
@@ -77,13 +80,23 @@ std::shared_ptr<Convolution> Plan::packed(const ConvolutionSpec& spec, const flo
 }
 
 void Plan::convolution(const ConvolutionSpec& spec, const float* weight, const float* bias,
-                       Algorithm algorithm, const View& in, const std::optional<View>& full,
-                       const std::optional<View>& pooled, const std::optional<View>& indices,
-                       const std::vector<std::int64_t>& phases, const Quantisation& steps) {
+                       Algorithm algorithm, const std::vector<View>& in,
+                       const std::optional<View>& full, const std::optional<View>& pooled,
+                       const std::optional<View>& indices, const std::vector<std::int64_t>& phases,
+                       const Quantisation& steps) {
   const std::shared_ptr<Convolution> layer = packed(spec, weight, bias, algorithm, steps);
   for (const View* view :
-       {&in, full ? &*full : nullptr, pooled ? &*pooled : nullptr, indices ? &*indices : nullptr})
+       {full ? &*full : nullptr, pooled ? &*pooled : nullptr, indices ? &*indices : nullptr})
     if (view) known(*view);
+  std::int64_t channels = 0;
+  for (const View& map : in) {
+    const Features &f = known(map).features, &first = in.front().features;
+    channels += f.channels;
+    if (f.batch != first.batch || f.size != first.size)
+      throw std::invalid_argument("plan: maps that a convolution reads have different sizes");
+  }
+  if (in.empty() || in.size() > most_maps || channels != spec.in_channels)
+    throw std::invalid_argument("plan: the maps that a convolution reads do not fit its channels");
   if (!phases.empty()) {
     if (!full || full->features.channels % 32 != 0 ||
         full->features.channels * static_cast<std::int64_t>(phases.size()) != spec.out_channels)
@@ -104,7 +117,12 @@ void Plan::convolution(const ConvolutionSpec& spec, const float* weight, const f
       out.indices = indices_at(slots, *indices);
       out.indices_channels_last = true;
     }
-    layer->run(at(slots, in), out);
+    std::array<Features, most_maps> maps;
+    for (std::size_t i = in.size(); i-- > 0;) {
+      maps[i] = at(slots, in[i]);
+      if (i + 1 < in.size()) maps[i].more = &maps[i + 1];
+    }
+    layer->run(maps[0], out);
   });
 }
 

@@ -30,8 +30,10 @@ class Plan {
   // Steps with the same numbers and the same weights, at the same address, share packed weights:
   // both must stay where they are until the plan is complete.
   void convolution(const ConvolutionSpec& spec, const float* weight, const float* bias,
-                   Algorithm algorithm, const View& in, const std::optional<View>& full,
-                   const std::optional<View>& pooled, const std::optional<View>& indices,
+                   Algorithm algorithm,
+                   const std::vector<View>& in,  // maps whose channels follow one another
+                   const std::optional<View>& full, const std::optional<View>& pooled,
+                   const std::optional<View>& indices,
                    const std::vector<std::int64_t>& phases,  // empty, or as of ConvolutionOutputs
                    const Quantisation& steps = {});          // scale 0: of floats
   void pointwise(PointwiseSpec spec, const View& in, const std::optional<View>& second,

@@ -119,12 +119,16 @@ class _Lowering:
 
     def _conv(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
         outputs = layer.outputs
-        whole = self.view(layer.inputs["in"])
+        maps = [self.view(value) for value in layer.inputs.values()]
+        whole = maps[0]
         full = self.view(outputs["out"]) if "out" in outputs else None
         pooled = self.view(outputs["pooled"]) if "pooled" in outputs else None
         indices = words_of(self.view(outputs["indices"])) if "indices" in outputs else None
         groups = layer["groups"]
         weight, bias = floats(layer["weight"]), _bias(layer)
+        if len(maps) > 1:
+            yield self._one(layer, weight, bias, maps, full, pooled, indices)
+            return
         if groups == 1 and full is not None and pooled is None:
             whole, full, weight = batch_as_pixels(layer, whole, full, weight)
         if groups == 1:
@@ -133,7 +137,7 @@ class _Lowering:
             if full is not None and pooled is None and not self.tiles:
                 parts = [*phases_of(layer, whole, full)] or parts
             for source, output, sizes in parts:
-                yield self._one(layer, weight, bias, source, output, pooled, indices, sizes)
+                yield self._one(layer, weight, bias, [source], output, pooled, indices, sizes)
             return
         assert full is not None
         # Some groups together, with zeros for the inputs of the others.
@@ -148,22 +152,23 @@ class _Lowering:
             part = bias[g * outs : (g + count) * outs]
             source = part_of(whole, channels=(g * ins, count * ins))
             target = part_of(full, channels=(g * outs, count * outs))
-            yield self._one(layer, block, part, source, target, None, None)
+            yield self._one(layer, block, part, [source], target, None, None)
 
     def _one(
         self,
         layer: Layer,
         weight: NDArray[Any],
         bias: NDArray[Any],
-        source: View,
+        source: list[View],
         full: View | None,
         pooled: View | None,
         indices: View | None,
         sizes: tuple[Size3, Size3, Size3] | None = None,
         phases: Sequence[int] = (),
     ) -> tuple[str, list[Any], str]:
-        """A call of the convolution; `sizes`: stride, zeros before and after if not the layer's.
+        """A call of the convolution, on the channels of all maps of `source`.
 
+        `sizes`: stride, zeros before and after if not the layer's.
         `phases`: where the channels beyond those of `full` go, as in csrc/convolution.hpp.
         """
         channels = (weight.shape[1], weight.shape[0])
@@ -174,7 +179,7 @@ class _Lowering:
         pool, window = layer["pool"] or (None, (1, 1, 1))
         kernel = tuple(weight.shape[2:])
         geometry = (kernel, stride, before, after, dilation, window)
-        algorithm = int(core.convolution_algorithm(channels, geometry, source[5], self.narrow))
+        algorithm = int(core.convolution_algorithm(channels, geometry, source[0][5], self.narrow))
         arguments = [
             channels,
             geometry,
@@ -235,7 +240,7 @@ class _Lowering:
                 layer,
                 np.concatenate(weights),
                 np.tile(bias, len(weights)),
-                part,
+                [part],
                 first,
                 None,
                 None,

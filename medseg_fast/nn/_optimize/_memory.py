@@ -1,9 +1,10 @@
 """Where every map lies: concatenations without copies, one block of memory for all.
 
-A map that is concatenated is written where the concatenation wants it, as a slice of channels of
-its buffer. Buffers that are never needed at the same time share memory: the largest are placed
-first, each as low as those allow that live when it does (greedy by size; Pisarchyk and Lee,
-"Efficient memory management for deep neural net inference", 2020).
+Convolutions read the maps of a concatenation where they are. For other layers a map is written
+where the concatenation wants it, as a slice of channels of its buffer. Buffers that are never
+needed at the same time share memory: the largest are placed first, each as low as those allow that
+live when it does (greedy by size; Pisarchyk and Lee, "Efficient memory management for deep neural
+net inference", 2020).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from medseg_fast.nn._optimize._graph import Graph, Layer, Value
 
 _ALIGNMENT = 64
+_VECTOR = 16  # channels of the widest vector
+_MOST_MAPS = 16  # that a convolution reads: see csrc/plan.cpp
 # Who can read and write maps whose channels are not innermost: the caller's arrays.
 _READS_ANY = ("conv", "transposed", "gather", "cat")
 _WRITES_ANY = ("conv", "transposed", "gather", "resize")
@@ -43,6 +46,7 @@ class Placement:
         self.inside: dict[Value, tuple[Value, int]] = {}
         self.buffers: dict[Value, Buffer] = {}
         self._results()
+        self._read_apart()
         self._copy_inputs()
         self._concatenations()
         self._in_place()
@@ -83,6 +87,27 @@ class Placement:
                 )
                 graph.outputs[i] = value = whole
             self.buffers[value] = Buffer(value, slot, planar=i not in graph.channels_last)
+
+    def _read_apart(self) -> None:
+        """No concatenations where convolutions alone read them: they read the maps themselves."""
+        graph = self.graph
+        readers: dict[Value, list[Layer]] = {}
+        for layer in graph.layers:
+            for value in layer.inputs.values():
+                readers.setdefault(value.root, []).append(layer)
+        for layer in [each for each in graph.layers if each.kind == "cat"]:
+            whole, parts = layer.outputs["out"], list(layer.inputs.values())
+            apart = (
+                whole not in graph.outputs
+                and 1 < len(parts) <= _MOST_MAPS
+                and all(value.channels % _VECTOR == 0 for value in parts)
+                and all(_reads_maps(reader, whole) for reader in readers.get(whole, []))
+            )
+            if not apart:
+                continue
+            graph.layers.remove(layer)
+            for reader in readers.get(whole, []):
+                reader.inputs = {f"in{i}" if i else "in": value for i, value in enumerate(parts)}
 
     def _copy_inputs(self) -> None:
         """Channels innermost, for layers that want them so."""
@@ -189,6 +214,13 @@ class Placement:
             for value in layer.outputs.values()
             if value.native or value.indices
         )
+
+
+def _reads_maps(layer: Layer, whole: Value) -> bool:
+    """Whether this is a convolution that packs its input, of several maps as well as of one."""
+    if layer.kind != "conv" or list(layer.inputs.values()) != [whole] or layer["groups"] > 1:
+        return False
+    return max(layer["weight"].shape[2:]) > 1 and layer["dilation"] == (1, 1, 1)
 
 
 def _moved(value: Value, root: Value) -> Value:

@@ -45,7 +45,8 @@ def quantised(plan: Plan, examples: Sequence[Array]) -> list[dict[str, Any]]:
         if step["call"] != "convolution" or min(arguments[0]) < _LEAST_CHANNELS:
             return
         if arguments[5] == _DIRECT or (every and arguments[5] not in _FASTER):
-            seen[index] = _steps_of(_values(arguments[8], slots))
+            maps = [_values(view, slots) for view in arguments[8]]
+            seen[index] = _steps_of(np.concatenate(maps))
 
     plan.watch(examples, look)
     return [
