@@ -33,11 +33,11 @@ void bind_convolution(const Scope& m) {
     return make_convolution(spec_of(channels, sizes, activation, slope, pooling),
                             weight.as<float>(), bias.as<float>(), algorithm);
   });
-  // size: of the input; narrow: whether products may be of bfloat16.
+  // size: of the input; narrow: whether products may be of bfloat16; planar: see convolution.hpp.
   m.def("convolution_algorithm", [](const std::array<std::int64_t, 2>& channels, const Sizes& sizes,
-                                    const Size3& size, bool narrow) {
+                                    const Size3& size, bool narrow, bool planar) {
     const ConvolutionSpec spec = spec_of(channels, sizes, {}, 0, {});
-    return static_cast<int>(choose_algorithm(spec, size, narrow));
+    return static_cast<int>(choose_algorithm(spec, size, narrow, planar));
   });
   m.def("have_tiles", &have_tiles);
   m.def("have_byte_products", &have_byte_products);

@@ -21,7 +21,7 @@ constexpr std::int64_t most_streamed = 8 << 20;
 
 class Direct final : public Convolution {
  public:
-  Direct(const ConvolutionSpec& spec, const float* weight, const float* bias)
+  Direct(const ConvolutionSpec& spec, const float* weight, const float* bias, bool lines)
       : spec_(spec),
         panels_((spec.out_channels + panel - 1) / panel),
         taps_(spec.kernel[0] * spec.kernel[1] * spec.kernel[2]),
@@ -40,7 +40,7 @@ class Direct final : public Convolution {
         }
     });
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
-    if (PlanarConvolution::worthwhile(spec)) planar_.emplace(spec, weight, bias);
+    if (PlanarConvolution::worthwhile(spec)) planar_.emplace(spec, weight, bias, lines);
   }
 
   std::int64_t packed_bytes() const override {
@@ -100,8 +100,8 @@ class Direct final : public Convolution {
 }  // namespace
 
 std::unique_ptr<Convolution> make_direct(const ConvolutionSpec& spec, const float* weight,
-                                         const float* bias) {
-  return std::make_unique<Direct>(spec, weight, bias);
+                                         const float* bias, bool lines) {
+  return std::make_unique<Direct>(spec, weight, bias, lines);
 }
 
 }  // namespace msf

@@ -127,8 +127,10 @@ struct TaskGrid {
 // See conv_planar.cpp.
 class PlanarConvolution {
  public:
-  PlanarConvolution(const ConvolutionSpec& spec, const float* weight, const float* bias);
+  PlanarConvolution(const ConvolutionSpec& spec, const float* weight, const float* bias,
+                    bool lines);
   static bool worthwhile(const ConvolutionSpec& spec);
+  static bool has_lines(const ConvolutionSpec& spec);
   static bool takes(const Features& in, const ConvolutionOutputs& out);
   void run(const Features& in, const ConvolutionOutputs& out) const;
 
@@ -137,16 +139,18 @@ class PlanarConvolution {
   void convolve_rows(const Block& block, const float* packed, float* scratch,
                      const ConvolutionOutputs& out, const Size3& full, std::int64_t n,
                      std::int64_t group, const Size3& at) const;
-  void pack(const Features& in, std::int64_t n, const Size3& at, const Block& block,
-            float* to) const;
+  void pack(const Features& in, std::int64_t n, std::int64_t c, const Size3& at, std::int64_t plane,
+            const Block& block, float* to) const;
 
   ConvolutionSpec spec_;
-  std::int64_t taps_;
+  bool lines_;                         // by Winograd's algorithm along columns
+  std::int64_t together_, taps_;       // output channels; what each sums up
   std::vector<float> weights_, bias_;  // for each group of output channels, for each tap
 };
 
+// lines: as of Algorithm::lines, if the layer has them.
 std::unique_ptr<Convolution> make_direct(const ConvolutionSpec& spec, const float* weight,
-                                         const float* bias);
+                                         const float* bias, bool lines = false);
 std::unique_ptr<Convolution> make_tiled(const ConvolutionSpec& spec, const float* weight,
                                         const float* bias);
 std::unique_ptr<Convolution> make_bytes(const ConvolutionSpec& spec, const float* weight,

@@ -39,8 +39,9 @@ Size3 ConvolutionSpec::pooled_size(const Size3& in) const {
   return out;
 }
 
-Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool narrow) {
-  if (spec.in_channels < 16 || spec.out_channels < 16) return Algorithm::direct;
+Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool narrow, bool planar) {
+  if (spec.in_channels < 16 || spec.out_channels < 16)
+    return planar && PlanarConvolution::has_lines(spec) ? Algorithm::lines : Algorithm::direct;
   if (narrow && have_tiles()) return Algorithm::tiled;
   const Algorithm other = narrow && have_pair_products() ? Algorithm::pairs : Algorithm::direct;
   const std::int64_t taps = spec.kernel[2];
@@ -115,6 +116,8 @@ std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const
       return by_pixel(spec, make_pairs(spec, weight, bias));
     case Algorithm::fixed:
       return make_winograd_fixed(spec, weight, bias, 4);
+    case Algorithm::lines:
+      return make_direct(spec, weight, bias, true);
     default:
       return by_pixel(spec, make_direct(spec, weight, bias));
   }

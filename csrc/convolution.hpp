@@ -12,7 +12,8 @@
 // depend on the number of threads.
 //
 // The algorithms: direct (conv_direct.cpp), any kernel, stride and dilation, which takes few
-// channels in planes along rows (conv_planar.cpp); Winograd's F(m x m, r x r) (conv_winograd.cpp),
+// channels in planes along rows, by Winograd's F(4, 3) along columns if told so (conv_planar.cpp);
+// Winograd's F(m x m, r x r) (conv_winograd.cpp),
 // for rows and columns of 3 or of 5 taps and stride 1, in float32 or in 16-bit integers; direct
 // with weights and features rounded to bfloat16, on AMX's tiles (conv_amx.cpp) or in pairs
 // (conv_narrow.cpp), any kernel as well; and direct in 8-bit integers (conv_narrow.cpp).
@@ -60,6 +61,7 @@ enum class Algorithm : std::uint8_t {
   tiled,
   pairs,
   fixed,  // winograd4 in 16-bit integers
+  lines,  // Winograd's F(4, 3) along columns; direct, where features are not in planes
 };
 
 struct ConvolutionSpec {
@@ -98,8 +100,10 @@ struct Quantisation {
   float scale = 0, low = -127, high = 127;
 };
 
-// What runs fastest for a layer on features of this size; float32 arithmetic, if `narrow` is false.
-Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool narrow = false);
+// What runs fastest for a layer on features of this size; float32 arithmetic, if `narrow` is false;
+// `planar`: from and to contiguous planes.
+Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool narrow = false,
+                           bool planar = false);
 
 // Whether CPU and system have AMX's tiles. Where not, Algorithm::tiled is slow: it emulates them.
 bool have_tiles();

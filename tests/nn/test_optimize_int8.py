@@ -19,7 +19,9 @@ def _no_tiles(monkeypatch):
     core = _lower.core
     choose = core.convolution_algorithm
     monkeypatch.setattr(core, "have_tiles", lambda: False)
-    monkeypatch.setattr(core, "convolution_algorithm", lambda *layer: choose(*layer[:-1], False))
+    monkeypatch.setattr(
+        core, "convolution_algorithm", lambda *layer: choose(*layer[:3], False, False)
+    )
 
 
 def _rounded(values, largest, low, high):

@@ -35,7 +35,16 @@ _ACTIVATIONS = (
 _SECOND = ("none", "add", "multiply")
 _POOLINGS = (None, "max", "avg")
 _PHASE_CHANNELS = 32  # phases go together if they have a multiple: see csrc/convolution.hpp
-ALGORITHMS = ("automatic", "direct", "winograd 2x2", "winograd 4x4", "tiles", "pairs", "fixed")
+ALGORITHMS = (
+    "automatic",
+    "direct",
+    "winograd 2x2",
+    "winograd 4x4",
+    "tiles",
+    "pairs",
+    "fixed",
+    "lines",
+)
 _GROUP_CHANNELS = 16  # channels of grouped convolutions that are done together
 
 
@@ -179,7 +188,9 @@ class _Lowering:
         pool, window = layer["pool"] or (None, (1, 1, 1))
         kernel = tuple(weight.shape[2:])
         geometry = (kernel, stride, before, after, dilation, window)
-        algorithm = int(core.convolution_algorithm(channels, geometry, source[0][5], self.narrow))
+        algorithm = int(
+            core.convolution_algorithm(channels, geometry, source[0][5], self.narrow, False)
+        )
         arguments = [
             channels,
             geometry,
