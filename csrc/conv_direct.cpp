@@ -67,11 +67,13 @@ class Direct final : public Convolution {
       std::int64_t work = 0;
       for (std::int64_t p = grid.first_panel(task); p < grid.last_panel(task); ++p) {
         const float* const weights = weights_.get() + p * taps_ * spec_.in_channels * panel;
+        const bool one = spec_.out_channels - p * panel <= lanes;
+        const auto dot = one ? &dot_panel<dot_rows, 1> : &dot_panel<dot_rows, 2>;
         for (const Portion& some : portions)
           for (std::int64_t r = 0; r < rows; r += dot_rows)
-            dot_panel(&address[static_cast<std::size_t>(r)], some.runs.data(),
-                      static_cast<std::int64_t>(some.runs.size()), weights + some.first * panel,
-                      sums + r * panel, panel, some.first > 0);
+            dot(&address[static_cast<std::size_t>(r)], some.runs.data(),
+                static_cast<std::int64_t>(some.runs.size()), weights + some.first * panel,
+                sums + r * panel, panel, some.first > 0);
         if ((work += taps_ * spec_.in_channels * rows) > 1 << 20) {
           work = 0;
           poll();

@@ -85,38 +85,39 @@ inline Lanes activated(Lanes v, Activation activation, float slope) {
     case Activation::elu:
       return each_lane(v, [&](float x) { return x < 0 ? slope * std::expm1(x) : x; });
     case Activation::sigmoid:
-      return each_lane(v, [](float x) { return 1 / (1 + exponential(-x)); });
+      return 1.0f / (1.0f + exponential(-v));
+    case Activation::tanh:
+      return slope * hyperbolic_tangent(v);
     default:
       return v;
   }
 }
 
 // to[r] = sums over all runs of row r times the packed weights, a panel of them for each element
-// of the runs; added to what is there if `accumulate`. Rows of the result are to_stride apart.
-template <int count = dot_rows>
+// of the runs; added to what is there if `accumulate`. Rows of the result are to_stride apart. Of a
+// panel's vectors the first alone if there is one of `halves`; the other becomes 0.
+template <int count = dot_rows, int halves = 2>
 [[gnu::noinline]] void dot_panel(const float* const* rows, const Run* runs, std::int64_t run_count,
                                  const float* weights, float* to, std::int64_t to_stride,
                                  bool accumulate = false) {
   Lanes sum[count][2] = {};
   if (accumulate) {
 #pragma GCC unroll 12
-    for (int r = 0; r < count; ++r) {
-      sum[r][0] = load_lanes(to + r * to_stride);
-      sum[r][1] = load_lanes(to + r * to_stride + lanes);
-    }
+    for (int r = 0; r < count; ++r)
+      for (int h = 0; h < halves; ++h) sum[r][h] = load_lanes(to + r * to_stride + h * lanes);
   }
   for (std::int64_t i = 0; i < run_count; ++i) {
     const float* row[count];
     for (int r = 0; r < count; ++r) row[r] = rows[r] + runs[i].offset;
     const std::int64_t length = runs[i].length;
     for (std::int64_t k = 0; k < length; ++k) {
-      const Lanes w0 = load_lanes(weights), w1 = load_lanes(weights + lanes);
+      Lanes w[halves];
+      for (int h = 0; h < halves; ++h) w[h] = load_lanes(weights + h * lanes);
       weights += panel;
 #pragma GCC unroll 12
       for (int r = 0; r < count; ++r) {
         const float x = row[r][k];
-        sum[r][0] += x * w0;
-        sum[r][1] += x * w1;
+        for (int h = 0; h < halves; ++h) sum[r][h] += x * w[h];
       }
     }
   }

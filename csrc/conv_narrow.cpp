@@ -77,7 +77,7 @@ struct EmulatedPairs : Pairs {
 };
 
 // dot_panel of such values: runs are a multiple of `depth` long. Sums of integers stay integers.
-template <class A>
+template <class A, int halves>
 [[gnu::noinline]] void dot_narrow(const typename A::Input* const* rows, const Run* runs,
                                   std::int64_t run_count, const typename A::Weight* weights,
                                   float* to, bool accumulate) {
@@ -91,7 +91,7 @@ template <class A>
   for (std::int64_t i = 0; i < run_count; ++i) {
     const typename A::Input* row[dot_rows];
     for (int r = 0; r < dot_rows; ++r) row[r] = rows[r] + runs[i].offset;
-    add_run<A, A::depth>(row, runs[i].length, weights, sum);
+    add_run<A, A::depth, halves>(row, runs[i].length, weights, sum);
   }
 #pragma GCC unroll 12
   for (int r = 0; r < dot_rows; ++r)
@@ -156,11 +156,13 @@ class Narrow final : public Convolution {
       }
       std::int64_t work = 0;
       for (std::int64_t p = grid.first_panel(task); p < grid.last_panel(task); ++p) {
+        const bool one = spec_.out_channels - p * panel <= lanes;
+        const auto dot = one ? &dot_narrow<A, 1> : &dot_narrow<A, 2>;
         for (const Portion& some : portions)
           for (std::int64_t r = 0; r < rows; r += dot_rows)
-            dot_narrow<A>(&address[static_cast<std::size_t>(r)], some.runs.data(),
-                          static_cast<std::int64_t>(some.runs.size()),
-                          weights_of(p) + some.first * panel, sums + r * panel, some.first > 0);
+            dot(&address[static_cast<std::size_t>(r)], some.runs.data(),
+                static_cast<std::int64_t>(some.runs.size()), weights_of(p) + some.first * panel,
+                sums + r * panel, some.first > 0);
         if constexpr (integers) scale(sums, rows, p);
         if ((work += taps_ * pitch_ * rows) > 1 << 21) {
           work = 0;

@@ -96,14 +96,14 @@ void write_box(const float* from, std::int64_t row_pixels, std::int64_t plane_pi
     }
 }
 
-// NaN stays NaN.
-void activate(float* sums, std::int64_t pixels, const float* bias, Activation activation,
-              float slope) {
+// `channels` of each panel, rounded up to whole vectors. NaN stays NaN.
+void activate(float* sums, std::int64_t pixels, std::int64_t channels, const float* bias,
+              Activation activation, float slope) {
   const Lanes b0 = load_lanes(bias), b1 = load_lanes(bias + lanes);
   const auto apply = [&](auto f) {
     for (std::int64_t i = 0; i < pixels; ++i, sums += panel) {
       store_lanes(sums, f(load_lanes(sums) + b0));
-      store_lanes(sums + lanes, f(load_lanes(sums + lanes) + b1));
+      if (channels > lanes) store_lanes(sums + lanes, f(load_lanes(sums + lanes) + b1));
     }
   };
   if (activation == Activation::relu)  // in a loop of its own, as it takes next to no time
@@ -352,7 +352,8 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
   // Bias and activation rise with their argument, so that they may follow the maximum; but values
   // that they make equal have the first one's index.
   const bool late = spec.pooling == Pooling::max && !out.full && !out.indices && spec.slope >= 0;
-  if (!late) activate(sums, box.pixels(), bias + c0, spec.activation, spec.slope);
+  const std::int64_t channels = spec.out_channels - c0;
+  if (!late) activate(sums, box.pixels(), channels, bias + c0, spec.activation, spec.slope);
   const std::int64_t row = box.size[2], plane = box.size[1] * row;
   Box inside = box;
   for (int a = 0; a < 3; ++a) inside.size[a] = std::min(box.size[a], full[a] - box.at[a]);
@@ -388,7 +389,7 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
     (count == 4   ? max_values<4>
      : count == 8 ? max_values<8>
                   : max_values<0>)(windows, sums, scratch);
-  if (late) activate(scratch, pooled.pixels(), bias + c0, spec.activation, spec.slope);
+  if (late) activate(scratch, pooled.pixels(), channels, bias + c0, spec.activation, spec.slope);
   if (out.pooled)
     write_box(scratch, pooled.size[2], pooled.size[1] * pooled.size[2], *out.pooled, n, c0, pooled);
   if (out.indices) write_indices(spec, out, full, places, n, c0, pooled);

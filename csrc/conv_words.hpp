@@ -61,18 +61,19 @@ inline IntLanes load_word_lanes(const void* from) {
 }
 
 // Adds the products of the next `length` values of each row, `depth` of them in a word, and of
-// their weights, which it passes.
-template <class A, std::int64_t depth, int count, class Value, class Weight, class Sums>
+// their weights, which it passes; `halves`: as of dot_panel.
+template <class A, std::int64_t depth, int halves = 2, int count, class Value, class Weight,
+          class Sums>
 [[gnu::always_inline]] inline void add_run(const Value* const (&row)[count], std::int64_t length,
                                            const Weight*& weights, Sums (&sum)[count][2]) {
   for (std::int64_t k = 0; k < length; k += depth) {
-    const IntLanes w0 = load_word_lanes(weights), w1 = load_word_lanes(weights + depth * lanes);
+    IntLanes w[halves];
+    for (int h = 0; h < halves; ++h) w[h] = load_word_lanes(weights + h * depth * lanes);
     weights += depth * panel;
 #pragma GCC unroll 12
     for (int r = 0; r < count; ++r) {
       const IntLanes x = spread(row[r] + k);
-      A::add_products(sum[r][0], x, w0);
-      A::add_products(sum[r][1], x, w1);
+      for (int h = 0; h < halves; ++h) A::add_products(sum[r][h], x, w[h]);
     }
   }
 }

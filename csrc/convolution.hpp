@@ -51,7 +51,7 @@ struct Features {
 // The view of contiguous features (N, C, [D,] H, W), or (N, [D,] H, W, C) if `channels_last`.
 Features features(const Array& array, bool channels_last);
 
-enum class Activation : std::uint8_t { none, relu, leaky_relu, elu, sigmoid };
+enum class Activation : std::uint8_t { none, relu, leaky_relu, elu, sigmoid, tanh };
 enum class Pooling : std::uint8_t { none, max, average };
 enum class Algorithm : std::uint8_t {
   automatic,
@@ -68,7 +68,7 @@ struct ConvolutionSpec {
   std::int64_t in_channels, out_channels;
   Size3 kernel, stride, before, after, dilation;  // before, after: zeros around the input
   Activation activation = Activation::none;
-  float slope = 0;  // leaky ReLU below 0, ELU's alpha
+  float slope = 0;  // leaky ReLU below 0, ELU's alpha, what tanh is multiplied by
   Pooling pooling = Pooling::none;
   Size3 pool{1, 1, 1};  // window and step; what does not fill a window is left out
 

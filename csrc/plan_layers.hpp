@@ -20,8 +20,8 @@ enum class Pointwise : std::uint8_t {
   leaky_relu,  // a: slope
   elu,         // a: alpha
   sigmoid,
-  clamp,  // a: low, b: high
   tanh,   // b * tanh(a x)
+  clamp,  // a: low, b: high
   prelu,  // slopes
   silu
 };

@@ -1,7 +1,5 @@
 // Layers of single pixels: scale, shift, second operand and activation in one pass; normalisation;
 // softmax. See plan_layers.hpp.
-//
-// tanh is polynomials without branches, as exp is (exponential.hpp).
 #include <algorithm>
 #include <cmath>
 
@@ -17,20 +15,6 @@ namespace {
 using Index = std::int64_t;
 
 inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
-
-inline float hyperbolic_tangent(float x) {
-  const float s = x * x;
-  float p = -5.70498872745e-3f;
-  p = p * s + 2.06390887954e-2f;
-  p = p * s - 5.37397155531e-2f;
-  p = p * s + 1.33314422036e-1f;
-  p = p * s - 3.33332819422e-1f;
-  const float near = p * s * x + x;
-  const float size = x < 0 ? -x : x;
-  const float far = 1.0f - 2.0f / (exponential(2.0f * size) + 1.0f);
-  const float signed_far = x < 0 ? -far : far;
-  return size < 0.625f ? near : signed_far;
-}
 
 template <class F>
 void each(float* values, Index n, F&& f) {

@@ -154,6 +154,31 @@ def test_values_that_are_not_finite():
         torch.testing.assert_close(result, expected, equal_nan=True)
 
 
+TANHS = {  # and whether they take no step of their own
+    "plain": (lambda x: x.tanh(), True),
+    "squashing": (lambda x: 1.7159 * torch.tanh(x * (2 / 3)), True),
+    "negative": (lambda x: torch.tanh(x) * -2, True),
+    "of each channel": (lambda x: torch.tanh(x) * bias.view(-1, 1, 1), False),
+    "shifted": (lambda x: torch.tanh(x) * 2 + 1, False),
+}
+
+
+@pytest.mark.parametrize("name", TANHS)
+@pytest.mark.parametrize("pool", [False, True])
+def test_tanh_of_convolutions(name, pool):
+    """Part of the convolution, and what all channels are multiplied by before and after it."""
+    function, alone = TANHS[name]
+
+    def layers(x, conv):
+        x = function(conv(x))
+        return F.max_pool2d(x, 2) if pool else x
+
+    plan = check(layers, IMAGE, layers=[nn.Conv2d(6, 6, 3)], tolerance=2e-6)
+    steps = [step.layer for step in plan.steps]
+    assert steps[0].startswith("convolution 3x3 + tanh")
+    assert (len(steps) == 1) == alone, steps
+
+
 ARITHMETIC = {
     "sums": lambda x, y: x + y - (x - 0.5 * y) + 1,
     "scaled": lambda x, y: 3 * x - y / 2,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medseg_fast.nn._optimize._graph import Graph, Layer, Value
 
 # Activations that a convolution's kernel has.
-_CONVOLUTION = ("relu", "leaky_relu", "elu", "sigmoid")
+_CONVOLUTION = ("relu", "leaky_relu", "elu", "sigmoid", "tanh")
 _LARGEST_WINDOW = 3
 
 
@@ -76,6 +76,8 @@ def _follow(graph: Graph) -> None:
                     _fold(layer, before)
                     if _activates(layer, before):
                         known.absorb(layer, before)
+                elif _scaled_tanh(layer, before, "slope"):
+                    known.absorb(layer, before)
             elif before.kind in ("pointwise", "norm"):
                 if _joined(layer, before):
                     known.absorb(layer, before)
@@ -86,13 +88,17 @@ def _fold(layer: Layer, conv: Layer) -> None:
     scale, shift = layer["scale"], layer["shift"]
     if scale is None:
         return
+    _scale(conv, np.asarray(scale, np.float64), shift)
+    layer.attributes["scale"] = layer.attributes["shift"] = None
+
+
+def _scale(conv: Layer, scale: NDArray[Any], shift: NDArray[Any]) -> None:
     weight, bias = conv["weight"], conv["bias"]
     shape = [1] * weight.ndim
     shape[0 if conv.kind == "conv" else 1] = -1
-    scaled = weight * np.asarray(scale, np.float64).reshape(shape)
+    scaled = weight * scale.reshape(shape)
     conv.attributes["weight"] = scaled.astype(np.float32)
     conv.attributes["bias"] = ((0 if bias is None else bias * scale) + shift).astype(np.float32)
-    layer.attributes["scale"] = layer.attributes["shift"] = None
 
 
 def _activates(layer: Layer, conv: Layer) -> bool:
@@ -106,6 +112,21 @@ def _activates(layer: Layer, conv: Layer) -> bool:
         return False
     conv.attributes["activation"] = name
     conv.attributes["slope"] = layer["a"] if name in ("leaky_relu", "elu") else 0.0
+    if name == "tanh":  # of a x, times b
+        channels = conv["weight"].shape[0 if conv.kind == "conv" else 1]
+        _scale(conv, np.full(channels, layer["a"]), np.zeros(channels))
+        conv.attributes["slope"] = layer["b"]
+    return True
+
+
+def _scaled_tanh(layer: Layer, before: Layer, factor: str) -> bool:
+    """Gives tanh's factor in `before` a scale that is the same for all channels."""
+    scale, shift = layer["scale"], layer["shift"]
+    if before["activation"] != "tanh" or layer["activation"] != "none" or scale is None:
+        return False
+    if before.attributes.get("pool") or shift.any() or (scale != scale[0]).any():
+        return False
+    before.attributes[factor] *= float(scale[0])
     return True
 
 
@@ -127,10 +148,7 @@ def _joined(layer: Layer, before: Layer) -> bool:
         for key in ("activation", "a", "b", "slopes"):
             before.attributes[key] = layer[key]
         return True
-    if before["activation"] == "tanh" and not shift.any() and (scale == scale[0]).all():
-        before.attributes["b"] *= float(scale[0])
-        return True
-    return False
+    return _scaled_tanh(layer, before, "b")
 
 
 def _pool(graph: Graph) -> None:

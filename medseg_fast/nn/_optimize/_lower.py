@@ -27,8 +27,8 @@ _ACTIVATIONS = (
     "leaky_relu",
     "elu",
     "sigmoid",
-    "clamp",
     "tanh",
+    "clamp",
     "prelu",
     "silu",
 )
