@@ -112,10 +112,6 @@ void activate(float* sums, std::int64_t pixels, std::int64_t channels, const flo
     apply([&](Lanes v) { return activated(v, activation, slope); });
 }
 
-}  // namespace
-
-namespace {
-
 // pack_box of one map; `room`: of the pitch, for what follows the channels.
 void pack_map(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
               const Box& box, float* to, std::int64_t pitch, std::int64_t room) {

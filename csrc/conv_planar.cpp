@@ -55,16 +55,16 @@ void pool_rows(const float* above, const float* below, std::int64_t count, float
                                larger(load_lanes(above + lanes), load_lanes(below + lanes))));
 }
 
-// Where those maxima are in planes whose rows `above` and `below` begin at `first`, `columns` long:
-// the first of equal ones.
+// Where those maxima are in a map of so many columns, where row `above` begins at `first`: the
+// first of equal ones.
 void pool_places(const float* above, const float* below, std::int64_t count, std::int64_t first,
-                 std::int64_t columns, std::int64_t* to) {
+                 std::int64_t map_columns, std::int64_t* to) {
   for (std::int64_t x = 0; x < count; ++x) {
     const float values[] = {above[2 * x], above[2 * x + 1], below[2 * x], below[2 * x + 1]};
     int best = 0;
     for (int i = 1; i < 4; ++i)
       if (values[i] > values[best] || values[i] != values[i]) best = i;
-    to[x] = first + best / 2 * columns + 2 * x + best % 2;
+    to[x] = first + best / 2 * map_columns + 2 * x + best % 2;
   }
 }
 

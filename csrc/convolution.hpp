@@ -13,10 +13,10 @@
 //
 // The algorithms: direct (conv_direct.cpp), any kernel, stride and dilation, which takes few
 // channels in planes along rows, by Winograd's F(4, 3) along columns if told so (conv_planar.cpp);
-// Winograd's F(m x m, r x r) (conv_winograd.cpp),
-// for rows and columns of 3 or of 5 taps and stride 1, in float32 or in 16-bit integers; direct
-// with weights and features rounded to bfloat16, on AMX's tiles (conv_amx.cpp) or in pairs
-// (conv_narrow.cpp), any kernel as well; and direct in 8-bit integers (conv_narrow.cpp).
+// Winograd's F(m x m, r x r) (conv_winograd.cpp), for rows and columns of 3 or of 5 taps and stride
+// 1, in float32 or in 16-bit integers; direct with weights and features rounded to bfloat16, on
+// AMX's tiles (conv_amx.cpp) or in pairs (conv_narrow.cpp), any kernel as well; and direct in 8-bit
+// integers (conv_narrow.cpp).
 #pragma once
 
 #include <array>
