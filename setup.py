@@ -58,8 +58,8 @@ AT_MOST_AVX2 = """
 # Of the sources compiled for each instruction set those that -O3 makes a tenth faster or more.
 AT_O3 = """
     conv_amx conv_direct conv_narrow conv_parts conv_planar conv_winograd conv_winograd_tiles
-    distance distance_passes distance_tile histogram label local_median morphology
-    morphology_bits morphology_grey nms overlap paste_masks plan_attention plan_layers
+    conv_winograd_weights distance distance_passes distance_tile histogram label local_median
+    morphology morphology_bits morphology_grey nms overlap paste_masks plan_attention plan_layers
     plan_pointwise resample_argmax roi_align sums upsampling
 """.split()
 
@@ -77,7 +77,7 @@ BINDINGS = [name for name in SOURCES if name.startswith(("bindings", "python"))]
 # Networks: products and sums may be one rounding, as their results have a tolerance.
 CONTRACTED = """
     conv_amx conv_direct conv_narrow conv_parts conv_planar conv_winograd conv_winograd_tiles
-    plan_attention plan_layers plan_pointwise upsampling
+    conv_winograd_weights plan_attention plan_layers plan_pointwise upsampling
 """.split()
 
 # How much the compiler does. Half of an installation is the optimiser's time. Beside wider builds

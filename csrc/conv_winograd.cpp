@@ -37,6 +37,7 @@
 #include "conv_lanes.hpp"
 #include "conv_parts.hpp"
 #include "conv_winograd.hpp"
+#include "conv_winograd_weights.hpp"
 #include "conv_words.hpp"
 #include "parallel.hpp"
 
@@ -53,9 +54,6 @@ struct FixedProducts : Products {
   using Value = std::int16_t;
 };
 
-// Channels of V of one scale.
-constexpr std::int64_t fixed_run = 128;
-
 template <class A>
 class Winograd final : public Convolution {
   using Value = typename A::Value;
@@ -68,28 +66,13 @@ class Winograd final : public Convolution {
         places_(transform_.places()),
         panels_((spec.out_channels + panel - 1) / panel),
         depth_(spec.kernel[0]),
-        lean_(!fixed && taps() * spec.out_channels >= least_lean),
-        unit_(fixed ? std::min(fixed_run, round_up(spec.in_channels, lanes)) : panel),
-        units_((spec.in_channels + unit_ - 1) / unit_),
-        fixed_most_(std::min(32766.0f, 113500 / std::sqrt(static_cast<float>(unit_)))),
-        weights_(aligned_floats(packed_floats())),
-        scales_(static_cast<std::size_t>(fixed ? panels_ * places_ * depth_ * units_ * panel : 0)),
+        weights_(spec, transform_, weight, fixed),
         bias_(static_cast<std::size_t>(panels_ * panel)) {
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
-    if constexpr (fixed) {
-      parallel_tasks(panels_ * depth_ * units_, [&](std::int64_t i) {
-        pack_fixed(weight, i / (depth_ * units_), i % (depth_ * units_));
-      });
-      return;
-    }
-    const std::int64_t chunks = (taps() + pack_chunk - 1) / pack_chunk;
-    parallel_tasks(panels_ * chunks,
-                   [&](std::int64_t i) { pack(weight, i / chunks, i % chunks * pack_chunk); });
   }
 
   std::int64_t packed_bytes() const override {
-    const auto others = static_cast<std::int64_t>(scales_.size() + bias_.size());
-    return (packed_floats() + others) * static_cast<std::int64_t>(sizeof(float));
+    return weights_.bytes() + static_cast<std::int64_t>(bias_.size() * sizeof(float));
   }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
@@ -108,10 +91,6 @@ class Winograd final : public Convolution {
   }
 
  private:
-  static constexpr std::int64_t pack_chunk = 16;
-  // Filters from so many on are kept as they are, and transformed when they are used: transformed
-  // they would take up to four times the memory, and as long to read as that saves.
-  static constexpr std::int64_t least_lean = 130000;
   static constexpr std::int64_t cached_taps = 256;  // whose weights the first level holds
 
   // How the output is cut into blocks, and these into stages.
@@ -223,94 +202,13 @@ class Winograd final : public Convolution {
   };
 
   std::int64_t taps() const { return depth_ * spec_.in_channels; }
-  std::int64_t filter_floats() const { return transform_.r * transform_.r * panel; }
-  std::int64_t packed_floats() const {
-    if (fixed) return panels_ * depth_ * round_up(spec_.in_channels, 2) * places_ * panel / 2;
-    return panels_ * taps() * (lean_ ? filter_floats() : places_ * panel);
-  }
-
-  // For each panel of output channels and each place: dot_panel's weights, planes of the kernel
-  // outside, input channels inside; or, lean, for each panel the filters in that order. A chunk of
-  // those from `first` on.
-  void pack(const float* weight, std::int64_t p, std::int64_t first) {
-    const std::int64_t k_count = taps(), area = filter_floats() / panel;
-    const std::int64_t count = std::min(pack_chunk, k_count - first);
-    alignas(64) float filters[pack_chunk * 25 * panel] = {};
-    gather(weight, p, first, count, filters);
-    if (lean_)
-      std::copy_n(filters, count * area * panel,
-                  weights_.get() + (p * k_count + first) * area * panel);
-    else
-      transform_.filters(filters, count, weights_.get() + (p * places_ * k_count + first) * panel,
-                         k_count * panel);
-  }
-
-  // `count` filters of a panel of output channels, planes outside, input channels inside, from
-  // `first` on: a panel for each tap. What lies beyond the output channels stays as it is.
-  void gather(const float* weight, std::int64_t p, std::int64_t first, std::int64_t count,
-              float* to) const {
-    const std::int64_t in = spec_.in_channels, area = filter_floats() / panel;
-    for (std::int64_t j = 0; j < std::min(panel, spec_.out_channels - p * panel); ++j)
-      for (std::int64_t i = 0; i < count; ++i) {
-        const std::int64_t c = (first + i) % in, z = (first + i) / in;
-        const float* const from = weight + (((p * panel + j) * in + c) * depth_ + z) * area;
-        for (std::int64_t t = 0; t < area; ++t) to[(i * area + t) * panel + j] = from[t];
-      }
-  }
-
-  // Run `some` of a panel's weights: the channels [first, first + count) of a plane. For each panel
-  // and place the runs in turn, in them pairs of channels, output channels, the channels of a pair.
-  void pack_fixed(const float* weight, std::int64_t p, std::int64_t some) {
-    const std::int64_t in = spec_.in_channels, area = filter_floats() / panel;
-    const std::int64_t z = some / units_, first = some % units_ * unit_;
-    const std::int64_t count = std::min(unit_, in - first), even = round_up(in, 2);
-    std::vector<float> filters(static_cast<std::size_t>(count * area * panel));
-    std::vector<float> values(static_cast<std::size_t>(places_ * count * panel));
-    gather(weight, p, z * in + first, count, filters.data());
-    transform_.filters(filters.data(), count, values.data(), count * panel);
-    for (std::int64_t place = 0; place < places_; ++place) {
-      const float gain = transform_.gain(static_cast<int>(place));
-      const float* const from = values.data() + place * count * panel;
-      auto* const to = reinterpret_cast<std::int16_t*>(weights_.get()) +
-                       ((p * places_ + place) * depth_ * even + z * even + first) * panel;
-      float* const scale =
-          scales_.data() + ((p * places_ + place) * depth_ * units_ + some) * panel;
-      round_weights(from, count, gain, to, scale);
-    }
-  }
-
-  // `count` weights of a place, a panel each, times its gain: integers in pairs, multiples of
-  // `scale`. So small that neither one nor a sum of fixed_most_ times all of them leaves its
-  // integer, however they are rounded.
-  void round_weights(const float* from, std::int64_t count, float gain, std::int16_t* to,
-                     float* scale) const {
-    const float room = 2147483000.0f / fixed_most_ - static_cast<float>(count);
-    for (std::int64_t j = 0; j < panel; j += lanes) {
-      Lanes most{}, sum{};
-      for (std::int64_t i = 0; i < count; ++i) {
-        const Lanes value = load_lanes(from + i * panel + j), size = value < 0 ? -value : value;
-        most = size > most ? size : most;
-        sum += size;
-      }
-      const Lanes by_most = most * (gain / 32766), by_sum = sum * (gain / room);
-      const Lanes step = by_sum > by_most ? by_sum : by_most;
-      store_lanes(scale + j, step + (sum - sum));  // NaN of a weight that is not finite
-      const Lanes inverse = step > 1e-30f ? gain / step : Lanes{};
-      const auto word = [&](std::int64_t i) {
-        return i < count ? rounded_bits(load_lanes(from + i * panel + j) * inverse) : IntLanes{};
-      };
-      for (std::int64_t i = 0; i < count; i += 2) {
-        const IntLanes pair = (word(i) & 0xffff) | (word(i + 1) << 16);
-        std::memcpy(to + (i * panel + 2 * j), &pair, sizeof pair);
-      }
-    }
-  }
 
   void run_stage(const Features& in, const Plan& plan, const Finish& finish, std::int64_t first,
                  std::int64_t count) const {
-    const Stage s{places_, unit_, units_, in, plan, finish, first, count};
-    each(count * units_, plan.shared,
-         [&](std::int64_t i) { transform_input(s, i / units_, i % units_ * unit_); });
+    const Stage s{places_, weights_.unit, weights_.units, in, plan, finish, first, count};
+    each(count * weights_.units, plan.shared, [&](std::int64_t i) {
+      transform_input(s, i / weights_.units, i % weights_.units * weights_.unit);
+    });
 
     const std::int64_t tiles = plan.tiles[1] * plan.tiles[2];
     std::vector<const Value*> address(static_cast<std::size_t>(s.rows), s.v);
@@ -320,7 +218,7 @@ class Winograd final : public Convolution {
       const std::int64_t row = r / plan.rows * plan.v_rows +
                                in_block / tiles * spec_.stride[0] * tiles + in_block % tiles;
       address[static_cast<std::size_t>(r)] = s.v + row * plan.pitch;
-      if (fixed) scales[static_cast<std::size_t>(r)] = s.scales + row * units_;
+      if (fixed) scales[static_cast<std::size_t>(r)] = s.scales + row * weights_.units;
     }
     const Pieces pieces(*this, s);
     for (std::int64_t p = 0; p < panels_; p += plan.group) {
@@ -338,7 +236,7 @@ class Winograd final : public Convolution {
         by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
           multiply_fixed(s, address, scales, place, p, begin, end);
         });
-      else if (lean_)
+      else if (weights_.lean)
         multiply_lean(s, address, p, group);
       else
         by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
@@ -397,7 +295,7 @@ class Winograd final : public Convolution {
                 std::int64_t place, std::int64_t p, std::int64_t begin, std::int64_t end) const {
     const Run* const runs = pieces.runs.data() + place * pieces.starts.back();
     for (std::int64_t g = begin; g < end; ++g) {
-      const float* weights = weights_.get() + ((p + g) * places_ + place) * taps() * panel;
+      const float* weights = weights_.floats(p + g, place);
       float* const to = s.products + (g * places_ + place) * s.m_stride;
       for (std::size_t i = 0; i + 1 < pieces.starts.size(); ++i) {
         const Run *const first = runs + pieces.starts[i], *const last = runs + pieces.starts[i + 1];
@@ -417,23 +315,20 @@ class Winograd final : public Convolution {
     constexpr std::int64_t line = 32;  // words
     const std::int64_t even = round_up(spec_.in_channels, 2);
     const std::int64_t by_plane = spec_.dilation[0] * s.plan.tiles[1] * s.plan.tiles[2];
-    const auto weights_at = [&](std::int64_t at) {
-      return reinterpret_cast<const std::int16_t*>(weights_.get()) + at * depth_ * even * panel;
-    };
     for (std::int64_t g = begin; g < end; ++g) {
-      const std::int64_t at = (p + g) * places_ + place;
-      const std::int16_t* weights = weights_at(at);
-      const float* columns = scales_.data() + at * depth_ * units_ * panel;
+      const std::int16_t* weights = weights_.words(p + g, place);
+      const float* columns = weights_.scales_of(p + g, place);
       float* const to = s.products + (g * places_ + place) * s.m_stride;
       for (std::int64_t z = 0; z < depth_; ++z)
-        for (std::int64_t u = 0; u < units_; ++u, columns += panel) {
-          const std::int64_t c = u * unit_, length = std::min(unit_, even - c);
+        for (std::int64_t u = 0; u < weights_.units; ++u, columns += panel) {
+          const std::int64_t c = u * weights_.unit, length = std::min(weights_.unit, even - c);
           const FixedRun some{{place * s.v_stride + z * by_plane * s.plan.pitch + c, length},
-                              z * by_plane * units_ + u};
+                              z * by_plane * weights_.units + u};
           // The next weights come from memory or the last-level cache: they are asked for bit by
           // bit during these products, as they would hold up the first rows of their own.
-          const bool last = z + 1 == depth_ && u + 1 == units_;
-          const std::int16_t* next = last ? weights_at(at + places_) : weights + length * panel;
+          const bool last = z + 1 == depth_ && u + 1 == weights_.units;
+          const std::int16_t* next =
+              last ? weights_.words(p + g + 1, place) : weights + length * panel;
           const std::int16_t* const none = last && g + 1 == end ? next : next + length * panel;
           const std::int64_t share = (length * panel / line * dot_rows + s.used - 1) / s.used;
           for (std::int64_t r = 0; r < s.used; r += dot_rows) {
@@ -466,8 +361,8 @@ class Winograd final : public Convolution {
           const std::int64_t count = std::min(chunk, spec_.in_channels - c);
           const std::int64_t k = z * spec_.in_channels + c, by_place = apart(count);
           for (std::int64_t g = 0; g < panels; ++g)
-            transform_.filters(weights_.get() + ((p + first + g) * taps() + k) * filter_floats(),
-                               count, filters + g * places_ * by_place, by_place);
+            transform_.filters(weights_.filters(p + first + g, k), count,
+                               filters + g * places_ * by_place, by_place);
           for (std::int64_t place = 0; place < places_; ++place) {
             const Run run{place * s.v_stride + z * by_plane + c, count};
             for (std::int64_t r = 0; r < s.used; r += dot_rows) {
@@ -496,27 +391,28 @@ class Winograd final : public Convolution {
     Box from = plan.outputs(block % plan.blocks);
     for (int a = 0; a < 3; ++a) from.at[a] = from.at[a] * spec_.stride[a] - spec_.before[a];
     from.size = plan.packed;
-    const std::int64_t channels = std::min(unit_, spec_.in_channels - c);
+    const std::int64_t channels = std::min(weights_.unit, spec_.in_channels - c);
     Value* const v = s.v + b * plan.v_rows * plan.pitch + c;
     // A private stage's products come after its input: they share their place in the cache.
-    const std::int64_t floats = plan.packed_floats(unit_);
+    const std::int64_t floats = plan.packed_floats(weights_.unit);
     float* const packed =
-        plan.shared ? task_scratch(floats + plan.strip_floats(unit_)) : s.products;
+        plan.shared ? task_scratch(floats + plan.strip_floats(weights_.unit)) : s.products;
     if constexpr (fixed) {
       std::array<PixelRows, fixed_run / lanes> maps;
       std::size_t count = 0;
       if (from.inside(s.in.size))
         count = maps_in_place(s.in, block / plan.blocks, c, channels, from.at, maps);
       if (count == 0) {
-        pack_box(s.in, block / plan.blocks, c, channels, from, packed, unit_);
-        const std::int64_t by_row = plan.packed[2] * unit_,
+        pack_box(s.in, block / plan.blocks, c, channels, from, packed, weights_.unit);
+        const std::int64_t by_row = plan.packed[2] * weights_.unit,
                            vectors = round_up(channels, lanes) / lanes;
-        maps[count++] = {packed, DType::float32, vectors, unit_, by_row, plan.packed[1] * by_row};
+        maps[count++] = {packed,        DType::float32, vectors,
+                         weights_.unit, by_row,         plan.packed[1] * by_row};
       }
       transform_fixed(plan, {maps.data(), count}, packed + floats, v, s.v_stride,
-                      s.scales + b * plan.v_rows * units_ + c / unit_);
+                      s.scales + b * plan.v_rows * weights_.units + c / weights_.unit);
     } else {
-      pack_box(s.in, block / plan.blocks, c, channels, from, packed, unit_);
+      pack_box(s.in, block / plan.blocks, c, channels, from, packed, weights_.unit);
       for (std::int64_t i = 0; i < channels; i += lanes)
         transform_tiles(plan, packed + i, packed + floats, v + i, s.v_stride);
     }
@@ -555,9 +451,9 @@ class Winograd final : public Convolution {
         const std::int64_t row = (z * plan.tiles[1] + ty) * across;
         std::transform(maps.begin(), maps.end(), rows.begin(),
                        [&](const PixelRows& map) { return map.from(z, ty * transform_.m); });
-        transform_.input_fixed({rows.data(), maps.size()}, plan.packed[2], across, fixed_most_,
+        transform_.input_fixed({rows.data(), maps.size()}, plan.packed[2], across, weights_.most,
                                scratch, v + row * plan.pitch, plan.pitch, v_stride,
-                               scales + row * units_, units_);
+                               scales + row * weights_.units, weights_.units);
       }
   }
 
@@ -584,11 +480,7 @@ class Winograd final : public Convolution {
   ConvolutionSpec spec_;
   const WinogradTransform& transform_;
   std::int64_t places_, panels_, depth_;
-  bool lean_;
-  std::int64_t unit_, units_;  // channels that are packed at once, and those of a plane by these
-  float fixed_most_;           // of V: the larger, the smaller weights must be
-  AlignedFloats weights_;      // of type Value
-  std::vector<float> scales_;  // of fixed-point weights
+  WinogradWeights weights_;
   std::vector<float> bias_;
 };
 

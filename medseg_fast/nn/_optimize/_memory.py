@@ -9,6 +9,7 @@ net inference", 2020).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from medseg_fast.nn._optimize._graph import Graph, Layer, Value
@@ -220,7 +221,8 @@ def _reads_maps(layer: Layer, whole: Value) -> bool:
     """Whether this is a convolution that packs its input, of several maps as well as of one."""
     if layer.kind != "conv" or list(layer.inputs.values()) != [whole] or layer["groups"] > 1:
         return False
-    return max(layer["weight"].shape[2:]) > 1 and layer["dilation"] == (1, 1, 1)
+    taps = math.prod(layer["weight"].shape[2:])
+    return taps > 1 and bool(layer["dilation"] == (1, 1, 1))
 
 
 def _moved(value: Value, root: Value) -> Value:
