@@ -148,15 +148,11 @@ void pack_map(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t 
 
 void pack_box(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
               const Box& box, float* to, std::int64_t pitch) {
-  const Features* map = &in;
-  for (std::int64_t done = 0; done < count; map = map->more) {
-    const std::int64_t here = map->more ? std::min(map->channels - c0, count - done) : count - done;
-    if (here > 0) {
-      pack_map(*map, n, c0, here, box, to + done, pitch, pitch - done);
-      done += here;
-    }
-    c0 = std::max<std::int64_t>(c0 - map->channels, 0);
-  }
+  std::int64_t done = 0;
+  for_each_map(in, c0, count, [&](const Features& map, std::int64_t c, std::int64_t here) {
+    pack_map(map, n, c, here, box, to + done, pitch, pitch - done);
+    done += here;
+  });
 }
 
 namespace {

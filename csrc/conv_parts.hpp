@@ -1,6 +1,7 @@
 // What both algorithms do around their sums: pack a block's input, finish and write its output.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <new>
@@ -25,6 +26,20 @@ struct Box {
     return true;
   }
 };
+
+// f(map, c, here) for each map that holds some of `count` channels from c0 on: `here` of them are
+// its own from c on.
+template <class F>
+void for_each_map(const Features& in, std::int64_t c0, std::int64_t count, F&& f) {
+  for (const Features* map = &in; count > 0; map = map->more) {
+    const std::int64_t here = map->more ? std::min(map->channels - c0, count) : count;
+    if (here > 0) {
+      f(*map, c0, here);
+      count -= here;
+    }
+    c0 = std::max<std::int64_t>(c0 - map->channels, 0);
+  }
+}
 
 // Copies `count` channels from c0 on of the box to `to`, `pitch` floats a pixel, channels last;
 // zeros outside. A pixel's floats beyond the channels, up to a whole vector, become 0 as well if
@@ -101,17 +116,6 @@ AlignedFloats aligned_floats(std::int64_t count);
 float* task_scratch(std::int64_t floats);
 // The same for what several tasks share, which the thread that starts them keeps.
 float* stage_scratch(std::int64_t floats);
-
-// Weights in the order that dot_panel reads: for each panel of output channels, for each k a panel
-// of floats; at(o, k) are the weights.
-template <class At>
-void pack_panels(std::int64_t out_channels, std::int64_t k_count, std::int64_t panel, At&& at,
-                 float* to) {
-  for (std::int64_t first = 0; first < out_channels; first += panel)
-    for (std::int64_t k = 0; k < k_count; ++k)
-      for (std::int64_t o = first; o < first + panel; ++o)
-        *to++ = o < out_channels ? at(o, k) : 0.0f;
-}
 
 // Cuts the work of all blocks into tasks: blocks x groups of panels, enough for all threads.
 struct TaskGrid {

@@ -31,6 +31,7 @@ constexpr std::int64_t together = register_bytes == 64 ? 6 : 3;
 constexpr std::int64_t together_lines = register_bytes == 64 ? 4 : 2;
 constexpr std::int64_t columns = 2 * lanes;
 constexpr int line_in = 6, line_out = 4;
+constexpr std::int64_t rows_together(bool lines) { return lines ? line_out : 2; }
 constexpr std::int64_t least_lines = 12;  // output channels that a transformed input is worth
 
 Lanes larger(Lanes a, Lanes b) {  // NaN wins
@@ -233,7 +234,7 @@ struct PlanarConvolution::Block {
       return (n - 1) * s[a] + (k[a] - 1) * d[a] + 1;
     };
     constexpr std::int64_t most_floats = 40000;  // in the second-level cache beside the output
-    const std::int64_t least_rows = lines ? line_out : 2;
+    const std::int64_t least_rows = rows_together(lines);
     size = {1, 8, std::min<std::int64_t>((full[2] + columns - 1) / columns * columns, 512)};
     const auto measure = [&] {
       remainder = size[2] + (k[2] - 1) * d[2] / s[2] + 1;
@@ -269,7 +270,7 @@ void PlanarConvolution::run(const Features& in, const ConvolutionOutputs& out) c
     const Size3 at{b / (count[1] * count[2]), b / count[2] % count[1] * block.size[1],
                    b % count[2] * block.size[2]};
     const std::int64_t planes = round_up(block.floats(spec_.in_channels) + columns, 16);
-    const std::int64_t rows = lines_ ? line_out : 2;
+    const std::int64_t rows = rows_together(lines_);
     float* const packed = task_scratch(planes + together_ * rows * block.size[2] +
                                        (lines_ ? block.packed[1] * block.row : 0));
     float* const scratch = packed + planes;
@@ -300,7 +301,7 @@ void PlanarConvolution::convolve_rows(const Block& block, const float* packed, f
   const std::int64_t c0 = group * together_;
   const std::int64_t channels = std::min(together_, spec_.out_channels - c0);
   const std::int64_t width = std::min(block.size[2], full[2] - at[2]);
-  const std::int64_t most = lines_ ? line_out : 2, rows = std::min(most, full[1] - at[1]);
+  const std::int64_t most = rows_together(lines_), rows = std::min(most, full[1] - at[1]);
   const std::int64_t by_row = block.size[2], by_channel = most * by_row;
   const auto sum = lines_ ? late ? sum_lines<true> : sum_lines<false>
                    : late ? sum_taps<true>

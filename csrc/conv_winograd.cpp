@@ -25,9 +25,7 @@
 // weights in bfloat16 would have 1 to 2 %).
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <numeric>
 #include <span>
@@ -424,22 +422,19 @@ class Winograd final : public Convolution {
                                    std::int64_t channels, const Size3& at,
                                    std::span<PixelRows> maps) {
     std::size_t count = 0;
-    for (const Features* map = &in; map && channels > 0; map = map->more) {
-      const std::int64_t here = std::min(map->channels - c, channels);
-      if (here > 0) {
-        if (map->channel_stride != 1 || here % lanes != 0) return 0;
-        const std::int64_t offset = map->offset(n, c, at) * item_size(map->dtype);
-        maps[count++] = {static_cast<const char*>(map->data) + offset,
-                         map->dtype,
-                         here / lanes,
-                         map->stride[2],
-                         map->stride[1],
-                         map->stride[0]};
-        channels -= here;
-      }
-      c = std::max<std::int64_t>(c - map->channels, 0);
-    }
-    return count;
+    bool all = true;
+    for_each_map(in, c, channels, [&](const Features& map, std::int64_t at_c, std::int64_t here) {
+      all = all && map.channel_stride == 1 && here % lanes == 0;
+      if (!all) return;
+      const std::int64_t offset = map.offset(n, at_c, at) * item_size(map.dtype);
+      maps[count++] = {static_cast<const char*>(map.data) + offset,
+                       map.dtype,
+                       here / lanes,
+                       map.stride[2],
+                       map.stride[1],
+                       map.stride[0]};
+    });
+    return all ? count : 0;
   }
 
   void transform_fixed(const Plan& plan, std::span<const PixelRows> maps, float* scratch,

@@ -35,9 +35,8 @@ struct WinogradWeights {
   // Filters from so many on are kept as they are, and transformed when they are used: transformed
   // they would take up to four times the memory, and as long to read as that saves.
   bool lean;
-  std::int64_t unit,
-      units;   // input channels that are packed at once, and those of a plane by these
-  float most;  // of V in fixed point: the larger, the smaller weights must be
+  std::int64_t unit, units;  // input channels packed at once, and how often a plane has so many
+  float most;                // of V in fixed point: the larger, the smaller weights must be
 
  private:
   std::int64_t taps() const { return depth * in_channels; }
