@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -250,7 +251,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
     parser.add_argument("--work", type=Path, default=HERE / ".quality", help="checkpoints")
     parser.add_argument("--threads", type=int, default=ms.get_num_threads())
-    parser.add_argument("--again", action="store_true", help="measure anew what is there")
+    parser.add_argument("--again", action="store_true", help="what is there, from its first step")
     parser.add_argument("--steps", type=int, help="a short run to try; nothing is recorded")
     asked = parser.parse_args()
     if asked.seeds < 1:
@@ -269,6 +270,8 @@ def main() -> None:
                 if str(seed) in there and not asked.again and not asked.steps:
                     continue
                 print(f"{row.name}, seed {seed}", flush=True)
+                if asked.again and not asked.steps:
+                    shutil.rmtree(work / f"{row.name}_{seed}", ignore_errors=True)
                 if row.recipe:
                     figures, seconds = learnt(row, data, work, seed, asked.steps)
                 else:

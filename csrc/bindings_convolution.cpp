@@ -1,5 +1,4 @@
 // What Python sees of convolutions.
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstring>
@@ -7,35 +6,23 @@
 #include <optional>
 
 #include "bindings.hpp"
+#include "bindings_convolution.hpp"
 #include "convolution.hpp"
 #include "parallel.hpp"
 
 namespace msf {
 
-namespace {
-
-// Kernel, stride, zeros before and after, dilation, pooling window.
-using Sizes = std::array<Size3, 6>;
-
-ConvolutionSpec spec_of(const std::array<std::int64_t, 2>& channels, const Sizes& s,
-                        Activation activation, float slope, Pooling pooling) {
-  return {channels[0], channels[1], s[0], s[1], s[2], s[3], s[4], activation, slope, pooling, s[5]};
-}
-
-}  // namespace
-
-// channels: (in, out).
 void bind_convolution(const Scope& m) {
   // size: of the input, for the choice of an algorithm; algorithm: by its place in Algorithm.
-  m.def("convolution", [](const std::array<std::int64_t, 2>& channels, const Sizes& sizes,
-                          Activation activation, float slope, Pooling pooling, Algorithm algorithm,
-                          const Array& weight, const Array& bias) {
-    return make_convolution(spec_of(channels, sizes, activation, slope, pooling),
-                            weight.as<float>(), bias.as<float>(), algorithm);
-  });
+  m.def("convolution",
+        [](const Channels& channels, const Sizes& sizes, Activation activation, float slope,
+           Pooling pooling, Algorithm algorithm, const Array& weight, const Array& bias) {
+          return make_convolution(spec_of(channels, sizes, activation, slope, pooling),
+                                  weight.as<float>(), bias.as<float>(), algorithm);
+        });
   // size: of the input; narrow: whether products may be of bfloat16; planar: see convolution.hpp.
-  m.def("convolution_algorithm", [](const std::array<std::int64_t, 2>& channels, const Sizes& sizes,
-                                    const Size3& size, bool narrow, bool planar) {
+  m.def("convolution_algorithm", [](const Channels& channels, const Sizes& sizes, const Size3& size,
+                                    bool narrow, bool planar) {
     const ConvolutionSpec spec = spec_of(channels, sizes, {}, 0, {});
     return static_cast<int>(choose_algorithm(spec, size, narrow, planar));
   });

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bindings.hpp"
+#include "bindings_convolution.hpp"
 #include "plan.hpp"
 
 namespace msf {
@@ -57,30 +58,26 @@ void bind_plan(const Scope& m) {
               const std::vector<Array>& slots) {
              plan.run(begin, end, static_cast<int>(threads), slots);
            })
-      .def(
-          "convolution",
-          [](Plan& plan, const std::array<std::int64_t, 2>& channels, const std::array<Size3, 6>& s,
-             Activation activation, float slope, Pooling pooling, Algorithm algorithm,
-             const Array& weight, const Array& bias, const std::vector<View>& in,
-             const std::optional<View>& full, const std::optional<View>& pooled,
-             const std::optional<View>& indices, const std::vector<std::int64_t>& phases) {
-            const ConvolutionSpec spec{channels[0], channels[1], s[0],  s[1],    s[2], s[3],
-                                       s[4],        activation,  slope, pooling, s[5]};
-            plan.convolution(spec, weight.as<float>(), bias.as<float>(), algorithm, in, full,
-                             pooled, indices, phases);
-          })
-      .def(
-          "convolution8",
-          [](Plan& plan, const std::array<std::int64_t, 2>& channels, const std::array<Size3, 6>& s,
-             Activation activation, float slope, Pooling pooling, const Quantisation& steps,
-             const Array& weight, const Array& bias, const std::vector<View>& in,
-             const std::optional<View>& full, const std::optional<View>& pooled,
-             const std::optional<View>& indices, const std::vector<std::int64_t>& phases) {
-            const ConvolutionSpec spec{channels[0], channels[1], s[0],  s[1],    s[2], s[3],
-                                       s[4],        activation,  slope, pooling, s[5]};
-            plan.convolution(spec, weight.as<float>(), bias.as<float>(), Algorithm::direct, in,
-                             full, pooled, indices, phases, steps);
-          })
+      .def("convolution",
+           [](Plan& plan, const Channels& channels, const Sizes& sizes, Activation activation,
+              float slope, Pooling pooling, Algorithm algorithm, const Array& weight,
+              const Array& bias, const std::vector<View>& in, const std::optional<View>& full,
+              const std::optional<View>& pooled, const std::optional<View>& indices,
+              const std::vector<std::int64_t>& phases) {
+             const ConvolutionSpec spec = spec_of(channels, sizes, activation, slope, pooling);
+             plan.convolution(spec, weight.as<float>(), bias.as<float>(), algorithm, in, full,
+                              pooled, indices, phases);
+           })
+      .def("convolution8",
+           [](Plan& plan, const Channels& channels, const Sizes& sizes, Activation activation,
+              float slope, Pooling pooling, const Quantisation& steps, const Array& weight,
+              const Array& bias, const std::vector<View>& in, const std::optional<View>& full,
+              const std::optional<View>& pooled, const std::optional<View>& indices,
+              const std::vector<std::int64_t>& phases) {
+             const ConvolutionSpec spec = spec_of(channels, sizes, activation, slope, pooling);
+             plan.convolution(spec, weight.as<float>(), bias.as<float>(), Algorithm::direct, in,
+                              full, pooled, indices, phases, steps);
+           })
       .def<&Plan::pointwise>("pointwise")
       .def("pool",
            [](Plan& plan, const std::array<Size3, 4>& s, bool maximum, bool exclude_padding,

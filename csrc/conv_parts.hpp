@@ -143,8 +143,8 @@ class PlanarConvolution {
   void convolve_rows(const Block& block, const float* packed, float* scratch,
                      const ConvolutionOutputs& out, const Size3& full, std::int64_t n,
                      std::int64_t group, const Size3& at) const;
-  void pack(const Features& in, std::int64_t n, std::int64_t c, const Size3& at, std::int64_t plane,
-            const Block& block, float* to) const;
+  void pack(const Features& in, std::int64_t n, std::int64_t c, std::int64_t count, const Size3& at,
+            std::int64_t plane, const Block& block, float* to) const;
 
   ConvolutionSpec spec_;
   bool lines_;                         // by Winograd's algorithm along columns

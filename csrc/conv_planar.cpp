@@ -155,6 +155,21 @@ template <bool pools>
   }
 }
 
+// `lanes` channels, side by side, of n pixels become rows.
+template <class T>
+void turn_row(const T* from, std::int64_t pixel_stride, std::int64_t n, float* to,
+              std::int64_t by_channel) {
+  for (std::int64_t begin = 0; n >= lanes && begin < n; begin += lanes) {
+    const std::int64_t x = std::min(begin, n - lanes);  // the last step may repeat some
+    Lanes v[lanes];
+    for (std::int64_t i = 0; i < lanes; ++i) v[i] = load_as_lanes(from + (x + i) * pixel_stride);
+    transpose_lanes(v);
+    for (std::int64_t i = 0; i < lanes; ++i) store_lanes(to + i * by_channel + x, v[i]);
+  }
+  for (std::int64_t c = 0; n < lanes && c < lanes; ++c)
+    for (std::int64_t x = 0; x < n; ++x) to[c * by_channel + x] = from[x * pixel_stride + c];
+}
+
 // Rows of a plane, `row` floats each, for so many rows of the output: six for each four.
 void transform_lines(const float* plane, std::int64_t row, std::int64_t outputs, float* to) {
   for (std::int64_t y = 0; y < outputs; y += line_out, to += line_in * row)
@@ -235,7 +250,8 @@ struct PlanarConvolution::Block {
     };
     constexpr std::int64_t most_floats = 40000;  // in the second-level cache beside the output
     const std::int64_t least_rows = rows_together(lines);
-    size = {1, 8, std::min<std::int64_t>((full[2] + columns - 1) / columns * columns, 512)};
+    size = {1, std::clamp<std::int64_t>(round_up(full[1], least_rows), least_rows, 8),
+            std::min<std::int64_t>(round_up(full[2], columns), 512)};
     const auto measure = [&] {
       remainder = size[2] + (k[2] - 1) * d[2] / s[2] + 1;
       packed = {reach(0, 1), reach(1, size[1]), remainder * s[2]};
@@ -265,6 +281,7 @@ void PlanarConvolution::run(const Features& in, const ConvolutionOutputs& out) c
   for (int a = 0; a < 3; ++a) count[a] = (full[a] + block.size[a] - 1) / block.size[a];
   const std::int64_t blocks = count[0] * count[1] * count[2];
   const TaskGrid grid(in.batch * blocks, (spec_.out_channels + together_ - 1) / together_, 4);
+  const bool turned = in.channel_stride == 1 && spec_.stride[2] == 1 && !lines_;
   parallel_tasks(grid.count(), [&](std::int64_t task) {
     const std::int64_t number = grid.block(task), n = number / blocks, b = number % blocks;
     const Size3 at{b / (count[1] * count[2]), b / count[2] % count[1] * block.size[1],
@@ -274,13 +291,15 @@ void PlanarConvolution::run(const Features& in, const ConvolutionOutputs& out) c
     float* const packed = task_scratch(planes + together_ * rows * block.size[2] +
                                        (lines_ ? block.packed[1] * block.row : 0));
     float* const scratch = packed + planes;
-    for (std::int64_t c = 0; c < spec_.in_channels; ++c)
+    for (std::int64_t c = 0, some; c < spec_.in_channels; c += some) {
+      some = turned && c + lanes <= spec_.in_channels ? lanes : 1;
       for (std::int64_t z = 0; z < block.packed[0]; ++z) {
         float* const to = packed + (c * block.packed[0] + z) * block.plane;
         float* const plane = lines_ ? scratch + together_ * rows * block.size[2] : to;
-        pack(in, n, c, at, z, block, plane);
+        pack(in, n, c, some, at, z, block, plane);
         if (lines_) transform_lines(plane, block.row, block.size[1], to);
       }
+    }
     for (std::int64_t g = grid.first_panel(task); g < grid.last_panel(task); ++g) {
       poll();
       for (std::int64_t y = 0; y < std::min(block.size[1], full[1] - at[1]); y += rows)
@@ -333,12 +352,13 @@ void PlanarConvolution::convolve_rows(const Block& block, const float* packed, f
   }
 }
 
-// A plane of a channel's input of a block, zeros around it.
-void PlanarConvolution::pack(const Features& in, std::int64_t n, std::int64_t c, const Size3& at,
-                             std::int64_t plane, const Block& block, float* to) const {
+// A plane of the input of a block, of a channel or of `lanes` that lie side by side; zeros around.
+void PlanarConvolution::pack(const Features& in, std::int64_t n, std::int64_t c, std::int64_t count,
+                             const Size3& at, std::int64_t plane, const Block& block,
+                             float* to) const {
   Size3 from;
   for (int a = 0; a < 3; ++a) from[a] = at[a] * spec_.stride[a] - spec_.before[a];
-  const std::int64_t step = spec_.stride[2], z = from[0] + plane;
+  const std::int64_t step = spec_.stride[2], z = from[0] + plane, by_channel = block.floats(1);
   for (std::int64_t y = from[1]; y < from[1] + block.packed[1]; ++y, to += block.row)
     for (std::int64_t r = 0; r < step; ++r) {
       // Columns begin, begin + step ... of the input are inside.
@@ -350,17 +370,20 @@ void PlanarConvolution::pack(const Features& in, std::int64_t n, std::int64_t c,
       const std::int64_t begin = blank || start >= 0 ? 0 : index(0);
       const std::int64_t end = blank || start >= in.size[2] ? 0 : index(in.size[2]);
       float* const row = to + r * block.remainder;
-      std::fill(row, row + begin, 0.0f);
-      std::fill(row + std::max(begin, end), row + block.remainder, 0.0f);
+      for (float* one = row; one < row + count * by_channel; one += by_channel) {
+        std::fill(one, one + begin, 0.0f);
+        std::fill(one + std::max(begin, end), one + block.remainder, 0.0f);
+      }
       if (begin >= end) continue;
       const std::int64_t first = in.offset(n, c, {z, y, start + begin * step});
       const std::int64_t stride = in.stride[2] * step;
       const auto copy = [&](const auto* source) {
+        if (count > 1) return turn_row(source, stride, end - begin, row + begin, by_channel);
         for (std::int64_t i = 0; i < end - begin; ++i) row[begin + i] = source[i * stride];
       };
       if (in.dtype == DType::bfloat16)
         copy(static_cast<const BFloat16*>(in.data) + first);
-      else if (stride == 1)
+      else if (stride == 1 && count == 1)
         std::copy_n(static_cast<const float*>(in.data) + first, end - begin, row + begin);
       else
         copy(static_cast<const float*>(in.data) + first);

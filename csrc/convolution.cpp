@@ -59,27 +59,28 @@ Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool na
 
 namespace {
 
-// All pixels as one row, if they lie so in memory.
-std::optional<Features> as_row(const Features& f) {
+// All pixels as two rows, or one if their number is odd, if they lie so in memory.
+std::optional<Features> as_rows(const Features& f) {
   std::int64_t pixels = 1;
   for (int a = 2; a >= 0; --a) {
     if (f.size[a] > 1 && f.stride[a] != pixels * f.stride[2]) return std::nullopt;
     pixels *= f.size[a];
   }
-  Features row = f;
-  row.size = {1, 1, pixels};
-  row.stride = {pixels * f.stride[2], pixels * f.stride[2], f.stride[2]};
-  return row;
+  Features rows = f;
+  const std::int64_t count = pixels % 2 ? 1 : 2, columns = pixels / count;
+  rows.size = {1, count, columns};
+  rows.stride = {pixels * f.stride[2], columns * f.stride[2], f.stride[2]};
+  return rows;
 }
 
-// A layer that looks at single pixels: blocks cut from one row leave nothing over.
+// A layer that looks at single pixels: blocks cut from long rows leave nothing over.
 class ByPixel final : public Convolution {
  public:
   explicit ByPixel(std::unique_ptr<Convolution> layer) : layer_(std::move(layer)) {}
   std::int64_t packed_bytes() const override { return layer_->packed_bytes(); }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
-    const auto from = as_row(in), to = out.full ? as_row(*out.full) : std::nullopt;
+    const auto from = as_rows(in), to = out.full ? as_rows(*out.full) : std::nullopt;
     if (in.more || !from || !to || out.phases) return layer_->run(in, out);
     layer_->run(*from, {.full = &*to});
   }

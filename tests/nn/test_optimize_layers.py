@@ -1,5 +1,7 @@
 """Every layer that a plan knows, and what it does with those it does not know."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,10 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from medseg_fast.nn import optimize  # noqa: E402
+from medseg_fast.nn._optimize import _lower  # noqa: E402
+
+convolution = import_module("medseg_fast.nn.functional.convolution")
+DIRECT = _lower.ALGORITHMS.index("direct")
 
 
 class Calls(nn.Module):
@@ -315,6 +321,31 @@ def test_convolutions_by_parts(conv):
             nn.Conv2d(16, 20, 3) if len(shape) == 4 else nn.Conv3d(16, 20, 3), (torch.ones(shape),)
         )
         assert plan.weight_memory == one.weight_memory
+
+
+@pytest.mark.parametrize("channels", [16, 37, 96])
+@pytest.mark.parametrize("classes", [1, 2, 5])
+@pytest.mark.parametrize(
+    ("size", "kernel"), [((5, 7), 1), ((21, 530), 1), ((40, 33), 3), ((3, 6, 19), 1)]
+)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_few_classes_in_planes_from_channels_last(isa, channels, classes, size, kernel, precision):
+    """A network's last layer gives the bytes of direct sums."""
+    torch.manual_seed(0)
+    conv = (nn.Conv2d, nn.Conv3d)[len(size) - 2]
+    body = conv(3, channels, 1)
+    head = conv(channels, classes, kernel, padding=kernel // 2)
+    x = torch.randn(2, 3, *size)
+    plan = optimize(nn.Sequential(body, nn.ReLU(), head).eval(), x, precision=precision)
+    assert "direct" in plan.steps[-1].layer
+    (given,) = optimize(nn.Sequential(body, nn.ReLU()).eval(), x, precision=precision)(x)[None]
+    given = given.to(getattr(torch, precision)).float()  # as the plan keeps it
+    ndim = len(size)
+    rows = np.moveaxis(np.ascontiguousarray(np.moveaxis(given.numpy(), 1, -1)), -1, 1)
+    sizes = convolution.geometry((kernel,) * ndim, 1, kernel // 2, 1, None, (1,) * ndim)
+    weight, bias = (p.detach().numpy() for p in (head.weight, head.bias))
+    expected = convolution._run(rows, weight, bias, sizes, None, 0, None, False, False, DIRECT)
+    np.testing.assert_array_equal(plan(x).numpy(), expected)
 
 
 def test_padding_becomes_the_convolutions():
