@@ -139,7 +139,7 @@ def plan_training(
         data["validation"] = 0
         notes["data.validation"] = "there is one case only"
     if facts.target == "instances":
-        notes["data.target"] = "more labels than classes: objects, told apart by their rims"
+        notes["data.target"] = "more labels than classes: objects, told apart by their seams"
     elif facts.target == "mask":
         notes["data.target"] = "inside and outside"
     training: dict[str, Any] = {

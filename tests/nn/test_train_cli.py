@@ -300,11 +300,15 @@ def test_targets(rng):
         label = dataset.target(partly, kind)
         assert (label[0] == -100).all()
         assert (label[1:] == dataset.target(truth, kind)[1:]).all()
-    rims = dataset.target(truth, "instances")
-    assert ((rims != 0) == (truth != 0)).all()
-    assert rims[7, 7] == rims[7, 17] == 1
-    assert (rims[7, 10:14] == 2).all()  # where they touch
-    likely = np.eye(3, dtype=np.float32)[rims]
+    parts = dataset.target(truth, "instances")
+    assert ((parts != 0) == (truth != 0)).all()
+    assert (parts[2:12, 10:14] == 2).all()  # where they touch
+    assert (parts[:, :10] <= 1).all()
+    assert (parts[:, 14:] <= 1).all()
+    truth[14, 9:11] = 5  # too small for a seam of two pixels: it has one of one
+    assert dataset.target(truth, "instances")[14, 9:11].tolist() == [2, 1]
+    truth[14] = 0
+    likely = np.eye(3, dtype=np.float32)[parts]
     found = objects(likely)
     assert ms.metrics.instance_average_precision(found, truth).at(0.95) == 1
     assert objects(np.eye(3)[np.zeros((4, 4), int)]).max() == 0

@@ -1,7 +1,8 @@
-"""Objects from the probabilities of a network that has learnt insides and rims."""
+"""Objects from the probabilities of a network that has learnt objects and their seams."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,22 +11,25 @@ from numpy.typing import NDArray
 import medseg_fast as ms
 
 _LEAST = 12  # pixels of an object
+_SHALLOW = 0.05  # no maximum is so low
 
 
 def objects(
-    probabilities: NDArray[Any], *, h: float = 1.0, least: int = _LEAST
+    probabilities: NDArray[Any], *, waist: float = 1.5, least: int = _LEAST
 ) -> NDArray[np.int32]:
-    """Label objects that touch, from (..., 3) probabilities of background, inside and rim.
+    """Label objects that touch, from (..., 3) probabilities of background, object and seam.
 
-    An object is marked where the distance to the background, lessened where a rim is likely, has a
-    maximum `h` pixels above its surroundings; a watershed gives every pixel of the foreground to a
-    mark. A network's doubt about a rim thus splits what has a waist, and neither alone has to.
-    Objects of fewer than `least` pixels go.
+    An object is marked where the distance to the background, lessened where a seam is likely, has a
+    maximum that is `waist` times what lies between it and a higher one: objects of any size are
+    split alike. A watershed gives every pixel of the foreground to a mark. A network's doubt about
+    a seam thus splits what has a waist, and neither alone has to. Objects of fewer than `least`
+    pixels go.
     """
     foreground = probabilities[..., 0] < 0.5
     distance = ms.gaussian(ms.distance_transform_edt(foreground).astype(np.float32), 1)
     depth = distance * (0.2 + probabilities[..., 1].astype(np.float32))
-    marks = ms.label(ms.h_maxima(depth, h).astype(bool) & foreground)
+    heights = np.log(np.maximum(depth, _SHALLOW))
+    marks = ms.label(ms.h_maxima(heights, math.log(waist)).astype(bool) & foreground)
     # What is too small or too flat to have a mark is an object of its own.
     rest = ms.label(foreground, connectivity=1)
     marked = np.zeros(int(rest.max(initial=0)) + 1, bool)
