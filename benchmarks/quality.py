@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import os
-import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -127,7 +126,7 @@ ROWS = [
 
 
 def learnt(
-    row: Row, data: Path, work: Path, seed: int, steps: int | None
+    row: Row, data: Path, work: Path, seed: int, steps: int | None, restart: bool
 ) -> tuple[dict[str, float], float]:
     """Train by the recipe; the figures of the test, and how long it took."""
     path = config.recipes()[row.recipe]
@@ -141,7 +140,8 @@ def learnt(
         path = work / f"{row.name}.toml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(config.text(tables, {}), encoding="utf-8")
-    job = Job(path, work / f"{row.name}_{seed}", data / row.data, steps=steps, seed=seed)
+    folder = work / f"{row.name}_{seed}"
+    job = Job(path, folder, data / row.data, restart=restart, steps=steps, seed=seed)
     (report,) = train(job, say=lambda line: print(f"  {line}", flush=True))
     figures = dict(report["test"]["mean"])
     if report["validation"] is not None:
@@ -270,10 +270,8 @@ def main() -> None:
                 if str(seed) in there and not asked.again and not asked.steps:
                     continue
                 print(f"{row.name}, seed {seed}", flush=True)
-                if asked.again and not asked.steps:
-                    shutil.rmtree(work / f"{row.name}_{seed}", ignore_errors=True)
                 if row.recipe:
-                    figures, seconds = learnt(row, data, work, seed, asked.steps)
+                    figures, seconds = learnt(row, data, work, seed, asked.steps, asked.again)
                 else:
                     start = time.perf_counter()
                     figures, seconds = clicked(row, data), round(time.perf_counter() - start, 1)

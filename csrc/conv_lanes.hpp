@@ -3,6 +3,7 @@
 // Sources that include this are compiled with contraction: networks have a tolerance.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -149,6 +150,19 @@ inline void transpose_lanes(Lanes (&v)[lanes]) {
       detail::interleave(v[i], v[i + half], w[2 * i], w[2 * i + 1], order);
 #pragma GCC unroll 16
     for (int i = 0; i < lanes; ++i) v[i] = w[i];
+  }
+}
+
+// `lanes` channels, side by side, of n >= lanes pixels become rows.
+template <class From, class To>
+void turn_channels(const From* from, std::int64_t pixel_stride, std::int64_t n, To* to,
+                   std::int64_t channel_stride) {
+  for (std::int64_t begin = 0; begin < n; begin += lanes) {
+    const std::int64_t x = std::min(begin, n - lanes);  // the last step may repeat some
+    Lanes v[lanes];
+    for (std::int64_t i = 0; i < lanes; ++i) v[i] = load_as_lanes(from + (x + i) * pixel_stride);
+    transpose_lanes(v);
+    for (std::int64_t i = 0; i < lanes; ++i) store_as(to + i * channel_stride + x, v[i]);
   }
 }
 

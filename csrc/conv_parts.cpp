@@ -65,13 +65,7 @@ void write_row(const float* from, std::int64_t count, std::int64_t n, T* to,
         store_as(to + x * pixel_stride + c, load_lanes(from + x * panel + c));
   } else if (pixel_stride == 1) {
     for (; c + lanes <= count && n >= lanes; c += lanes)
-      for (std::int64_t begin = 0; begin < n; begin += lanes) {
-        const std::int64_t x = std::min(begin, n - lanes);
-        Lanes v[lanes];
-        for (std::int64_t i = 0; i < lanes; ++i) v[i] = load_lanes(from + (x + i) * panel + c);
-        transpose_lanes(v);
-        for (std::int64_t i = 0; i < lanes; ++i) store_as(to + (c + i) * channel_stride + x, v[i]);
-      }
+      turn_channels(from + c, panel, n, to + c * channel_stride, channel_stride);
   }
   for (; c < count; ++c)
     for (std::int64_t x = 0; x < n; ++x)

@@ -155,21 +155,6 @@ template <bool pools>
   }
 }
 
-// `lanes` channels, side by side, of n pixels become rows.
-template <class T>
-void turn_row(const T* from, std::int64_t pixel_stride, std::int64_t n, float* to,
-              std::int64_t by_channel) {
-  for (std::int64_t begin = 0; n >= lanes && begin < n; begin += lanes) {
-    const std::int64_t x = std::min(begin, n - lanes);  // the last step may repeat some
-    Lanes v[lanes];
-    for (std::int64_t i = 0; i < lanes; ++i) v[i] = load_as_lanes(from + (x + i) * pixel_stride);
-    transpose_lanes(v);
-    for (std::int64_t i = 0; i < lanes; ++i) store_lanes(to + i * by_channel + x, v[i]);
-  }
-  for (std::int64_t c = 0; n < lanes && c < lanes; ++c)
-    for (std::int64_t x = 0; x < n; ++x) to[c * by_channel + x] = from[x * pixel_stride + c];
-}
-
 // Rows of a plane, `row` floats each, for so many rows of the output: six for each four.
 void transform_lines(const float* plane, std::int64_t row, std::int64_t outputs, float* to) {
   for (std::int64_t y = 0; y < outputs; y += line_out, to += line_in * row)
@@ -378,8 +363,11 @@ void PlanarConvolution::pack(const Features& in, std::int64_t n, std::int64_t c,
       const std::int64_t first = in.offset(n, c, {z, y, start + begin * step});
       const std::int64_t stride = in.stride[2] * step;
       const auto copy = [&](const auto* source) {
-        if (count > 1) return turn_row(source, stride, end - begin, row + begin, by_channel);
-        for (std::int64_t i = 0; i < end - begin; ++i) row[begin + i] = source[i * stride];
+        if (count == lanes && end - begin >= lanes)
+          return turn_channels(source, stride, end - begin, row + begin, by_channel);
+        for (std::int64_t o = 0; o < count; ++o)
+          for (std::int64_t i = 0; i < end - begin; ++i)
+            row[o * by_channel + begin + i] = source[i * stride + o];
       };
       if (in.dtype == DType::bfloat16)
         copy(static_cast<const BFloat16*>(in.data) + first);
