@@ -95,6 +95,10 @@ void bind_threads(const Scope& m) {
   m.def("num_threads", &num_threads);
   m.def("set_num_threads", &set_num_threads);
   m.def("set_thread_override", &set_thread_override);
+  // The address of a function; 0: none.
+  m.def("set_crew", [](std::uintptr_t crew) {
+    return reinterpret_cast<std::uintptr_t>(set_crew(reinterpret_cast<Crew>(crew)));
+  });
   m.def("worker_ids", &worker_ids);
   m.def("fix_workers", &fix_workers);
   m.def("busy_tasks", [](const std::vector<double>& seconds, std::optional<std::int64_t> fail_at,

@@ -26,6 +26,13 @@ void bind_convolution(const Scope& m) {
     const ConvolutionSpec spec = spec_of(channels, sizes, {}, 0, {});
     return static_cast<int>(choose_algorithm(spec, size, narrow, planar));
   });
+  m.def("convolution_weight_gradient",
+        [](const Sizes& sizes, const Array& in, const Array& gradient, bool channels_last,
+           const MutableArray& weight, const std::optional<MutableArray>& bias) {
+          const Features from = features(in, channels_last), by = features(gradient, channels_last);
+          convolution_weight_gradient(spec_of({from.channels, by.channels}, sizes, {}, 0, {}), from,
+                                      by, weight.as<float>(), bias ? bias->as<float>() : nullptr);
+        });
   m.def("have_tiles", &have_tiles);
   m.def("have_byte_products", &have_byte_products);
   m.add_class<Convolution>("medseg_fast._core.Convolution")

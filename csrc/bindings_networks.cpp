@@ -3,6 +3,8 @@
 #include <optional>
 
 #include "bindings.hpp"
+#include "kernels/halving.hpp"
+#include "kernels/norm_activation.hpp"
 #include "kernels/pooling.hpp"
 #include "kernels/pyramid_pool.hpp"
 #include "kernels/resample_argmax.hpp"
@@ -30,6 +32,23 @@ void bind_networks(const Scope& m) {
   m.def("max_unpool", &max_unpool);
   m.def("transposed_conv2x2", &transposed_conv2x2);
   m.def("crop_concat", &crop_concat);
+  m.def("halve", &halve);
+  m.def("halve_gradient", &halve_gradient);
+  m.def("norm_activation",
+        [](const Array& input, const Array& scale, const Array& shift, bool by_image,
+           double epsilon, float slope, const MutableArray& output, const MutableArray& mean,
+           const MutableArray& inverse) {
+          norm_activation(input, scale, shift, {by_image, epsilon, slope}, output, mean, inverse);
+        });
+  // gradient: the address of the first value.
+  m.def("norm_activation_gradient", [](const Array& input, std::uintptr_t gradient,
+                                       std::int64_t pitch, const Array& scale, const Array& shift,
+                                       const Array& mean, const Array& inverse, bool by_image,
+                                       float slope, const MutableArray& by_input,
+                                       const MutableArray& by_scale, const MutableArray& by_shift) {
+    norm_activation_gradient(input, reinterpret_cast<const void*>(gradient), pitch, scale, shift,
+                             mean, inverse, {by_image, 0, slope}, by_input, by_scale, by_shift);
+  });
   m.def("pyramid_means", &pyramid_means);
   m.def("pyramid_mix", &pyramid_mix);
   m.def("pyramid_concat", &pyramid_concat);

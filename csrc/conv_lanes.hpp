@@ -56,6 +56,22 @@ inline void store_as(BFloat16* to, Lanes v) {  // as BFloat16(float) rounds
   std::memcpy(to, &bits, sizeof bits);
 }
 
+// The same of `n` values, zeros after them; of a whole vector if there are as many or more.
+template <class T>
+Lanes load_some(const T* from, std::int64_t n) {
+  if (n >= lanes) return load_as_lanes(from);
+  float some[lanes] = {};
+  std::copy_n(from, n, some);
+  return load_lanes(some);
+}
+template <class T>
+void store_some(T* to, Lanes v, std::int64_t n) {
+  if (n >= lanes) return store_as(to, v);
+  float some[lanes];
+  store_lanes(some, v);
+  for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<T>(some[i]);
+}
+
 // A product that is rounded before it is added to anything, whatever the compiler makes of the
 // rest.
 inline Lanes rounded(Lanes v) {

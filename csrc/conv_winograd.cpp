@@ -201,6 +201,9 @@ class Winograd final : public Convolution {
 
   std::int64_t taps() const { return depth_ * spec_.in_channels; }
 
+  // Vectors of a panel that hold channels.
+  int halves(std::int64_t p) const { return spec_.out_channels - p * panel <= lanes ? 1 : 2; }
+
   void run_stage(const Features& in, const Plan& plan, const Finish& finish, std::int64_t first,
                  std::int64_t count) const {
     const Stage s{places_, weights_.unit, weights_.units, in, plan, finish, first, count};
@@ -243,7 +246,7 @@ class Winograd final : public Convolution {
       each(count * group, plan.shared, [&](std::int64_t i) {
         float* const sums = task_scratch(3 * plan.block_floats());
         const std::int64_t b = i / group, block = first + b;
-        transform_output(plan,
+        transform_output(plan, halves(p + i % group),
                          s.products + i % group * places_ * s.m_stride + b * plan.rows * panel,
                          s.m_stride, sums);
         finish(sums, sums + plan.block_floats(), block / plan.blocks, (p + i % group) * panel,
@@ -298,7 +301,9 @@ class Winograd final : public Convolution {
       for (std::size_t i = 0; i + 1 < pieces.starts.size(); ++i) {
         const Run *const first = runs + pieces.starts[i], *const last = runs + pieces.starts[i + 1];
         for (std::int64_t r = 0; r < s.used; r += dot_rows) {
-          const auto dot = for_rows(s.used - r, []<int n>() { return &dot_panel<n>; });
+          const auto dot = for_rows(s.used - r, [&]<int n>() {
+            return halves(p + g) == 1 ? &dot_panel<n, 1> : &dot_panel<n>;
+          });
           dot(&address[static_cast<std::size_t>(r)], first, last - first, weights, to + r * panel,
               panel, i > 0);
         }
@@ -333,7 +338,9 @@ class Winograd final : public Convolution {
             for (const std::int16_t* const stop = std::min(none, next + share * line); next < stop;
                  next += line)
               __builtin_prefetch(next, 0, 2);
-            const auto dot = for_rows(s.used - r, []<int n>() { return &dot_fixed<A, n>; });
+            const auto dot = for_rows(s.used - r, [&]<int n>() {
+              return halves(p + g) == 1 ? &dot_fixed<A, n, 1> : &dot_fixed<A, n>;
+            });
             dot(&address[static_cast<std::size_t>(r)], &scales[static_cast<std::size_t>(r)], some,
                 weights, columns, to + r * panel, z + u > 0);
           }
@@ -463,12 +470,12 @@ class Winograd final : public Convolution {
             strip, v + (z * plan.tiles[1] + ty) * plan.tiles[2] * plan.pitch, plan.pitch, v_stride);
   }
 
-  void transform_output(const Plan& plan, const float* products, std::int64_t stride,
+  void transform_output(const Plan& plan, int vectors, const float* products, std::int64_t stride,
                         float* sums) const {
     const std::int64_t width = plan.block[2], across = plan.tiles[2];
     for (std::int64_t z = 0; z < plan.tiles[0]; ++z)
       for (std::int64_t ty = 0; ty < plan.tiles[1]; ++ty, products += across * panel)
-        transform_.output(products, stride, across,
+        transform_.output(products, stride, across, vectors,
                           sums + (z * plan.block[1] + ty * transform_.m) * width * panel, width);
   }
 

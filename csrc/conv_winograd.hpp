@@ -38,11 +38,17 @@ struct WinogradTransform {
   void (*input_fixed)(std::span<const PixelRows> maps, std::int64_t width, std::int64_t tiles,
                       float most, float* scratch, std::int16_t* to, std::int64_t by_tile,
                       std::int64_t by_place, float* scales, std::int64_t by_scale);
-  // A row of tiles of sums, a panel for each, places by_place apart, back into rows of pixels.
-  void (*output)(const float* from, std::int64_t by_place, std::int64_t tiles, float* to,
-                 std::int64_t width);
+  // A row of tiles of sums, a panel for each, places by_place apart, back into rows of pixels;
+  // `vectors` of a panel's two.
+  void (*output)(const float* from, std::int64_t by_place, std::int64_t tiles, int vectors,
+                 float* to, std::int64_t width);
   // `count` filters of r x r taps, a panel of each tap for the output channels, transformed.
   void (*filters)(const float* from, std::int64_t count, float* to, std::int64_t by_place);
+  // Transposes, for gradients. A row of tiles of the output's, m x m pixels each, to places, as
+  // `input` does; and `count` transformed filters to r x r taps, from the order of `filters` to it.
+  void (*spread)(const float* rows, std::int64_t width, std::int64_t tiles, float* strip, float* to,
+                 std::int64_t by_tile, std::int64_t by_place);
+  void (*gather)(const float* from, std::int64_t count, float* to, std::int64_t by_place);
 
   int n() const { return m + r - 1; }
   int places() const { return n() * n(); }

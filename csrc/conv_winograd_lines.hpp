@@ -52,6 +52,25 @@ template <int m, int n>
   }
 }
 
+// The transpose of transform_sums: what each sum's gradient is for the products.
+template <int m, int n>
+[[gnu::always_inline]] inline void spread_sums(const Lanes (&o)[m], Lanes (&t)[n]) {
+  constexpr int pairs = (n - 2) / 2;
+  Lanes sums[2][3] = {};  // of even and of odd rows, at 1, 2 and 1/2
+  for (int i = 0; i < m; ++i) {
+    Lanes* const to = sums[i % 2];
+    to[0] += o[i];
+    if constexpr (pairs > 1) to[1] += static_cast<float>(1 << i) * o[i];
+    if constexpr (pairs > 2) to[2] += 1 / static_cast<float>(1 << i) * o[i];
+  }
+  t[0] = o[0];
+  t[n - 1] = o[m - 1];
+  for (int p = 0; p < pairs; ++p) {
+    t[2 * p + 1] = sums[0][p] + sums[1][p];
+    t[2 * p + 2] = sums[0][p] - sums[1][p];
+  }
+}
+
 inline constexpr double points[] = {0, 1, -1, 2, -2, 0.5, -0.5};
 
 // Product of a point's distances from the n - 2 others.
@@ -77,6 +96,21 @@ template <int r, int n>
           k < 2 ? static_cast<float>(power) * g[k] : sums[k % 2] + static_cast<float>(power) * g[k];
     t[i] = sums[0] + sums[1];
     t[i + 1] = sums[0] - sums[1];
+  }
+}
+
+// Its transpose: what each value's gradient is for the taps.
+template <int r, int n>
+[[gnu::always_inline]] inline void gather_taps(const Lanes (&t)[n], Lanes (&g)[r]) {
+  for (int k = 0; k < r; ++k) g[k] = Lanes{};
+  g[0] += static_cast<float>(1 / denominator(n, 0)) * t[0];
+  g[r - 1] += t[n - 1];
+#pragma GCC unroll 3
+  for (int i = 1; i < n - 1; i += 2) {
+    const Lanes sums[2] = {t[i] + t[i + 1], t[i] - t[i + 1]};
+    double power = 1 / denominator(n, i);
+#pragma GCC unroll 5
+    for (int k = 0; k < r; ++k, power *= points[i]) g[k] += static_cast<float>(power) * sums[k % 2];
   }
 }
 

@@ -27,22 +27,38 @@ void store_strided(const Lanes (&v)[n], float* to, std::int64_t step) {
   for (int i = 0; i < n; ++i) store_lanes(to + i * step, v[i]);
 }
 
-// Columns first, for a whole row of tiles, which overlap.
-template <int m, int n>
-void input(const float* rows, std::int64_t width, std::int64_t tiles, float* strip, float* to,
-           std::int64_t by_tile, std::int64_t by_place) {
-  Lanes d[n], t[n];
+// Columns first, for a whole row of tiles.
+template <int m, int from_tile, int n, class F>
+[[gnu::always_inline]] inline void to_places(F&& transform, const float* rows, std::int64_t width,
+                                             std::int64_t tiles, float* strip, float* to,
+                                             std::int64_t by_tile, std::int64_t by_place) {
+  Lanes d[from_tile], t[n];
   for (std::int64_t x = 0; x < width; ++x) {
     load_strided(rows + x * panel, width * panel, d);
-    transform_pixels(d, t);
+    transform(d, t);
     store_strided(t, strip + x * lanes, width * lanes);
   }
   for (std::int64_t tile = 0; tile < tiles; ++tile, to += by_tile)
     for (int y = 0; y < n; ++y) {
       load_strided(strip + (y * width + tile * m) * lanes, lanes, d);
-      transform_pixels(d, t);
+      transform(d, t);
       store_strided(t, to + y * n * by_place, by_place);
     }
+}
+
+// Tiles overlap.
+template <int m, int n>
+void input(const float* rows, std::int64_t width, std::int64_t tiles, float* strip, float* to,
+           std::int64_t by_tile, std::int64_t by_place) {
+  to_places<m, n, n>([](auto& d, auto& t) { transform_pixels(d, t); }, rows, width, tiles, strip,
+                     to, by_tile, by_place);
+}
+
+template <int m, int n>
+void spread(const float* rows, std::int64_t width, std::int64_t tiles, float* strip, float* to,
+            std::int64_t by_tile, std::int64_t by_place) {
+  to_places<m, m, n>([](auto& d, auto& t) { spread_sums(d, t); }, rows, width, tiles, strip, to,
+                     by_tile, by_place);
 }
 
 inline IntLanes larger(IntLanes a, IntLanes b) { return a > b ? a : b; }
@@ -113,9 +129,9 @@ void input_fixed(std::span<const PixelRows> maps, std::int64_t width, std::int64
 }
 
 template <int m, int n>
-void output(const float* from, std::int64_t by_place, std::int64_t tiles, float* to,
+void output(const float* from, std::int64_t by_place, std::int64_t tiles, int vectors, float* to,
             std::int64_t width) {
-  for (std::int64_t i = 0; i < 2 * tiles; ++i) {  // halves of panels
+  for (std::int64_t i = 0; i < 2 * tiles; i += 3 - vectors) {  // halves of panels
     const float* const tile = from + i * lanes;
     float* const pixels = to + i / 2 * m * panel + i % 2 * lanes;
     Lanes columns[m][n], t[n], o[m];
@@ -148,10 +164,34 @@ void filters(const float* from, std::int64_t count, float* to, std::int64_t by_p
   }
 }
 
+template <int r, int n>
+void gather(const float* from, std::int64_t count, float* to, std::int64_t by_place) {
+  for (std::int64_t i = 0; i < 2 * count; ++i) {  // halves of panels
+    float* const taps = to + i / 2 * r * r * panel + i % 2 * lanes;
+    Lanes columns[r][n], t[n], g[r];
+    for (int x = 0; x < n; ++x) {
+      load_strided(from + x * by_place + i * lanes, n * by_place, t);
+      gather_taps(t, g);
+      for (int y = 0; y < r; ++y) columns[y][x] = g[y];
+    }
+    for (int y = 0; y < r; ++y) {
+      gather_taps(columns[y], g);
+      store_strided(g, taps + y * r * panel, panel);
+    }
+  }
+}
+
 template <int m, int r>
 constexpr WinogradTransform made() {
   constexpr int n = m + r - 1;
-  return {m, r, &input<m, n>, &input_fixed<m, n>, &output<m, n>, &filters<r, n>};
+  return {m,
+          r,
+          &input<m, n>,
+          &input_fixed<m, n>,
+          &output<m, n>,
+          &filters<r, n>,
+          &spread<m, n>,
+          &gather<r, n>};
 }
 
 }  // namespace

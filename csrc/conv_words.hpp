@@ -84,19 +84,20 @@ struct FixedRun {
   std::int64_t scale;
 };
 
-// dot_panel of integers, an even number of them: sums times the scales of rows and columns.
-template <class A, int count>
+// dot_panel of integers, an even number of them: sums times the scales of rows and columns. The
+// vectors beyond `halves` stay as they are.
+template <class A, int count, int halves = 2>
 [[gnu::noinline]] void dot_fixed(const std::int16_t* const* rows, const float* const* row_scales,
                                  const FixedRun& some, const std::int16_t* weights,
                                  const float* column_scales, float* to, bool accumulate) {
   IntLanes sum[count][2] = {};
   const std::int16_t* row[count];
   for (int r = 0; r < count; ++r) row[r] = rows[r] + some.run.offset;
-  add_run<A, 2>(row, some.run.length, weights, sum);
+  add_run<A, 2, halves>(row, some.run.length, weights, sum);
 #pragma GCC unroll 12
   for (int r = 0; r < count; ++r, to += panel) {
     const float scale = row_scales[r][some.scale];
-    for (int half = 0; half < 2; ++half) {
+    for (int half = 0; half < halves; ++half) {
       Lanes found = rounded(__builtin_convertvector(sum[r][half], Lanes) *
                             (load_lanes(column_scales + half * lanes) * scale));
       if (accumulate) found += load_lanes(to + half * lanes);

@@ -121,4 +121,10 @@ std::unique_ptr<Convolution> make_int8(const ConvolutionSpec& spec, const float*
 std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const float* weight,
                                               const float* bias, Algorithm algorithm);
 
+// weight (out, in, planes, rows, columns) and bias (out, or null) = the gradients of weights and
+// bias, given that of the output before activation. Rows and columns of 3 or of 5 taps each, stride
+// and dilation 1.
+void convolution_weight_gradient(const ConvolutionSpec& spec, const Features& in,
+                                 const Features& gradient, float* weight, float* bias);
+
 }  // namespace msf

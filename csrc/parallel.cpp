@@ -62,6 +62,7 @@ bool comes_soon(F&& ready) {
 thread_local Job* current_job = nullptr;  // set on whoever runs tasks of a shared job
 thread_local bool is_worker = false;
 thread_local int thread_override = 0;
+thread_local Crew current_crew = nullptr;
 thread_local Clock::time_point last_check{};
 std::atomic<int> thread_setting{1};
 std::atomic<void (*)()> interrupt_hook{nullptr};
@@ -95,6 +96,23 @@ class Pool {
       }
       lock.lock();
     }
+  }
+
+  // The same with other threads than the pool's.
+  void run(Job& job, Crew crew) {
+    struct Work {
+      Pool& pool;
+      Job& job;
+      const std::thread::id caller = std::this_thread::get_id();
+    } work{*this, job};
+    const auto take = [](void* context) {
+      const Work& w = *static_cast<Work*>(context);
+      const bool before = is_worker;
+      is_worker = before || std::this_thread::get_id() != w.caller;
+      w.pool.take_tasks(w.job);
+      is_worker = before;
+    };
+    crew(take, &work, static_cast<unsigned>(job.seats) + 1, 0);
   }
 
   std::vector<std::int64_t> ids() {
@@ -197,6 +215,7 @@ Pool& pool() {
 int num_threads() { return thread_override > 0 ? thread_override : thread_setting.load(); }
 void set_num_threads(int n) { thread_setting = n; }
 int set_thread_override(int n) { return std::exchange(thread_override, n); }
+Crew set_crew(Crew crew) { return std::exchange(current_crew, crew); }
 std::vector<std::int64_t> worker_ids() { return pool().ids(); }
 void fix_workers(bool fixed) { pool().fix(fixed); }
 void set_interrupt_hook(void (*hook)()) { interrupt_hook = hook; }
@@ -221,7 +240,10 @@ void detail::run_tasks(std::int64_t tasks, int threads, void (*task)(void*, std:
     return;
   }
   Job job{.task = task, .context = context, .tasks = tasks, .seats = threads - 1};
-  pool().run(job);
+  if (current_crew)
+    pool().run(job, current_crew);
+  else
+    pool().run(job);
   if (job.error) std::rethrow_exception(job.error);
 }
 

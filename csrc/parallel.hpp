@@ -22,6 +22,14 @@ void set_num_threads(int n);  // the process-wide setting, n >= 1
 // override.
 int set_thread_override(int n);
 
+// Threads of someone else: crew(work, context, n, 0) runs work(context) on n of them, the caller's
+// among them, and returns when all are done, as GOMP_parallel does. A crew given here runs the
+// loops that the calling thread starts, in place of the pool: where OpenMP's threads look out for
+// their next loop on the same CPUs, two pools would slow each other. Null: the pool again. Returns
+// the previous one.
+using Crew = void (*)(void (*work)(void*), void* context, unsigned threads, unsigned flags);
+Crew set_crew(Crew crew);
+
 // Throws when the user asked to stop (Ctrl-C) or another task of the same loop failed. Cheap: it
 // reads a clock at most; call it every few microseconds to milliseconds of work. parallel_for calls
 // it before each task.

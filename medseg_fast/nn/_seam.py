@@ -40,12 +40,35 @@ def _kernel(name: str, x: Tensor) -> Any:
     return getattr(functional, name)
 
 
+class _Joined(torch.autograd.Function):
+    """Maps joined channel by channel, whose gradients are contiguous, in the memory order given.
+
+    Slices, as `torch.cat` has them, are slow to add to others and to multiply.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *maps: Tensor) -> Tensor:  # type: ignore[override, unused-ignore]
+        ctx.channels = [x.shape[1] for x in maps]
+        return torch.cat(maps, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override, unused-ignore]
+        order = torch.channels_last if gradient.ndim == 4 else torch.channels_last_3d
+        if not gradient.is_contiguous(memory_format=order):
+            order = torch.contiguous_format
+        return tuple(g.contiguous(memory_format=order) for g in gradient.split(ctx.channels, 1))
+
+
 @torch.fx.wrap
 def _crop_concat(skip: Tensor, x: Tensor) -> Tensor:
     kernel = _kernel("crop_concat", x)
-    if kernel is None:
+    if kernel is not None and x.is_contiguous():  # it would turn channels-last maps about
+        joined: Tensor = kernel(skip, x)
+        return joined
+    if torch.compiler.is_compiling():
         return torch.cat([crop(skip, x), x], 1)
-    joined: Tensor = kernel(skip, x)
+    join: Any = _Joined.apply
+    joined = join(crop(skip, x), x)
     return joined
 
 

@@ -179,6 +179,10 @@ def fit(
     threads (on CUDA as far as PyTorch's kernels are deterministic). Checkpoints hold weights,
     optimiser, best weights and history, and replace one another only when they are on disk.
 
+    On a CPU a step runs convolutions of 3 and 5 taps [3]_, batch and instance norms with the
+    rectifiers after them, and pooling by 2 on kernels of our own, forward and back, in any network
+    that is made of PyTorch's layers; their gradients cannot be differentiated again.
+
     Within ``torch.distributed`` (say ``torchrun``, with a process group) every process calls `fit`
     with the same arguments: each takes its part of every batch, gradients are averaged, the first
     process validates and writes.
@@ -188,7 +192,8 @@ def fit(
     .. [1] I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
     .. [2] F. Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical
        image segmentation", Nature Methods 18 (2021) 203-211.
-    .. [3] L. N. Smith and N. Topin, "Super-convergence: very fast training of neural networks using
+    .. [3] A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
+    .. [4] L. N. Smith and N. Topin, "Super-convergence: very fast training of neural networks using
        large learning rates", 2018, arXiv:1708.07120.
 
     Examples

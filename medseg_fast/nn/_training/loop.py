@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from medseg_fast.nn._training import checkpoint, log, schedule
 from medseg_fast.nn._training.distributed import World
+from medseg_fast.nn._training.layers import quick_layers
 from medseg_fast.nn._training.validation import Validator
 
 _OP = "fit"
@@ -142,15 +143,17 @@ class Loop:
         scale = schedule.factor(s.schedule, self.step, s.steps, s.warmup)
         schedule.set_rate(self.optimiser, scale)
         self.optimiser.zero_grad(set_to_none=True)
-        with _precision(s.precision, self.device):
-            loss = self.objective(learner, _moved(images, self.device), _moved(labels, self.device))
-        value = loss.item()
-        if not np.isfinite(value):
-            raise FloatingPointError(
-                f"{_OP}: the loss is {value} at step {self.step}: a lower rate, a warmup, or "
-                "images without NaN may help"
-            )
-        loss.backward()
+        images, labels = _moved(images, self.device), _moved(labels, self.device)
+        with quick_layers(self.network):
+            with _precision(s.precision, self.device):
+                loss = self.objective(learner, images, labels)
+            value = loss.item()
+            if not np.isfinite(value):
+                raise FloatingPointError(
+                    f"{_OP}: the loss is {value} at step {self.step}: a lower rate, a warmup, or "
+                    "images without NaN may help"
+                )
+            loss.backward()
         if s.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), s.clip)
         self.optimiser.step()

@@ -79,7 +79,7 @@ def optimiser(
     choice("fit", "optimiser", kind, OPTIMISERS)
     if kind == "sgd":
         return torch.optim.SGD(listed, lr=rate, momentum=0.99, nesterov=True)
-    return torch.optim.AdamW(listed, lr=rate)
+    return torch.optim.AdamW(listed, lr=rate, fused=True)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, scale: float) -> float:
