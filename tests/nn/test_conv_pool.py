@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import numpy as np
 import pytest
+from _convolutions import (
+    BOUND,
+    DIRECT,
+    FIXED,
+    PAIRS,
+    TILED,
+    WINOGRAD2,
+    WINOGRAD4,
+    assert_near,
+    bfloat16,
+    channels_last,
+    convolution,
+    fixed,
+    layer,
+)
 from conftest import LAYOUTS
 from numpy.testing import assert_array_equal
 
@@ -13,29 +26,6 @@ import medseg_fast as ms
 from medseg_fast._dispatch import BFLOAT16
 from medseg_fast.nn.functional import conv_pool
 from medseg_fast.reference import nn_conv_pool as slow
-
-convolution = import_module("medseg_fast.nn.functional.convolution")
-
-DIRECT, WINOGRAD2, WINOGRAD4, TILED, PAIRS, FIXED, LINES = 1, 2, 3, 4, 5, 6, 7
-# Of the output's largest value: the docstring's bound, and what sums of float32 stay within.
-BOUND = {DIRECT: 3e-6, WINOGRAD2: 3e-6, WINOGRAD4: 1e-4, FIXED: 1e-2, LINES: 5e-6}
-
-
-def layer(rng, channels, size, kernel, dtype=np.float32, batch=2):
-    """Features and weights that keep the output's scale near one."""
-    taps = channels[0] * np.prod(kernel)
-    x = rng.standard_normal((batch, channels[0], *size)).astype(dtype)
-    weight = rng.standard_normal((channels[1], channels[0], *kernel)) / np.sqrt(taps)
-    return x, weight.astype(dtype), rng.standard_normal(channels[1]).astype(dtype)
-
-
-def channels_last(x):
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
-
-
-def assert_near(got, expected, bound):
-    assert got.shape == expected.shape
-    assert np.abs(got - expected).max() <= bound * max(np.abs(expected).max(), 1e-30)
 
 
 @pytest.mark.parametrize("axes", [2, 3])
@@ -122,171 +112,6 @@ def test_error_of_winograd_with_many_channels(rng):
         assert_near(got, expected, bound)
 
 
-def fixed(x, weight, bias, taps=3):
-    sizes = convolution.geometry((taps,) * (x.ndim - 2), 1, taps // 2, 1, None, 2)
-    return convolution._run(x, weight, bias, sizes, None, 0.0, None, False, False, FIXED)
-
-
-@pytest.mark.parametrize(
-    ("channels", "size", "taps", "most"),
-    [
-        ((64, 32), (40, 40), 3, 2e-3),
-        ((512, 32), (16, 16), 3, 3e-3),
-        ((32, 32), (6, 12, 12), 3, 1e-3),
-        ((64, 32), (24, 24), 5, 3e-3),
-    ],
-)
-def test_error_of_fixed_point(rng, isa, channels, size, taps, most):
-    """Of the outputs' deviation: weights and features rounded to bfloat16 have 2e-3."""
-    x, weight, bias = layer(rng, channels, size, (taps,) * len(size), batch=1)
-    x = np.maximum(x, 0)
-    wide = (a.astype(np.float64) for a in (x, weight, bias))
-    expected = conv_pool(*wide, padding=taps // 2)
-    error = fixed(x, weight, bias, taps) - expected
-    assert np.sqrt((error**2).mean()) <= most * expected.std()
-
-
-@pytest.mark.parametrize("channels", [1, 127, 128, 129, 300])
-@pytest.mark.parametrize("taps", [3, 5])
-def test_fixed_point_never_overflows(rng, isa, channels, taps):
-    """All values at their largest, of one sign or of those of a place's transforms."""
-    shape, kernel = (1, channels, 18, 18), (20, channels, taps, taps)
-    signs = rng.choice([-1.0, 1.0], (2, 18, 18)).astype(np.float32)
-    stripes = np.where(np.indices((18, 18)).sum(0) // 2 % 2, 1, -1).astype(np.float32)
-    for pattern in (np.ones((18, 18), np.float32), stripes, *signs):
-        x = np.broadcast_to(pattern, shape).copy()
-        for weight in (np.ones(kernel), np.broadcast_to(pattern[:taps, :taps], kernel)):
-            weight = np.ascontiguousarray(weight, np.float32)
-            bias = np.zeros(20, np.float32)
-            wide = (a.astype(np.float64) for a in (x, weight, bias))
-            expected = conv_pool(*wide, padding=taps // 2)
-            error = np.abs(fixed(x, weight, bias, taps) - expected).max()
-            assert error <= 1e-2 * channels * taps**2
-
-
-def test_fixed_point_of_any_size(rng, isa):
-    """Tiles have scales of their own, and so have runs of channels and output channels."""
-    x, weight, bias = layer(rng, (140, 20), (24, 24), (3, 3), batch=1)
-    bias[:] = 0
-    expected = fixed(x, weight, bias)
-    for by in (2.0**-60, 2.0**40):  # powers of two change nothing else
-        assert_array_equal(fixed(x * np.float32(by), weight, bias), expected * np.float32(by))
-        assert_array_equal(fixed(x, weight * np.float32(by), bias), expected * np.float32(by))
-    weight[:10] *= np.float32(1e-6)
-    assert_near(fixed(x, weight, bias)[:, :10], expected[:, :10] * 1e-6, 1e-3)
-    lower = fixed(x, weight, bias)[..., 16:, :]
-    x[..., :12, :] *= np.float32(1e6)  # tiles that do not meet these stay as they were
-    assert_array_equal(fixed(x, weight, bias)[..., 16:, :], lower)
-    bias[:] = rng.normal(size=20)
-    assert_array_equal(
-        fixed(np.zeros_like(x), weight, bias), np.broadcast_to(bias[:, None, None], (1, 20, 24, 24))
-    )
-    assert_array_equal(
-        fixed(x, np.zeros_like(weight), bias), np.broadcast_to(bias[:, None, None], (1, 20, 24, 24))
-    )
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_fixed_point_of_nan_and_infinity(rng, isa, value):
-    """They make the tiles that they meet NaN, and no other."""
-    x, weight, bias = layer(rng, (140, 20), (24, 24), (3, 3), batch=1)
-    expected = fixed(x, weight, bias)
-    x[0, 130, 10, 13] = value  # tiles of 4 x 4: the rows 8 to 11, the columns 12 to 15
-    got = fixed(x, weight, bias)
-    assert np.isnan(got[..., 9:12, 12:15]).all()
-    other = np.ones((24, 24), bool)
-    other[8:12, 8:16] = False
-    assert_array_equal(got[..., other], expected[..., other])
-    weight[7, 3, 1, 1] = value
-    assert np.isnan(fixed(x, weight, bias)[:, 7]).all()
-
-
-@pytest.mark.parametrize(
-    ("channels", "size", "kernel", "stride", "dilation"),
-    [
-        ((2, 64), (37, 530), (3, 3), 1, 1),  # wider than a block, an odd number of rows
-        ((3, 20), (40, 61), (7, 7), 2, 1),  # the columns of two remainders
-        ((3, 7), (21, 50), (3, 2), (1, 3), (2, 1)),
-        ((2, 4), (30, 19), (3, 3), (3, 2), (1, 3)),
-        ((70, 2), (33, 600), (1, 1), 1, 1),  # to few channels
-        ((300, 5), (9, 40), (3, 3), 1, 1),
-        ((2, 9), (5, 12, 34), (3, 3, 3), (2, 1, 1), 1),
-        ((2, 3), (1, 1), (3, 3), 1, 1),
-    ],
-)
-@pytest.mark.parametrize("pool", [None, "max"])
-def test_rows_of_planes_give_the_bytes_of_direct_sums(
-    rng, threads, channels, size, kernel, stride, dilation, pool
-):
-    """Few channels are convolved along rows where they are in planes, but not channels-last."""
-    if pool and len(size) == 2 and min(size) < 2:
-        return
-    x, weight, bias = layer(rng, channels, size, kernel)
-    sizes = convolution.geometry(kernel, stride, 3, dilation, pool, (1, 2, 2)[-len(size) :])
-    for activation, full in (("relu", False), ("leaky_relu", bool(pool))):
-        options = (sizes, activation, 0.1, pool, False, full, DIRECT)
-        got = convolution._run(x, weight, bias, *options)
-        expected = convolution._run(channels_last(x), weight, bias, *options)
-        for pair in zip(got, expected, strict=True) if full else [(got, expected)]:
-            assert_array_equal(*pair)
-
-
-@pytest.mark.parametrize(
-    ("channels", "size", "kernel", "stride", "dilation"),
-    [
-        ((3, 13), (19, 530), (3, 3), 1, 1),  # wider than a block, rows beyond the last four
-        ((1, 12), (1, 3), (3, 3), 1, 1),
-        ((4, 14), (18, 61), (3, 7), (1, 2), (1, 3)),  # the columns of two remainders
-        ((2, 20), (5, 12, 34), (3, 3, 3), (2, 1, 1), 1),
-        ((15, 13), (8, 20), (3, 1), 1, 1),
-    ],
-)
-@pytest.mark.parametrize("kind", [None, "max"])
-def test_lines(rng, isa, threads, channels, size, kernel, stride, dilation, kind):
-    """Winograd's algorithm along columns: the rows that it makes together, and their indices."""
-    if kind and min(size) < 2:
-        return
-    x, weight, bias = layer(rng, channels, size, kernel)
-    window = (1, 2, 2)[-len(size) :]
-    sizes = convolution.geometry(kernel, stride, 2, dilation, kind, window)
-    wide = [a.astype(np.float64) for a in (x, weight, bias)]
-    options = {"stride": stride, "padding": 2, "dilation": dilation, "slope": 0.1}
-    expected = conv_pool(*wide, activation="leaky_relu", **options)
-    for dtype in (np.float32, BFLOAT16):
-        features = x if dtype == np.float32 else bfloat16(x)[0]
-        options = (weight, bias, sizes, "leaky_relu", 0.1, kind)
-        if kind is None:
-            full = convolution._run(features, *options, False, False, LINES)
-        else:
-            pooled, indices, full = convolution._run(features, *options, True, True, LINES)
-            if dtype == np.float32:
-                values, places = slow.pool(full, kind, window)
-                assert_array_equal(pooled, values)
-                assert_array_equal(indices, places)
-            alone = convolution._run(features, *options, False, False, LINES)
-            assert_array_equal(alone.view(np.uint8), pooled.view(np.uint8))
-        assert full.flags.c_contiguous
-        bound = BOUND[LINES] if dtype == np.float32 else 2**-6
-        assert_near(convolution._features.to_float32(full), expected, bound)
-
-
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_indices_of_planes(rng, kernel):
-    """Of equal values and of NaN, by the kernels for planes."""
-    x = rng.integers(-1, 3, (2, 3, 23, 37)).astype(np.float32)
-    x[rng.random(x.shape) < 0.002] = np.nan
-    weight = rng.integers(-1, 2, (20, 3, kernel, kernel)).astype(np.float32)
-    options = {"pool": "max", "return_indices": True, "return_full": True}
-    pooled, indices, full = conv_pool(x, weight, padding=kernel // 2, **options)
-    assert_array_equal(pooled, full[..., :22, :36].reshape(2, 20, 11, 2, 18, 2).max((3, 5)))
-    nan = np.isnan(pooled)
-    places = slow.pool(full, "max", (2, 2))[1]
-    assert 0 < nan.sum() < nan.size / 2
-    assert_array_equal(indices[~nan], places[~nan])
-    taken = np.take_along_axis(full.reshape(2, 20, -1), indices.reshape(2, 20, -1), -1)
-    assert_array_equal(taken.reshape(pooled.shape), pooled)
-
-
 @pytest.mark.parametrize("window", [(2, 2), (3, 2), (1, 4), (5, 5)])
 @pytest.mark.parametrize("in_channels", [4, 24])
 def test_pooling_windows_and_indices(rng, window, in_channels):
@@ -368,13 +193,6 @@ def test_threads_give_the_same_bytes(rng):
                 results.append(conv_pool(x, weight, bias, padding=1).tobytes())
                 integers.append(fixed(x, weight, bias).tobytes())
         assert len(set(results)) == len(set(integers)) == 1
-
-
-def bfloat16(x):
-    """Rounded to nearest even, and what that is as float32."""
-    bits = x.view(np.uint32).astype(np.uint64)
-    bits = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    return bits.view(BFLOAT16), (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 @pytest.mark.parametrize(
