@@ -1,53 +1,65 @@
 """A step of training as `nn.fit` makes it, beside PyTorch's own operations in all its settings.
 
-U-Net 256 x 256, batch 2, float32, two threads: loss, gradients and AdamW, whose rate is 0 so that
-every step is the same work on the same weights and gives the same gradients.
+Two threads: loss, gradients and AdamW, whose rate is 0 so that every step is the same work on the
+same weights and gives the same gradients.
 """
 
 from __future__ import annotations
 
 import copy
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from _cases import Case
 from _runtimes import THREADS
 
-
-def _same(ours, theirs):
-    """Loss and the first layer's gradients: all else goes into them, its rounding too."""
-    for a, b in zip(ours, theirs, strict=True):
-        assert np.abs(a - b).max() <= 0.03 * np.abs(b).max()
+# Of loss and gradients together: maxima and rectifiers turn on the last digit.
+BOUNDS = {"float32": 0.03, "bfloat16": 0.3}
 
 
-def _step(widths):
+def _same(precision):
+    def same(ours, theirs):
+        """Loss and the first layer's gradients: all else goes into them, its rounding too."""
+        for a, b in zip(ours, theirs, strict=True):
+            assert np.linalg.norm(a - b) <= BOUNDS[precision] * np.linalg.norm(b)
+
+    return same
+
+
+def _step(shape, precision, **options):
     def build():
         import torch
 
         from medseg_fast import nn
         from medseg_fast.nn import _seam
         from medseg_fast.nn._training.layers import quick_layers
-        from medseg_fast.nn._training.objective import default_loss, of_network
+        from medseg_fast.nn._training.loop import autocast
+        from medseg_fast.nn._training.objective import default_loss, of_logits
 
         torch.manual_seed(0)
         torch.set_num_threads(THREADS)
-        network = nn.unet(3, 2, widths=widths, padding="same", norm="batch").train()
+        ndim = len(shape) - 2
+        network = nn.unet(shape[1], 2, ndim=ndim, padding="same", design="2015", **options).train()
         rng = np.random.default_rng(0)
-        images = torch.from_numpy(rng.standard_normal((2, 3, 256, 256), np.float32))
-        labels = torch.from_numpy(rng.integers(0, 2, (2, 256, 256)))
+        images = torch.from_numpy(rng.standard_normal(shape, np.float32))
+        labels = torch.from_numpy(rng.integers(0, 2, (shape[0], *shape[2:])))
+        last = torch.channels_last if ndim == 2 else torch.channels_last_3d
 
-        def call(context=None, order=torch.contiguous_format, compiled=False):
+        def call(ours=False, order=torch.contiguous_format, compiled=False):
             own = copy.deepcopy(network).to(memory_format=order)
             given = images.contiguous(memory_format=order)
-            objective = of_network(own, None) if context is None else _plain(default_loss())
+            objective = of_logits(default_loss())
             forward = torch.compile(own) if compiled else own
             optimiser = torch.optim.AdamW(own.parameters(), lr=0.0, fused=True)
             first = next(own.parameters())
 
             def step():
-                with quick_layers(own) if context is None else context():
+                with ExitStack() as stack:
+                    stack.enter_context(quick_layers(own) if ours else _seam.torch_only())
                     optimiser.zero_grad(set_to_none=True)
-                    loss = objective(forward, given, labels)
+                    with autocast(precision, given.device):
+                        loss = objective(forward, given, labels)
                     loss.backward()
                     optimiser.step()
                 return np.float32(loss.item()), first.grad.numpy().copy()
@@ -55,22 +67,31 @@ def _step(widths):
             return step
 
         return images.numpy(), {
-            "medseg_fast": call(),
-            "PyTorch": call(_seam.torch_only),
-            "PyTorch channels-last": call(_seam.torch_only, torch.channels_last),
-            "torch.compile channels-last": call(_seam.torch_only, torch.channels_last, True),
+            "medseg_fast": call(ours=True),
+            "PyTorch": call(),
+            "PyTorch channels-last": call(order=last),
+            "torch.compile channels-last": call(order=last, compiled=True),
         }
 
     return build
 
 
-def _plain(loss):
-    return lambda network, images, labels: loss(network(images), labels)
+def _case(name, shape, precision, target, **options):
+    size = "x".join(map(str, shape[2:]))
+    data = f"step of {name}, {shape[0]} x {size}, {precision}"
+    build = _step(shape, precision, **options)
+    return Case("fit", data, build, same=_same(precision), target=target)
 
 
+_SMALL = {"widths": (16, 32, 64, 128), "norm": "batch"}
+_LARGE = {"widths": (32, 64, 128, 256, 512), "norm": "batch"}
+_VOLUME = {"widths": (16, 32, 64), "norm": "instance"}
 CASES = [
-    Case("fit", f"step of U-Net {w[0]}..{w[-1]}, 2 x 256x256", _step(w), same=_same, target=1.0)
-    for w in ((16, 32, 64, 128), (32, 64, 128, 256, 512))
+    _case("U-Net 16..128", (2, 3, 256, 256), "float32", 1.0, **_SMALL),
+    _case("U-Net 32..512", (2, 3, 256, 256), "float32", 1.0, **_LARGE),
+    _case("U-Net 32..512", (2, 3, 256, 256), "bfloat16", 1.0, **_LARGE),
+    _case("3D U-Net 16..64", (4, 1, 32, 48, 32), "float32", 1.0, **_VOLUME),
+    _case("3D U-Net 16..64", (4, 1, 32, 48, 32), "bfloat16", 1.0, **_VOLUME),
 ]
 
 

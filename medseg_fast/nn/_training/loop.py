@@ -145,7 +145,7 @@ class Loop:
         self.optimiser.zero_grad(set_to_none=True)
         images, labels = _moved(images, self.device), _moved(labels, self.device)
         with quick_layers(self.network):
-            with _precision(s.precision, self.device):
+            with autocast(s.precision, self.device):
                 loss = self.objective(learner, images, labels)
             value = loss.item()
             if not np.isfinite(value):
@@ -288,7 +288,8 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value
 
 
-def _precision(name: str, device: torch.device) -> AbstractContextManager[Any]:
+def autocast(name: str, device: torch.device) -> AbstractContextManager[Any]:
+    """A block whose convolutions and products are of this precision."""
     if name == "float32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
