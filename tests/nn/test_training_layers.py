@@ -1,6 +1,7 @@
 """The layers of a training step against PyTorch's own in float64."""
 
 import copy
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -251,6 +252,26 @@ def test_networks_learn_as_with_pytorch(name):
 def _loss(outputs):
     outputs = outputs if isinstance(outputs, (tuple, list)) else [outputs]
     return sum(F.cross_entropy(y, torch.ones(y[:, 0].shape, dtype=torch.int64)) for y in outputs)
+
+
+@pytest.mark.parametrize("name", ["unet", "unet, instance", "unet, 3D", "vnet"])
+def test_bfloat16_is_as_near_to_float32_as_pytorchs(name):
+    """All gradients together: they are sums over so many roundings that none can be compared."""
+    make, shape = NETWORKS[name]
+    torch.manual_seed(5)
+    network, x = make().train(), torch.randn(shape)
+    found = {}
+    for kind in ("float32", "bfloat16", "ours"):
+        own = copy.deepcopy(network)
+        with ExitStack() as stack:
+            if kind == "ours":
+                stack.enter_context(quick_layers(own))
+            with torch.autocast("cpu", torch.bfloat16, enabled=kind != "float32"):
+                loss = _loss(own(x))
+            loss.backward()
+        found[kind] = torch.cat([p.grad.flatten() for p in own.parameters() if p.ndim > 1])
+    apart = {kind: (g - found["float32"]).norm() for kind, g in found.items()}
+    assert 0 < apart["ours"] <= 1.1 * apart["bfloat16"]
 
 
 def test_layers_that_stay_as_they_are():
