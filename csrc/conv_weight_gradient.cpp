@@ -6,17 +6,21 @@
 // product of matrices, channels x tiles x channels, 4 times fewer products than there are taps to
 // sum for r = 3; and what U was made of gets it by the transpose of the filters' transform.
 //
-// A stage is as many rows of tiles as have V and E in the last-level cache, of one or more images;
-// all threads transform them, then multiply place by place. Sums stay in memory from stage to
-// stage. How the tiles are cut does not depend on the number of threads, and neither do the sums'
-// orders.
+// A stage is a box of tiles, planes by rows. With few channels the sums and a stage's V and E stay
+// together in the second-level cache: each thread takes stages of its own, into sums of a fixed
+// number of parts of all stages, which are added up at the end. With more channels the sums are
+// larger than that cache, but so are the products of each value: a stage is what the last-level
+// cache holds, and all threads first transform, then multiply it, place by place. How tiles are cut
+// does not depend on the number of threads, and neither do the sums' orders.
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "conv_lanes.hpp"
 #include "conv_parts.hpp"
 #include "conv_winograd.hpp"
+#include "kept_memory.hpp"
 #include "parallel.hpp"
 
 namespace msf {
@@ -58,69 +62,116 @@ class WeightGradient {
         depth_(spec.kernel[0]),
         panels_((spec.out_channels + panel - 1) / panel),
         rows_(round_up(spec.in_channels, 4)),
-        v_pitch_(round_up(spec.in_channels, 16) + 16),
-        e_pitch_(panels_ * panel + 16),
+        v_pitch_(round_up(spec.in_channels, lanes)),
+        e_pitch_(panels_ * panel),
         down_((gradient.size[1] + transform_.m - 1) / transform_.m),
         across_((gradient.size[2] + transform_.m - 1) / transform_.m),
-        sums_(aligned_floats(depth_ * places_ * panels_ * rows_ * panel)),
-        totals_(static_cast<std::size_t>(panels_ * panel)) {}
+        sum_floats_(depth_ * places_ * panels_ * rows_ * panel),
+        shared_(sum_floats_ > most_private_sums),
+        stages_(cut()) {}
 
   // weight: (out, in, planes, rows, columns); bias: (out), or null.
   void run(float* weight, float* bias) {
-    // With one plane a kernel's rows of tiles are all alike; with more, a stage is whole planes of
-    // an image, and some of V is of planes that the next stage needs again.
-    const std::int64_t planes = gradient_.size[0], whole = depth_ > 1 ? down_ : 1;
-    const std::int64_t limit = depth_ > 1 ? planes * down_ : in_.batch * planes * down_;
-    const std::int64_t fit = most_floats / (places_ * across_ * (v_pitch_ + e_pitch_));
-    const std::int64_t most = std::max<std::int64_t>(fit / whole, 1) * whole;
-    for (std::int64_t begin = 0; begin < in_.batch * planes * down_; begin += limit)
-      for (std::int64_t done = 0; done < limit; done += most)
-        run_stage(begin + done, std::min(most, limit - done));
-    finish(weight);
-    if (bias) std::copy_n(totals_.begin(), spec_.out_channels, bias);
+    const auto count = static_cast<std::int64_t>(stages_.size());
+    const std::int64_t parts = shared_ ? 1 : std::clamp<std::int64_t>(count / 2, 1, most_parts);
+    const auto bytes = static_cast<std::size_t>(parts * sum_floats_) * sizeof(float);
+    const std::unique_ptr<std::byte, void (*)(std::byte*)> memory(
+        take_memory(bytes).data, [](std::byte* p) { give_memory(p); });
+    auto* const sums = reinterpret_cast<float*>(memory.get());
+    std::vector<double> totals(static_cast<std::size_t>(parts * panels_ * panel));
+    each(parts, !shared_, [&](std::int64_t part) {
+      const std::int64_t first = count * part / parts;
+      for (std::int64_t i = first; i < count * (part + 1) / parts; ++i)
+        run_stage(stages_[static_cast<std::size_t>(i)], i > first, sums + part * sum_floats_,
+                  totals.data() + part * panels_ * panel);
+    });
+    finish(sums, parts, weight);
+    for (std::int64_t c = 0; bias && c < spec_.out_channels; ++c) {
+      double total = 0;
+      for (std::int64_t part = 0; part < parts; ++part)
+        total += totals[static_cast<std::size_t>(part * panels_ * panel + c)];
+      bias[c] = static_cast<float>(total);
+    }
   }
 
  private:
-  static constexpr std::int64_t most_floats = 1500000;
+  static constexpr std::int64_t most_private_sums = 150000;  // floats
+  static constexpr std::int64_t most_parts = 16;
+  static constexpr std::int64_t most_private_floats = 130000, most_shared_floats = 1500000;  // V, E
 
-  // `count` rows of tiles of the gradient from `first` on, and the input's that they meet.
-  void run_stage(std::int64_t first, std::int64_t count) {
-    const std::int64_t v_count = count + (depth_ - 1) * down_;
+  // `planes` by `rows` of tiles of the gradient; with kernels of one plane those of all images are
+  // counted as one image's.
+  struct Stage {
+    std::int64_t image, plane, row, planes, rows;
+  };
+
+  std::vector<Stage> cut() const {
+    const bool flat = depth_ == 1;
+    const std::int64_t images = flat ? 1 : in_.batch;
+    const std::int64_t planes = gradient_.size[0] * (flat ? in_.batch : 1);
+    const std::int64_t limit =
+        (shared_ ? most_shared_floats : most_private_floats) / (places_ * across_);
+    const auto fits = [&](std::int64_t z, std::int64_t y) {
+      return y * ((z + depth_ - 1) * v_pitch_ + z * e_pitch_) <= limit;
+    };
+    // V of depth_ - 1 more planes is needed: some planes share them, before rows are added.
+    std::int64_t z = std::min<std::int64_t>(planes, flat ? 1 : 8), y = 1;
+    while (z > 1 && !fits(z, y)) --z;
+    while (y < down_ && fits(z, y + 1)) ++y;
+    while (y == down_ && z < planes && fits(z + 1, y)) ++z;
+    std::vector<Stage> stages;
+    for (std::int64_t n = 0; n < images; ++n)
+      for (std::int64_t p = 0; p < planes; p += z)
+        for (std::int64_t r = 0; r < down_; r += y)
+          stages.push_back({n, p, r, std::min(z, planes - p), std::min(y, down_ - r)});
+    return stages;
+  }
+
+  // Tasks on all threads, or one after the other on this one.
+  template <class F>
+  static void each(std::int64_t count, bool parallel, F&& f) {
+    if (parallel) return parallel_tasks(count, f);
+    for (std::int64_t i = 0; i < count; ++i) f(i);
+  }
+
+  void run_stage(const Stage& s, bool accumulate, float* sums, double* totals) const {
+    const std::int64_t e_count = s.planes * s.rows, v_count = e_count + (depth_ - 1) * s.rows;
     // Off powers of two, which would put all places of a vector into one set of a cache.
     const std::int64_t v_stride = v_count * across_ * v_pitch_ + 16,
-                       e_stride = count * across_ * e_pitch_ + 16;
+                       e_stride = e_count * across_ * e_pitch_ + 16;
     float* const v = stage_scratch(places_ * (v_stride + e_stride));
     float* const e = v + places_ * v_stride;
     const std::int64_t v_groups = (spec_.in_channels + panel - 1) / panel;
     const std::int64_t v_tasks = v_count * v_groups;
-    std::vector<float> by_row(static_cast<std::size_t>(count * panels_ * panel));
-    parallel_tasks(v_tasks + count * panels_, [&](std::int64_t i) {
+    std::vector<float> by_row(static_cast<std::size_t>(e_count * panels_ * panel));
+    each(v_tasks + e_count * panels_, shared_, [&](std::int64_t i) {
       if (i < v_tasks)
-        transform_input(first, i / v_groups, i % v_groups * panel, v, v_stride);
+        transform_input(s, i / v_groups, i % v_groups * panel, v, v_stride);
       else
-        transform_gradient(first, (i - v_tasks) / panels_, (i - v_tasks) % panels_ * panel, e,
-                           e_stride, by_row.data() + (i - v_tasks) * panel);
+        transform_gradient(s, (i - v_tasks) / panels_, (i - v_tasks) % panels_ * panel, e, e_stride,
+                           by_row.data() + (i - v_tasks) * panel);
     });
-    for (std::size_t i = 0; i < by_row.size(); ++i) totals_[i % totals_.size()] += by_row[i];
-    const std::int64_t tiles = count * across_;
-    parallel_tasks(depth_ * places_ * panels_, [&](std::int64_t i) {
+    for (std::size_t i = 0; i < by_row.size(); ++i)
+      totals[i % static_cast<std::size_t>(panels_ * panel)] += by_row[i];
+    const std::int64_t tiles = e_count * across_;
+    each(depth_ * places_ * panels_, shared_, [&](std::int64_t i) {
       const std::int64_t p = i % panels_, place = i / panels_ % places_, z = i / panels_ / places_;
-      const float* const from = v + place * v_stride + z * down_ * across_ * v_pitch_;
+      const float* const from = v + place * v_stride + z * s.rows * across_ * v_pitch_;
       const float* const by = e + place * e_stride + p * panel;
-      float* const to = sums_of(z, p, place);
+      float* const to = sums + sums_at(z, p, place);
       for (std::int64_t c = 0; c < spec_.in_channels; c += dot_rows) {
         const auto add = for_rows(spec_.in_channels - c, [&]<int n>() {
           return halves(p) == 1 ? &add_products<n, 1> : &add_products<n, 2>;
         });
-        add(from + c, v_pitch_, by, e_pitch_, tiles, to + c * panel, first > 0);
+        add(from + c, v_pitch_, by, e_pitch_, tiles, to + c * panel, accumulate);
       }
     });
   }
 
   // A panel of channels, from c on, of the stage's row `row` of tiles.
-  void transform_input(std::int64_t first, std::int64_t row, std::int64_t c, float* v,
+  void transform_input(const Stage& s, std::int64_t row, std::int64_t c, float* v,
                        std::int64_t by_place) const {
-    const Place at(*this, first, row);
+    const Place at(*this, s, row);
     const std::int64_t count = std::min(panel, spec_.in_channels - c);
     transform(
         in_, at.n, c, count,
@@ -130,9 +181,9 @@ class WeightGradient {
   }
 
   // The same of the gradient; sum: of the row's pixels, a panel.
-  void transform_gradient(std::int64_t first, std::int64_t row, std::int64_t c, float* e,
+  void transform_gradient(const Stage& s, std::int64_t row, std::int64_t c, float* e,
                           std::int64_t by_place, float* sum) const {
-    const Place at(*this, first, row);
+    const Place at(*this, s, row);
     const Box box{{at.plane, at.row * transform_.m, 0}, {1, transform_.m, across_ * transform_.m}};
     const float* const packed =
         transform(gradient_, at.n, c, std::min(panel, spec_.out_channels - c), box,
@@ -161,30 +212,36 @@ class WeightGradient {
   // Where a stage's row of tiles is: further planes of a kernel are those after the image's first.
   struct Place {
     std::int64_t n, plane, row;
-    Place(const WeightGradient& of, std::int64_t first, std::int64_t i) {
-      const std::int64_t planes = of.gradient_.size[0];
-      const std::int64_t plane_of_all = (first + i) / of.down_;
-      n = (of.depth_ > 1 ? first / of.down_ : plane_of_all) / planes;
-      plane = plane_of_all - n * planes;
-      row = (first + i) % of.down_;
+    Place(const WeightGradient& of, const Stage& s, std::int64_t i)
+        : n(s.image), plane(s.plane + i / s.rows), row(s.row + i % s.rows) {
+      if (of.depth_ > 1) return;
+      n = plane / of.gradient_.size[0];
+      plane %= of.gradient_.size[0];
     }
   };
 
   // Vectors of a panel that hold channels.
   int halves(std::int64_t p) const { return spec_.out_channels - p * panel <= lanes ? 1 : 2; }
 
-  float* sums_of(std::int64_t z, std::int64_t p, std::int64_t place) const {
-    return sums_.get() + ((z * panels_ + p) * places_ + place) * rows_ * panel;
+  std::int64_t sums_at(std::int64_t z, std::int64_t p, std::int64_t place) const {
+    return ((z * panels_ + p) * places_ + place) * rows_ * panel;
   }
 
-  void finish(float* weight) const {
+  void finish(const float* sums, std::int64_t parts, float* weight) const {
     const std::int64_t area = transform_.r * transform_.r, inputs = spec_.in_channels;
     parallel_for(panels_ * inputs, 16, [&](std::int64_t begin, std::int64_t end) {
-      alignas(64) float taps[25 * panel];
+      alignas(64) float taps[25 * panel], all[64 * panel];
       for (std::int64_t i = begin; i < end; ++i)
         for (std::int64_t z = 0; z < depth_; ++z) {
           const std::int64_t p = i / inputs, c = i % inputs;
-          transform_.gather(sums_of(z, p, 0) + c * panel, 1, taps, rows_ * panel);
+          for (std::int64_t place = 0; place < places_; ++place) {
+            const float* const from = sums + sums_at(z, p, place) + c * panel;
+            std::copy_n(from, panel, all + place * panel);
+            for (std::int64_t part = 1; part < parts; ++part)
+              for (std::int64_t k = 0; k < panel; ++k)
+                all[place * panel + k] += from[part * sum_floats_ + k];
+          }
+          transform_.gather(all, 1, taps, panel);
           for (std::int64_t k = 0; k < std::min(panel, spec_.out_channels - p * panel); ++k) {
             float* const to = weight + (((p * panel + k) * inputs + c) * depth_ + z) * area;
             for (std::int64_t t = 0; t < area; ++t) to[t] = taps[t * panel + k];
@@ -198,8 +255,9 @@ class WeightGradient {
   const WinogradTransform& transform_;
   const std::int64_t places_, depth_, panels_, rows_, v_pitch_, e_pitch_;
   const std::int64_t down_, across_;  // tiles of a plane of the output
-  AlignedFloats sums_;                // (planes, panels, places, inputs) panels
-  std::vector<double> totals_;        // of the gradient's pixels, by channel
+  const std::int64_t sum_floats_;     // of (planes, panels, places, inputs) panels
+  const bool shared_;                 // a stage by all threads
+  const std::vector<Stage> stages_;
 };
 
 }  // namespace
