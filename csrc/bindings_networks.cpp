@@ -40,15 +40,14 @@ void bind_networks(const Scope& m) {
            const MutableArray& inverse) {
           norm_activation(input, scale, shift, {by_image, epsilon, slope}, output, mean, inverse);
         });
-  // gradient: the address of the first value.
-  m.def("norm_activation_gradient", [](const Array& input, std::uintptr_t gradient,
-                                       std::int64_t pitch, const Array& scale, const Array& shift,
-                                       const Array& mean, const Array& inverse, bool by_image,
-                                       float slope, const MutableArray& by_input,
-                                       const MutableArray& by_scale, const MutableArray& by_shift) {
-    norm_activation_gradient(input, reinterpret_cast<const void*>(gradient), pitch, scale, shift,
-                             mean, inverse, {by_image, 0, slope}, by_input, by_scale, by_shift);
-  });
+  m.def(
+      "norm_activation_gradient",
+      [](const Array& input, const Array& gradient, const Array& scale, const Array& shift,
+         const Array& mean, const Array& inverse, bool by_image, float slope,
+         const MutableArray& by_input, const MutableArray& by_scale, const MutableArray& by_shift) {
+        norm_activation_gradient(input, gradient, scale, shift, mean, inverse, {by_image, 0, slope},
+                                 by_input, by_scale, by_shift);
+      });
   m.def("pyramid_means", &pyramid_means);
   m.def("pyramid_mix", &pyramid_mix);
   m.def("pyramid_concat", &pyramid_concat);

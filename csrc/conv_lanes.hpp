@@ -26,6 +26,11 @@ inline constexpr std::int64_t lanes = floats_in_register;
 inline constexpr std::int64_t panel = 2 * lanes;
 inline constexpr int dot_rows = register_bytes == 64 ? 12 : 6;
 
+// Vectors of panel `p` that hold some of the output channels.
+inline int vectors_of(std::int64_t p, std::int64_t out_channels) {
+  return out_channels - p * panel <= lanes ? 1 : 2;
+}
+
 // f<n>() with the least n of dot_rows, two thirds and one third of them that is not below `left`.
 template <class F>
 auto for_rows(std::int64_t left, F&& f) {

@@ -79,7 +79,7 @@ class WeightGradient {
         take_memory(bytes).data, [](std::byte* p) { give_memory(p); });
     auto* const sums = reinterpret_cast<float*>(memory.get());
     std::vector<double> totals(static_cast<std::size_t>(parts * panels_ * panel));
-    each(parts, !shared_, [&](std::int64_t part) {
+    tasks(parts, !shared_, [&](std::int64_t part) {
       const std::int64_t first = count * part / parts;
       for (std::int64_t i = first; i < count * (part + 1) / parts; ++i)
         run_stage(stages_[static_cast<std::size_t>(i)], i > first, sums + part * sum_floats_,
@@ -127,13 +127,6 @@ class WeightGradient {
     return stages;
   }
 
-  // Tasks on all threads, or one after the other on this one.
-  template <class F>
-  static void each(std::int64_t count, bool parallel, F&& f) {
-    if (parallel) return parallel_tasks(count, f);
-    for (std::int64_t i = 0; i < count; ++i) f(i);
-  }
-
   void run_stage(const Stage& s, bool accumulate, float* sums, double* totals) const {
     const std::int64_t e_count = s.planes * s.rows, v_count = e_count + (depth_ - 1) * s.rows;
     // Off powers of two, which would put all places of a vector into one set of a cache.
@@ -144,7 +137,7 @@ class WeightGradient {
     const std::int64_t v_groups = (spec_.in_channels + panel - 1) / panel;
     const std::int64_t v_tasks = v_count * v_groups;
     std::vector<float> by_row(static_cast<std::size_t>(e_count * panels_ * panel));
-    each(v_tasks + e_count * panels_, shared_, [&](std::int64_t i) {
+    tasks(v_tasks + e_count * panels_, shared_, [&](std::int64_t i) {
       if (i < v_tasks)
         transform_input(s, i / v_groups, i % v_groups * panel, v, v_stride);
       else
@@ -154,14 +147,14 @@ class WeightGradient {
     for (std::size_t i = 0; i < by_row.size(); ++i)
       totals[i % static_cast<std::size_t>(panels_ * panel)] += by_row[i];
     const std::int64_t tiles = e_count * across_;
-    each(depth_ * places_ * panels_, shared_, [&](std::int64_t i) {
+    tasks(depth_ * places_ * panels_, shared_, [&](std::int64_t i) {
       const std::int64_t p = i % panels_, place = i / panels_ % places_, z = i / panels_ / places_;
       const float* const from = v + place * v_stride + z * s.rows * across_ * v_pitch_;
       const float* const by = e + place * e_stride + p * panel;
       float* const to = sums + sums_at(z, p, place);
       for (std::int64_t c = 0; c < spec_.in_channels; c += dot_rows) {
         const auto add = for_rows(spec_.in_channels - c, [&]<int n>() {
-          return halves(p) == 1 ? &add_products<n, 1> : &add_products<n, 2>;
+          return vectors_of(p, spec_.out_channels) == 1 ? &add_products<n, 1> : &add_products<n, 2>;
         });
         add(from + c, v_pitch_, by, e_pitch_, tiles, to + c * panel, accumulate);
       }
@@ -188,7 +181,7 @@ class WeightGradient {
     const float* const packed =
         transform(gradient_, at.n, c, std::min(panel, spec_.out_channels - c), box,
                   transform_.spread, e + row * across_ * e_pitch_ + c, e_pitch_, by_place);
-    for (int h = 0; h < halves(c / panel); ++h) {
+    for (int h = 0; h < vectors_of(c / panel, spec_.out_channels); ++h) {
       Lanes all{};
       for (std::int64_t i = 0; i < box.pixels(); ++i)
         all += load_lanes(packed + i * panel + h * lanes);
@@ -219,9 +212,6 @@ class WeightGradient {
       plane %= of.gradient_.size[0];
     }
   };
-
-  // Vectors of a panel that hold channels.
-  int halves(std::int64_t p) const { return spec_.out_channels - p * panel <= lanes ? 1 : 2; }
 
   std::int64_t sums_at(std::int64_t z, std::int64_t p, std::int64_t place) const {
     return ((z * panels_ + p) * places_ + place) * rows_ * panel;

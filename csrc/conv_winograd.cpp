@@ -201,13 +201,10 @@ class Winograd final : public Convolution {
 
   std::int64_t taps() const { return depth_ * spec_.in_channels; }
 
-  // Vectors of a panel that hold channels.
-  int halves(std::int64_t p) const { return spec_.out_channels - p * panel <= lanes ? 1 : 2; }
-
   void run_stage(const Features& in, const Plan& plan, const Finish& finish, std::int64_t first,
                  std::int64_t count) const {
     const Stage s{places_, weights_.unit, weights_.units, in, plan, finish, first, count};
-    each(count * weights_.units, plan.shared, [&](std::int64_t i) {
+    tasks(count * weights_.units, plan.shared, [&](std::int64_t i) {
       transform_input(s, i / weights_.units, i % weights_.units * weights_.unit);
     });
 
@@ -228,7 +225,7 @@ class Winograd final : public Convolution {
       const std::int64_t shares = plan.shared && group > 7 ? 2 : 1;
       poll();
       const auto by_place = [&](auto&& multiply_place) {
-        each(places_ * shares, plan.shared, [&](std::int64_t i) {
+        tasks(places_ * shares, plan.shared, [&](std::int64_t i) {
           const std::int64_t place = i / shares, share = i % shares;
           multiply_place(place, group * share / shares, group * (share + 1) / shares);
         });
@@ -243,10 +240,10 @@ class Winograd final : public Convolution {
         by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
           multiply(s, address, pieces, place, p, begin, end);
         });
-      each(count * group, plan.shared, [&](std::int64_t i) {
+      tasks(count * group, plan.shared, [&](std::int64_t i) {
         float* const sums = task_scratch(3 * plan.block_floats());
         const std::int64_t b = i / group, block = first + b;
-        transform_output(plan, halves(p + i % group),
+        transform_output(plan, vectors_of(p + i % group, spec_.out_channels),
                          s.products + i % group * places_ * s.m_stride + b * plan.rows * panel,
                          s.m_stride, sums);
         finish(sums, sums + plan.block_floats(), block / plan.blocks, (p + i % group) * panel,
@@ -257,13 +254,6 @@ class Winograd final : public Convolution {
 
   // From one place's weights of `count` channels to the next: off powers of two, see Stage.
   static std::int64_t apart(std::int64_t count) { return count * panel + 16; }
-
-  // A stage's tasks: by all threads, or one after the other on this one.
-  template <class F>
-  static void each(std::int64_t count, bool shared, F&& f) {
-    if (shared) return parallel_tasks(count, f);
-    for (std::int64_t i = 0; i < count; ++i) f(i);
-  }
 
   // A row of V at each place as runs, in pieces whose weights stay in the first-level cache for all
   // rows.
@@ -302,7 +292,7 @@ class Winograd final : public Convolution {
         const Run *const first = runs + pieces.starts[i], *const last = runs + pieces.starts[i + 1];
         for (std::int64_t r = 0; r < s.used; r += dot_rows) {
           const auto dot = for_rows(s.used - r, [&]<int n>() {
-            return halves(p + g) == 1 ? &dot_panel<n, 1> : &dot_panel<n>;
+            return vectors_of(p + g, spec_.out_channels) == 1 ? &dot_panel<n, 1> : &dot_panel<n>;
           });
           dot(&address[static_cast<std::size_t>(r)], first, last - first, weights, to + r * panel,
               panel, i > 0);
@@ -339,7 +329,8 @@ class Winograd final : public Convolution {
                  next += line)
               __builtin_prefetch(next, 0, 2);
             const auto dot = for_rows(s.used - r, [&]<int n>() {
-              return halves(p + g) == 1 ? &dot_fixed<A, n, 1> : &dot_fixed<A, n>;
+              return vectors_of(p + g, spec_.out_channels) == 1 ? &dot_fixed<A, n, 1>
+                                                                : &dot_fixed<A, n>;
             });
             dot(&address[static_cast<std::size_t>(r)], &scales[static_cast<std::size_t>(r)], some,
                 weights, columns, to + r * panel, z + u > 0);
@@ -357,7 +348,7 @@ class Winograd final : public Convolution {
     const Plan& plan = s.plan;
     constexpr std::int64_t chunk = 32, line = 16, pair = 2;
     const std::int64_t by_plane = spec_.dilation[0] * plan.tiles[1] * plan.tiles[2] * plan.pitch;
-    each((group + pair - 1) / pair, plan.shared, [&](std::int64_t task) {
+    tasks((group + pair - 1) / pair, plan.shared, [&](std::int64_t task) {
       const std::int64_t first = task * pair, panels = std::min(pair, group - first);
       float* const filters = task_scratch(pair * places_ * apart(chunk));
       for (std::int64_t z = 0; z < depth_; ++z)

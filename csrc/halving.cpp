@@ -9,6 +9,7 @@
 
 #include "conv_lanes.hpp"
 #include "parallel.hpp"
+#include "plan_rows.hpp"
 
 namespace msf {
 
@@ -111,10 +112,7 @@ void by_type(const Array& full, int depth, F&& f) {
     else
       f(Type<T>{}, Halving<T, 1>(full));
   };
-  if (full.dtype == DType::bfloat16)
-    run(Type<BFloat16>{});
-  else
-    run(Type<float>{});
+  visit_features(full.dtype, run);
 }
 
 }  // namespace

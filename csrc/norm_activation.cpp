@@ -19,6 +19,7 @@
 
 #include "conv_lanes.hpp"
 #include "parallel.hpp"
+#include "plan_rows.hpp"
 
 namespace msf {
 
@@ -137,13 +138,12 @@ void forward(const Array& input, const float* scale, const float* shift, const N
 template <class T>
 class Backward {
  public:
-  Backward(const Array& input, const T* gradient, std::int64_t pitch, const float* scale,
-           const float* shift, const float* mean, const float* inverse, const NormSpec& spec)
+  Backward(const Array& input, const T* gradient, const float* scale, const float* shift,
+           const float* mean, const float* inverse, const NormSpec& spec)
       : chunks_(input),
         channels_(chunks_.channels),
         x_(input.as<T>()),
         dy_(gradient),
-        pitch_(pitch),
         scale_(scale),
         shift_(shift),
         mean_(mean),
@@ -207,7 +207,7 @@ class Backward {
         const Channel& k = channel[v];
         const Lanes normalised =
             (load_some(x_ + i * channels_ + c + v * lanes, left) - k.mean) * k.inverse;
-        const Lanes dy = load_some(dy_ + i * pitch_ + c + v * lanes, left);
+        const Lanes dy = load_some(dy_ + i * channels_ + c + v * lanes, left);
         f(i, v, normalised, normalised * k.scale + k.shift < 0 ? dy * spec_.slope : dy);
       }
   }
@@ -247,38 +247,28 @@ class Backward {
   const Chunks chunks_;
   const std::int64_t channels_;
   const T *x_, *dy_;
-  const std::int64_t pitch_;
   const float *scale_, *shift_, *mean_, *inverse_;
   const NormSpec spec_;
 };
-
-template <class F>
-void by_type(DType dtype, F&& f) {
-  if (dtype == DType::bfloat16)
-    f(Type<BFloat16>{});
-  else
-    f(Type<float>{});
-}
 
 }  // namespace
 
 void norm_activation(const Array& input, const Array& scale, const Array& shift,
                      const NormSpec& spec, const MutableArray& output, const MutableArray& mean,
                      const MutableArray& inverse) {
-  by_type(input.dtype, [&]<class T>(Type<T>) {
+  visit_features(input.dtype, [&]<class T>(Type<T>) {
     forward(input, scale.as<float>(), shift.as<float>(), spec, output.as<T>(), mean.as<float>(),
             inverse.as<float>());
   });
 }
 
-void norm_activation_gradient(const Array& input, const void* gradient, std::int64_t pitch,
-                              const Array& scale, const Array& shift, const Array& mean,
-                              const Array& inverse, const NormSpec& spec,
-                              const MutableArray& by_input, const MutableArray& by_scale,
-                              const MutableArray& by_shift) {
-  by_type(input.dtype, [&]<class T>(Type<T>) {
-    Backward<T>(input, static_cast<const T*>(gradient), pitch, scale.as<float>(), shift.as<float>(),
-                mean.as<float>(), inverse.as<float>(), spec)
+void norm_activation_gradient(const Array& input, const Array& gradient, const Array& scale,
+                              const Array& shift, const Array& mean, const Array& inverse,
+                              const NormSpec& spec, const MutableArray& by_input,
+                              const MutableArray& by_scale, const MutableArray& by_shift) {
+  visit_features(input.dtype, [&]<class T>(Type<T>) {
+    Backward<T>(input, gradient.as<T>(), scale.as<float>(), shift.as<float>(), mean.as<float>(),
+                inverse.as<float>(), spec)
         .run(by_input.as<T>(), by_scale.as<float>(), by_shift.as<float>());
   });
 }

@@ -55,6 +55,13 @@ void parallel_tasks(std::int64_t tasks, F&& task) {
       const_cast<void*>(static_cast<const void*>(std::addressof(task))));
 }
 
+// The same if `on_all`; else one after another on this thread.
+template <class F>
+void tasks(std::int64_t count, bool on_all, F&& task) {
+  if (on_all) return parallel_tasks(count, task);
+  for (std::int64_t i = 0; i < count; ++i) task(i);
+}
+
 // body(begin, end) over consecutive pieces of [0, n) of `grain` elements each.
 template <class F>
 void parallel_for(std::int64_t n, std::int64_t grain, F&& body) {

@@ -19,7 +19,7 @@ void visit_features(DType dtype, F&& f) {
   else if (dtype == DType::float32)
     f(Type<float>{});
   else
-    throw std::logic_error("plan: features must be float32 or bfloat16");
+    throw std::logic_error("features must be float32 or bfloat16");
 }
 
 // The first channel of a pixel.

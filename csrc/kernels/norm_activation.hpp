@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cstdint>
-
 #include "array.hpp"
 
 namespace msf {
@@ -21,12 +19,10 @@ void norm_activation(const Array& input, const Array& scale, const Array& shift,
                      const NormSpec& spec, const MutableArray& output, const MutableArray& mean,
                      const MutableArray& inverse);
 
-// The gradients of input, scale and shift, given that of the output, whose pixels are `pitch`
-// elements apart.
-void norm_activation_gradient(const Array& input, const void* gradient, std::int64_t pitch,
-                              const Array& scale, const Array& shift, const Array& mean,
-                              const Array& inverse, const NormSpec& spec,
-                              const MutableArray& by_input, const MutableArray& by_scale,
-                              const MutableArray& by_shift);
+// The gradients of input, scale and shift, given that of the output.
+void norm_activation_gradient(const Array& input, const Array& gradient, const Array& scale,
+                              const Array& shift, const Array& mean, const Array& inverse,
+                              const NormSpec& spec, const MutableArray& by_input,
+                              const MutableArray& by_scale, const MutableArray& by_shift);
 
 }  // namespace msf

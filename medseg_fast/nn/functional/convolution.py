@@ -36,6 +36,12 @@ class Geometry(NamedTuple):
             for n, k, s, b, a, d in zip(size, *self[:5], strict=True)
         )
 
+    def of_volumes(self) -> tuple[tuple[int, ...], ...]:
+        """The same for volumes, as the kernels see images: of one plane."""
+        lead = 3 - len(self.kernel)
+        neutral = (1, 1, 0, 0, 1, 1)
+        return tuple((one,) * lead + axes for one, axes in zip(neutral, self, strict=True))
+
     def pooled(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Size after pooling."""
         return tuple(n // p for n, p in zip(self.full(size), self.pool, strict=True))
@@ -261,12 +267,10 @@ def _run(
     """On the kernels; `algorithm` by its place in the enumeration of csrc/convolution.hpp."""
     packed, channels_last = _features.ordered(features)
     size, channels = features.shape[2:], (features.shape[1], weight.shape[0])
-    lead = 3 - len(size)  # an image has one plane
-    neutral = ((1, 1, 0, 0, 1, 1)[i] for i in range(6))
-    padded = tuple((one,) * lead + axis for one, axis in zip(neutral, sizes, strict=True))
+    padded = sizes.of_volumes()
     if algorithm == _AUTOMATIC:
         narrow = _features.is_bfloat16(packed.dtype)
-        planes = (1,) * lead + size
+        planes = (1,) * (3 - len(size)) + size
         algorithm = core.convolution_algorithm(channels, padded, planes, narrow, not channels_last)
     spec = (
         channels,

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from medseg_fast._cpu import core
 from medseg_fast.nn._training.layers import _memory as memory
+from medseg_fast.nn.functional.convolution import Geometry
 
 
 def takes(layer: Any) -> bool:
@@ -33,6 +34,7 @@ def takes(layer: Any) -> bool:
 def forward_of(layer: Any) -> Callable[[Tensor], Any]:
     """What runs instead of the layer's own."""
     convolve: Any = _Convolve.apply
+    sizes = _geometry(layer.kernel_size, layer.padding)
 
     def forward(x: Tensor) -> Any:
         narrowed = x
@@ -41,16 +43,20 @@ def forward_of(layer: Any) -> Callable[[Tensor], Any]:
         elif x.dtype is not torch.float32:
             return type(layer).forward(layer, x)
         fits = memory.is_ours(narrowed) and memory.are_floats(layer.weight, layer.bias)
-        if not fits or x.shape[1] != layer.in_channels or _too_small(x, layer):
+        if not fits or x.shape[1] != layer.in_channels or min(_size(x, sizes)) < 1:
             return type(layer).forward(layer, x)
         return convolve(memory.last(narrowed), layer.weight, layer.bias, layer.padding)
 
     return forward
 
 
-def _too_small(x: Tensor, layer: Any) -> bool:
-    sizes = zip(x.shape[2:], layer.padding, layer.kernel_size, strict=True)
-    return any(n + 2 * p < k for n, p, k in sizes)
+def _geometry(kernel: Sequence[int], padding: Sequence[int]) -> Geometry:
+    ones = (1,) * len(kernel)
+    return Geometry(tuple(kernel), ones, tuple(padding), tuple(padding), ones, ones)
+
+
+def _size(x: Tensor, sizes: Geometry) -> tuple[int, ...]:
+    return sizes.full(tuple(x.shape[2:]))
 
 
 class _Convolve(torch.autograd.Function):
@@ -81,11 +87,9 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[in
         narrow = [None if w is None else w.to(x.dtype) for w in (weight, bias)]
         y = _plain(x)(x, *narrow, padding=padding)
         return memory.last(y)
-    sizes = _sizes(weight, padding)
-    size = [
-        n + 2 * p - k + 1 for n, p, k in zip(x.shape[2:], padding, weight.shape[2:], strict=True)
-    ]
-    y = memory.empty((len(x), len(weight), *size), x.dtype)
+    geometry = _geometry(weight.shape[2:], padding)
+    sizes = geometry.of_volumes()
+    y = memory.empty((len(x), len(weight), *_size(x, geometry)), x.dtype)
     channels = (weight.shape[1], weight.shape[0])
     planes = (1,) * (5 - x.ndim) + tuple(x.shape[2:])
     algorithm = core.convolution_algorithm(
@@ -120,7 +124,7 @@ def _parameter_gradients(
     by_weight = torch.empty(weight.shape)
     by_bias = torch.empty(len(weight)) if biased else None
     core.convolution_weight_gradient(
-        _sizes(weight, padding),
+        _geometry(weight.shape[2:], padding).of_volumes(),
         memory.array(x),
         memory.array(gradient),
         True,
@@ -161,10 +165,3 @@ def _aten(
 
 def _plain(x: Tensor) -> Callable[..., Tensor]:
     return nn.functional.conv2d if x.ndim == 4 else nn.functional.conv3d
-
-
-def _sizes(weight: Tensor, padding: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Kernel, stride, zeros before and after, dilation, window: of planes, rows, columns."""
-    lead = 3 - len(padding)
-    one, around = (1, 1, 1), (0,) * lead + tuple(padding)
-    return ((1,) * lead + tuple(weight.shape[2:]), one, around, around, one, one)

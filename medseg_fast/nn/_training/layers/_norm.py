@@ -96,14 +96,10 @@ class _Normalise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> Any:  # type: ignore[override, unused-ignore]
         x, *constants = ctx.saved_tensors
-        pitch = _pitch(gradient)
-        if pitch is None:
-            gradient, pitch = memory.last(gradient), x.shape[1]
         found = torch.empty_like(x), torch.empty(x.shape[1]), torch.empty(x.shape[1])
         core.norm_activation_gradient(
             _pixels(x),
-            gradient.data_ptr(),
-            pitch,
+            _pixels(memory.last(gradient)),
             *(t.detach().numpy() for t in constants),
             *ctx.options,
             _pixels(found[0]),
@@ -117,16 +113,3 @@ def _pixels(x: Tensor) -> NDArray[Any]:
     """(N, pixels, channels)."""
     array = memory.array(x)
     return array.reshape(len(array), -1, array.shape[-1])
-
-
-def _pitch(x: Tensor) -> int | None:
-    """Elements from a pixel to the next, where all are as far apart and channels lie together."""
-    if x.stride(1) != 1:
-        return None
-    pitch = x.stride(-1)
-    expected = pitch
-    for axis in (*range(x.ndim - 1, 1, -1), 0):
-        if x.shape[axis] > 1 and x.stride(axis) != expected:
-            return None
-        expected *= x.shape[axis]
-    return pitch if pitch >= x.shape[1] else None
