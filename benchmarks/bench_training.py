@@ -14,8 +14,8 @@ import pytest
 from _cases import Case
 from _runtimes import THREADS
 
-# How far gradients may be apart, of their norm. Maxima and rectifiers turn on the last digit; those
-# of bfloat16 are half their norm from float32's after so many layers, ours and PyTorch's alike.
+# How far gradients may be apart, of the largest. Maxima and rectifiers turn on the last digit; those
+# of bfloat16 are half their size from float32's after so many layers, ours and PyTorch's alike.
 BOUNDS = {"float32": 0.03, "bfloat16": 0.9}
 
 
@@ -23,8 +23,8 @@ def _same(precision):
     def same(ours, theirs):
         """Loss and the first layer's gradients: all else goes into them, its rounding too."""
         np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-3)
-        apart = np.linalg.norm(ours[1] - theirs[1])
-        assert apart <= BOUNDS[precision] * np.linalg.norm(theirs[1])
+        apart = np.abs(ours[1] - theirs[1]).max()
+        assert apart <= BOUNDS[precision] * np.abs(theirs[1]).max()
 
     return same
 
