@@ -14,8 +14,8 @@ import pytest
 from _cases import Case
 from _runtimes import THREADS
 
-# How far gradients may be apart, of the largest. Maxima and rectifiers turn on the last digit; those
-# of bfloat16 are half their size from float32's after so many layers, ours and PyTorch's alike.
+# How far gradients may be apart, of the largest. Maxima and rectifiers turn on the last digit;
+# those of bfloat16 are half their size from float32's after so many layers, PyTorch's as well.
 BOUNDS = {"float32": 0.03, "bfloat16": 0.9}
 
 
