@@ -1,10 +1,12 @@
 """Measures every case and rewrites README.md: ``python benchmarks/report.py [family ...]``.
 
-With family names only their rows are measured anew; the others keep theirs (results.json).
+With family names only their rows are measured anew, with ``--only TEXT`` only those that have the
+text in their data's name; the others keep theirs (results.json).
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import sys
@@ -18,13 +20,20 @@ from _machine import describe  # noqa: E402
 from startup import measure as measure_startup  # noqa: E402
 
 
-def main(families: list[str]) -> None:
+def main(families: list[str], only: str) -> None:
     store = HERE / "results.json"
     results = json.loads(store.read_text()) if store.exists() else {}
     known = sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
     for family in families or known:
         rows = []
-        for case in importlib.import_module(f"bench_{family}").CASES:
+        stored = {(r["operation"], r["data"]): r for r in results.get(family, {}).get("rows", [])}
+        cases = importlib.import_module(f"bench_{family}").CASES
+        if not any(only in case.data for case in cases):
+            continue
+        for case in cases:
+            if only not in case.data:
+                rows += filter(None, [stored.get((case.operation, case.data))])
+                continue
             row = measure(case)
             times, best = row["times"], row["best"]
             rows.append(
@@ -107,4 +116,8 @@ def render(results: dict) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("families", nargs="*", metavar="family")
+    parser.add_argument("--only", default="", metavar="TEXT")
+    asked = parser.parse_args()
+    main(asked.families, asked.only)

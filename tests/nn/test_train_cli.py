@@ -314,6 +314,20 @@ def test_targets(rng):
     assert objects(np.eye(3)[np.zeros((4, 4), int)]).max() == 0
 
 
+@pytest.mark.parametrize(
+    ("side", "likely", "stays"), [(7, 0.9, True), (7, 0.7, False), (6, 1, False)]
+)
+def test_debris_is_no_object(side, likely, stays):
+    """What the network doubts, and what is far smaller than the others (6 x 6 of 20 x 20)."""
+    inside = np.zeros((40, 70))
+    inside[5:25, 5:25] = inside[5:25, 30:50] = 1
+    inside[30 : 30 + side, 55 : 55 + side] = likely
+    found = objects(np.stack([1 - inside, inside, 0 * inside], -1), least=4)
+    assert (found[30, 55] > 0) == stays
+    assert found.max() == 2 + stays
+    assert set(np.unique(found)) == set(range(3 + stays))
+
+
 def test_normalised_as_predict_does(rng):
     image = rng.integers(0, 200, (9, 8, 2)).astype(np.uint8)
     pixels = dataset.intensities(image, "zscore")

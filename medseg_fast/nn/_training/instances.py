@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 import medseg_fast as ms
 
 _LEAST = 12  # pixels of an object
+_PART = 0.1  # of the median object's pixels, below which one is debris
+_SURE = 0.75  # mean probability of an object's pixels to be in one
 _SHALLOW = 0.05  # no maximum is so low
 
 
@@ -22,8 +24,8 @@ def objects(
     An object is marked where the distance to the background, lessened where a seam is likely, has a
     maximum that is `waist` times what lies between it and a higher one: objects of any size are
     split alike. A watershed gives every pixel of the foreground to a mark. A network's doubt about
-    a seam thus splits what has a waist, and neither alone has to. Objects of fewer than `least`
-    pixels go.
+    a seam thus splits what has a waist, and neither alone has to. Objects go that have fewer than
+    `least` pixels, that are far smaller than the others, or of which the network is not sure.
     """
     foreground = probabilities[..., 0] < 0.5
     distance = ms.gaussian(ms.distance_transform_edt(foreground).astype(np.float32), 1)
@@ -37,9 +39,12 @@ def objects(
     marks = np.where(marked[rest] | (rest == 0), marks, rest + marks.max(initial=0))
     found = ms.watershed(-depth, marks.astype(np.int32), mask=foreground)
     sizes = np.bincount(found.ravel())
-    kept = np.flatnonzero(sizes >= least)
+    sure = np.bincount(found.ravel(), 1 - probabilities[..., 0].astype(np.float64).ravel())
+    sizes[0] = 0
+    large = sizes >= least
+    usual = np.median(sizes[large]) if large.any() else 0
+    kept = np.flatnonzero(large & (sizes >= _PART * usual) & (sure >= _SURE * sizes))
     numbers = np.zeros(len(sizes), np.int32)
-    kept = kept[kept > 0]
     numbers[kept] = np.arange(1, len(kept) + 1)
     labels: NDArray[np.int32] = numbers[found]
     return labels
