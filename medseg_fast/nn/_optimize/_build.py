@@ -147,7 +147,8 @@ def _compiled(
     graph.channels_last = channels_last
     keep_with_torch(graph)
     fuse(graph)
-    lowered = lower(graph, precision != "float32")
+    # Steps of 8 bits are of a whole map's values.
+    lowered = lower(graph, precision != "float32", bands=precision != "int8")
     left = any(step.call == "torch" for step in lowered.steps)
     if left and precision != "float32":
         raise NotImplementedError(

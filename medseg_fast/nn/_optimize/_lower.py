@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg_fast._cpu import core
+from medseg_fast.nn._optimize._bands import in_bands
 from medseg_fast.nn._optimize._graph import Graph, Layer, Size3, Value
 from medseg_fast.nn._optimize._memory import Placement
 from medseg_fast.nn._optimize._rewrite import (
@@ -82,9 +83,12 @@ class Lowered:
     placement: Placement
 
 
-def lower(graph: Graph, narrow: bool) -> Lowered:
-    """The steps, in order; `narrow`: maps between layers are bfloat16."""
-    placement = Placement(graph, 2 if narrow else 4)
+def lower(graph: Graph, narrow: bool, *, bands: bool = True) -> Lowered:
+    """The steps, in order; `narrow`: maps between layers are bfloat16; `bands`: see `_bands`."""
+    item = 2 if narrow else 4
+    placement = Placement(graph, item)
+    if bands:
+        in_bands(graph, item, placement.fixed())
     for layer in graph.layers:
         for value in (*layer.inputs.values(), *layer.outputs.values()):
             if value.root.native or value.root.indices:

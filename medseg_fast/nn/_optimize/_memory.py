@@ -63,6 +63,11 @@ class Placement:
             self.buffers[value] = Buffer(value, item=item)
         return self.buffers[value], channel
 
+    def fixed(self) -> set[Value]:
+        """Whole values that have to be somewhere: the caller's, and parts and wholes of others."""
+        wholes = {whole for whole, _ in self.inside.values()}
+        return {*self.buffers, *self.inside, *wholes}
+
     def _results(self) -> None:
         """The caller's arrays; layers write results there if they can, others are copied."""
         graph = self.graph
