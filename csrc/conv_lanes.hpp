@@ -61,20 +61,30 @@ inline void store_as(BFloat16* to, Lanes v) {  // as BFloat16(float) rounds
   std::memcpy(to, &bits, sizeof bits);
 }
 
+// Copies n < `most` values in pieces of a power of two, which take an instruction each.
+template <std::int64_t most = lanes, class T>
+void copy_few(const T* from, T* to, std::int64_t n) {
+  if constexpr (constexpr std::int64_t piece = most / 2; piece > 0) {
+    const bool whole = n & piece;
+    if (whole) std::memcpy(to, from, piece * sizeof(T));
+    copy_few<piece>(from + whole * piece, to + whole * piece, n);
+  }
+}
+
 // The same of `n` values, zeros after them; of a whole vector if there are as many or more.
 template <class T>
 Lanes load_some(const T* from, std::int64_t n) {
   if (n >= lanes) return load_as_lanes(from);
-  float some[lanes] = {};
-  std::copy_n(from, n, some);
-  return load_lanes(some);
+  T some[lanes] = {};
+  copy_few(from, some, n);
+  return load_as_lanes(some);
 }
 template <class T>
 void store_some(T* to, Lanes v, std::int64_t n) {
   if (n >= lanes) return store_as(to, v);
-  float some[lanes];
-  store_lanes(some, v);
-  for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<T>(some[i]);
+  T some[lanes];
+  store_as(some, v);
+  copy_few(some, to, n);
 }
 
 // A product that is rounded before it is added to anything, whatever the compiler makes of the
@@ -97,7 +107,7 @@ Lanes each_lane(Lanes v, F&& f) {
 }
 
 // NaN stays NaN.
-inline Lanes activated(Lanes v, Activation activation, float slope) {
+[[gnu::always_inline]] inline Lanes activated(Lanes v, Activation activation, float slope) {
   const Lanes zero{};
   switch (activation) {
     case Activation::relu:
@@ -112,6 +122,25 @@ inline Lanes activated(Lanes v, Activation activation, float slope) {
       return slope * hyperbolic_tangent(v);
     default:
       return v;
+  }
+}
+
+// f<activation>(), so that a loop over `activated` knows which.
+template <class F>
+void with_activation(Activation activation, F&& f) {
+  switch (activation) {
+    case Activation::relu:
+      return f.template operator()<Activation::relu>();
+    case Activation::leaky_relu:
+      return f.template operator()<Activation::leaky_relu>();
+    case Activation::elu:
+      return f.template operator()<Activation::elu>();
+    case Activation::sigmoid:
+      return f.template operator()<Activation::sigmoid>();
+    case Activation::tanh:
+      return f.template operator()<Activation::tanh>();
+    default:
+      return f.template operator()<Activation::none>();
   }
 }
 

@@ -20,15 +20,19 @@ namespace msf {
 
 namespace {
 
+constexpr std::int64_t least_vector = lanes / 2;  // channels that are worth a vector of their own
+
 // `count` channels of a row of `n` pixels.
 template <class T>
 void pack_row(const T* from, std::int64_t channel_stride, std::int64_t pixel_stride,
               std::int64_t count, std::int64_t n, float* to, std::int64_t pitch) {
   std::int64_t c = 0;
-  if (channel_stride == 1) {
+  if (channel_stride == 1 && count >= least_vector) {
     for (std::int64_t x = 0; x < n; ++x)
-      for (c = 0; c + lanes <= count; c += lanes)
-        store_lanes(to + x * pitch + c, load_as_lanes(from + x * pixel_stride + c));
+      for (c = 0; c < count; c += lanes) {
+        const std::int64_t left = count - c;
+        store_some(to + x * pitch + c, load_some(from + x * pixel_stride + c, left), left);
+      }
   } else if (pixel_stride == 1) {
     for (; c + lanes <= count && n >= lanes; c += lanes)
       for (std::int64_t begin = 0; begin < n; begin += lanes) {
@@ -59,10 +63,10 @@ template <class T>
 void write_row(const float* from, std::int64_t count, std::int64_t n, T* to,
                std::int64_t channel_stride, std::int64_t pixel_stride) {
   std::int64_t c = 0;
-  if (channel_stride == 1) {
+  if (channel_stride == 1 && count >= least_vector) {
     for (std::int64_t x = 0; x < n; ++x)
-      for (c = 0; c + lanes <= count; c += lanes)
-        store_as(to + x * pixel_stride + c, load_lanes(from + x * panel + c));
+      for (c = 0; c < count; c += lanes)
+        store_some(to + x * pixel_stride + c, load_lanes(from + x * panel + c), count - c);
   } else if (pixel_stride == 1) {
     for (; c + lanes <= count && n >= lanes; c += lanes)
       turn_channels(from + c, panel, n, to + c * channel_stride, channel_stride);
@@ -94,16 +98,13 @@ void write_box(const float* from, std::int64_t row_pixels, std::int64_t plane_pi
 void activate(float* sums, std::int64_t pixels, std::int64_t channels, const float* bias,
               Activation activation, float slope) {
   const Lanes b0 = load_lanes(bias), b1 = load_lanes(bias + lanes);
-  const auto apply = [&](auto f) {
+  with_activation(activation, [&]<Activation known>() {
     for (std::int64_t i = 0; i < pixels; ++i, sums += panel) {
-      store_lanes(sums, f(load_lanes(sums) + b0));
-      if (channels > lanes) store_lanes(sums + lanes, f(load_lanes(sums + lanes) + b1));
+      store_lanes(sums, activated(load_lanes(sums) + b0, known, slope));
+      if (channels > lanes)
+        store_lanes(sums + lanes, activated(load_lanes(sums + lanes) + b1, known, slope));
     }
-  };
-  if (activation == Activation::relu)  // in a loop of its own, as it takes next to no time
-    apply([](Lanes v) { return activated(v, Activation::relu, 0); });
-  else
-    apply([&](Lanes v) { return activated(v, activation, slope); });
+  });
 }
 
 // pack_box of one map; `room`: of the pitch, for what follows the channels.

@@ -70,13 +70,11 @@ void pool_places(const float* above, const float* below, std::int64_t count, std
 }
 
 void activate_row(float* row, std::int64_t count, Activation activation, float slope) {
-  const auto apply = [&](auto f) {
-    for (std::int64_t x = 0; x < count; x += lanes) store_lanes(row + x, f(load_lanes(row + x)));
-  };
-  if (activation == Activation::relu)
-    apply([](Lanes v) { return activated(v, Activation::relu, 0); });
-  else if (activation != Activation::none)
-    apply([&](Lanes v) { return activated(v, activation, slope); });
+  if (activation == Activation::none) return;
+  with_activation(activation, [&]<Activation known>() {
+    for (std::int64_t x = 0; x < count; x += lanes)
+      store_lanes(row + x, activated(load_lanes(row + x), known, slope));
+  });
 }
 
 void write_row(const float* row, std::int64_t count, const Features& to, std::int64_t n,
