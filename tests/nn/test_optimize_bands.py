@@ -21,8 +21,7 @@ def plans(monkeypatch):
             whole = optimize(network.eval(), x, **options)
         with monkeypatch.context() as patch:
             patch.setattr(_bands, "_BAND", 4000)
-            cut = _bands.in_bands
-            patch.setattr(_lower, "in_bands", lambda *given: cut(*given, much=1))
+            patch.setattr(_bands, "_MUCH", 1)
             return whole, optimize(network.eval(), x, **options)
 
     return build
@@ -80,6 +79,17 @@ def test_maps_that_others_need_stay_whole(plans):
     assert names.count("third") == names.count("heads.2") > 1
     for one, other in zip(cut(x), whole(x), strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_zeros_and_strides_that_keep_the_size(plans):
+    """Of 21 pixels the outputs are every second from 10 zeros before them on: 21 again."""
+    torch.manual_seed(0)
+    odd = nn.Conv2d(16, 16, 1, stride=2, padding=10)
+    network = nn.Sequential(nn.Conv2d(16, 16, 1), odd, nn.Conv2d(16, 5, 1))
+    x = torch.randn(1, 16, 21, 21)
+    whole, cut = plans(network, x)
+    np.testing.assert_array_equal(cut(x).numpy(), whole(x).numpy())
+    np.testing.assert_allclose(cut(x).numpy(), network(x).detach().numpy(), atol=1e-5)
 
 
 def test_features_without_pixels(plans):

@@ -8,22 +8,19 @@ pixels gained nothing by it: its products take far longer than its map.)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from medseg_fast.nn._optimize._graph import Graph, Layer, Value
+from medseg_fast.nn._optimize._memory import Placement
 
-_MUCH = 8 << 20  # bytes of a map that caches do not hold
+_MUCH = 8 << 20  # bytes of a map that caches do not hold, from which on it is worth it
 _BAND = 4 << 20  # of its rows that are made at a time: enough for many threads
 _ROWS = 8  # of a band at least
 
 
-def in_bands(graph: Graph, item: int, taken: Collection[Value], much: int = _MUCH) -> None:
-    """Cut the layers of `graph` that are better run so; values are of `item` bytes.
-
-    `taken`: maps that have to be whole, as others lie in them or they in others. `much`: bytes of a
-    map from which on it is worth it.
-    """
-    uses = graph.uses()
+def in_bands(graph: Graph, placement: Placement) -> None:
+    """Cut the layers of `graph` that are better run so."""
+    uses, taken = graph.uses(), placement.fixed()
     readers = {value: layer for layer in graph.layers for value in layer.inputs.values()}
     for first in list(graph.layers):
         if first not in graph.layers or not _by_pixel(first):
@@ -35,8 +32,9 @@ def in_bands(graph: Graph, item: int, taken: Collection[Value], much: int = _MUC
             if uses.get(between) != 1 or between in taken or not (reader and _by_pixel(reader)):
                 break
             chain.append(reader)
-        largest = item * max((layer.outputs["out"].count for layer in chain[:-1]), default=0)
-        if largest < much:
+        counts = [layer.outputs["out"].count for layer in chain[:-1]]
+        largest = placement.item * max(counts, default=0)
+        if largest < _MUCH:
             continue
         place = graph.layers.index(first)
         for layer in chain[1:]:
@@ -45,12 +43,12 @@ def in_bands(graph: Graph, item: int, taken: Collection[Value], much: int = _MUC
 
 
 def _by_pixel(layer: Layer) -> bool:
-    """Whether this is a convolution of single pixels, from one whole map to one of that size."""
+    """Whether this is a convolution of single pixels, all of them and no zeros around."""
     if layer.kind != "conv" or set(layer.inputs) != {"in"} or set(layer.outputs) != {"out"}:
         return False
-    source, target = layer.inputs["in"], layer.outputs["out"]
-    single = tuple(layer["weight"].shape[2:]) == (1, 1, 1) and layer["groups"] == 1
-    return single and source.size == target.size and target.base is None
+    single = tuple(layer["weight"].shape[2:]) == layer["stride"] == (1, 1, 1)
+    alone = layer["groups"] == 1 and layer.outputs["out"].base is None
+    return single and alone and not any((*layer["before"], *layer["after"]))
 
 
 def _parts(chain: Sequence[Layer], count: int) -> Iterator[Layer]:

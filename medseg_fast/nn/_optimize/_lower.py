@@ -85,10 +85,9 @@ class Lowered:
 
 def lower(graph: Graph, narrow: bool, *, bands: bool = True) -> Lowered:
     """The steps, in order; `narrow`: maps between layers are bfloat16; `bands`: see `_bands`."""
-    item = 2 if narrow else 4
-    placement = Placement(graph, item)
+    placement = Placement(graph, 2 if narrow else 4)
     if bands:
-        in_bands(graph, item, placement.fixed())
+        in_bands(graph, placement)
     for layer in graph.layers:
         for value in (*layer.inputs.values(), *layer.outputs.values()):
             if value.root.native or value.root.indices:
