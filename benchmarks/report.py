@@ -32,7 +32,8 @@ def main(families: list[str], only: str) -> None:
             continue
         for case in cases:
             if only not in case.data:
-                rows += filter(None, [stored.get((case.operation, case.data))])
+                if (case.operation, case.data) in stored:
+                    rows.append(stored[case.operation, case.data])
                 continue
             row = measure(case)
             times, best = row["times"], row["best"]
@@ -55,7 +56,7 @@ def main(families: list[str], only: str) -> None:
         results[family] = {"machine": describe(), "rows": rows}
         store.write_text(json.dumps(results, indent=1) + "\n")
         (HERE / "README.md").write_text(render(results))  # a long run may be cut short
-    if not families or "startup" not in results:
+    if not (families or only) or "startup" not in results:
         results["startup"] = dict(
             zip(("import_ms", "first_call_ms"), measure_startup(), strict=True)
         )

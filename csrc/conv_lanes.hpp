@@ -71,7 +71,8 @@ void copy_few(const T* from, T* to, std::int64_t n) {
   }
 }
 
-// The same of `n` values, zeros after them; of a whole vector if there are as many or more.
+// load_as_lanes and store_as of `n` values, zeros after them; of a whole vector if `n` is that much
+// or more.
 template <class T>
 Lanes load_some(const T* from, std::int64_t n) {
   if (n >= lanes) return load_as_lanes(from);
