@@ -40,6 +40,7 @@ class Direct final : public Convolution {
         }
     });
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
+    if (PixelDots::worthwhile(spec)) dots_.emplace(spec, weight, bias);
     if (PlanarConvolution::worthwhile(spec)) planar_.emplace(spec, weight, bias, lines);
   }
 
@@ -48,6 +49,7 @@ class Direct final : public Convolution {
   }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
+    if (dots_ && PixelDots::takes(in, out)) return dots_->run(in, out);
     if (planar_ && PlanarConvolution::takes(in, out)) return planar_->run(in, out);
     const Size3 full = spec_.full_size(in.size);
     const Blocks blocks(spec_, full, block_size(full));
@@ -96,6 +98,7 @@ class Direct final : public Convolution {
   std::int64_t panels_, taps_, pitch_;
   AlignedFloats weights_;
   std::vector<float> bias_;
+  std::optional<PixelDots> dots_;            // for channels side by side
   std::optional<PlanarConvolution> planar_;  // for features in planes, where that is quicker
 };
 

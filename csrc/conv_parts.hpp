@@ -152,6 +152,25 @@ class PlanarConvolution {
   std::vector<float> weights_, bias_;  // for each group of output channels, for each tap
 };
 
+// See conv_dots.cpp.
+class PixelDots {
+ public:
+  PixelDots(const ConvolutionSpec& spec, const float* weight, const float* bias);
+  static bool worthwhile(const ConvolutionSpec& spec);
+  static bool takes(const Features& in, const ConvolutionOutputs& out);
+  void run(const Features& in, const ConvolutionOutputs& out) const;
+
+ private:
+  template <class T>
+  void run_row(const T* from, std::int64_t stride, std::int64_t count, const Features& to,
+               std::int64_t n, Size3 at) const;
+
+  ConvolutionSpec spec_;
+  std::int64_t pitch_;
+  AlignedFloats weights_;  // of each output channel, whole vectors
+  std::vector<float> bias_;
+};
+
 // lines: as of Algorithm::lines, if the layer has them.
 std::unique_ptr<Convolution> make_direct(const ConvolutionSpec& spec, const float* weight,
                                          const float* bias, bool lines = false);

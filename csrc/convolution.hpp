@@ -12,7 +12,8 @@
 // depend on the number of threads.
 //
 // The algorithms: direct (conv_direct.cpp), any kernel, stride and dilation, which takes few
-// channels in planes along rows, by Winograd's F(4, 3) along columns if told so (conv_planar.cpp);
+// channels in planes along rows, by Winograd's F(4, 3) along columns if told so (conv_planar.cpp),
+// and many channels of single pixels to few one pixel after another (conv_dots.cpp);
 // Winograd's F(m x m, r x r) (conv_winograd.cpp), for rows and columns of 3 or of 5 taps and stride
 // 1, in float32 or in 16-bit integers; direct with weights and features rounded to bfloat16, on
 // AMX's tiles (conv_amx.cpp) or in pairs (conv_narrow.cpp), any kernel as well; and direct in 8-bit
