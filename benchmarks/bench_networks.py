@@ -43,6 +43,17 @@ def _most_classes(ours, theirs):
     assert (ours.argmax(1) != theirs.argmax(1)).mean() < 0.1
 
 
+def _more_than_chance(ours, theirs):
+    """SegNet in bfloat16: of random weights, rounding moves maxima to other places of windows.
+
+    PyTorch, OpenVINO and this plan each differ from float32 at 21 to 23 % of the pixels, two
+    unrelated results at 81 %.
+    """
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape
+    assert (ours.argmax(1) != theirs.argmax(1)).mean() < 0.4
+
+
 def _unpool_by_scatter(x, indices, kernel_size, output_size):
     """`max_unpool2d` in operations that the runtimes know, too."""
     rows, columns = map(int, output_size)
@@ -197,6 +208,15 @@ CASES = [
     *_narrow_cases("U-Net 32..512, batch norm", _small_unet, IMAGE),
     *_narrow_cases("U-Net++", lambda nn: nn.unet_plus_plus(1, 2), IMAGE),
     *_narrow_cases("FCN-8s", lambda nn: nn.fcn8s(3, 21, padding="same"), LARGE, 3),
+    _case(
+        "SegNet",
+        lambda nn: nn.segnet(3, 11),
+        LARGE,
+        3,
+        target=2,
+        same=_more_than_chance,
+        precision="bfloat16",
+    ),
     *_narrow_cases("PSPNet, ResNet50", lambda nn: nn.pspnet(3, 21), LARGE, 3),
     *_narrow_cases("3D U-Net", lambda nn: nn.unet(1, 2, ndim=3, padding="same"), VOLUME),
     *_narrow_cases("V-Net", lambda nn: nn.vnet(1, 2), VOLUME),
