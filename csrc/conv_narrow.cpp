@@ -259,13 +259,21 @@ class Narrow final : public Convolution {
 
   // pack_box row by row, rounded. row: room for one of floats.
   void pack_input(const Features& in, std::int64_t n, const Box& box, float* row, Input* to) const {
-    const std::int64_t channels = spec_.in_channels, wide = round_up(channels, lanes);
+    const std::int64_t channels = spec_.in_channels, values = box.size[2] * pitch_;
+    const std::int64_t wide = channels < lanes ? pitch_ : round_up(channels, lanes);
     Box one{box.at, {1, 1, box.size[2]}};
     for (std::int64_t z = 0; z < box.size[0]; ++z)
       for (std::int64_t y = 0; y < box.size[1]; ++y) {
         one.at[0] = box.at[0] + z;
         one.at[1] = box.at[1] + y;
         pack_box(in, n, 0, channels, one, row, wide);
+        if constexpr (!integers)
+          if (wide == pitch_) {
+            for (std::int64_t i = 0; i < values; i += lanes)
+              store_some(to + i, load_some(row + i, values - i), values - i);
+            to += values;
+            continue;
+          }
         for (std::int64_t x = 0; x < box.size[2]; ++x, to += pitch_) {
           round_pixel(row + x * wide, to);
           std::fill(to + channels, to + pitch_, Input{});

@@ -40,8 +40,12 @@ Size3 ConvolutionSpec::pooled_size(const Size3& in) const {
 }
 
 Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool narrow, bool planar) {
-  if (spec.in_channels < 16 || spec.out_channels < 16)
-    return planar && PlanarConvolution::has_lines(spec) ? Algorithm::lines : Algorithm::direct;
+  if (spec.in_channels < 16 || spec.out_channels < 16) {
+    if (planar) return PlanarConvolution::has_lines(spec) ? Algorithm::lines : Algorithm::direct;
+    // Of one or two channels pairs need as many products as floats.
+    const bool pairs = narrow && spec.in_channels > 2 && spec.out_channels >= 16;
+    return pairs && have_pair_products() ? Algorithm::pairs : Algorithm::direct;
+  }
   if (narrow && have_tiles()) return Algorithm::tiled;
   const Algorithm other = narrow && have_pair_products() ? Algorithm::pairs : Algorithm::direct;
   const std::int64_t taps = spec.kernel[2];

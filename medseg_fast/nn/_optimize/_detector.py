@@ -14,7 +14,7 @@ from medseg_fast.nn import _arrays
 from medseg_fast.nn._optimize import _file
 from medseg_fast.nn._optimize import _regions as regions
 from medseg_fast.nn._optimize._plan import Plan, StepReport
-from medseg_fast.nn.functional.multiscale_roi_align import multiscale_roi_align
+from medseg_fast.nn.functional.multiscale_roi_align import pool_levels, pyramid
 from medseg_fast.nn.functional.nms import batched_nms
 from medseg_fast.nn.functional.paste_masks import paste_masks
 
@@ -72,11 +72,17 @@ class DetectorPlan:
         sizes: list[tuple[int, int]] = [
             (shape[2], shape[3]) for shape in maps.output_shapes[self._levels :]
         ]
+        self._pyramid = pyramid(
+            "plan", maps.output_shapes[: self._levels], [detector["resized"]], None, 224, 4
+        )
         padded = tuple(detector["padded"])
         self._anchors = np.concatenate(
             regions.anchors(sizes, padded, detector["anchor_sizes"], detector["anchor_ratios"])
         )
         self._results = {name: plan.empty_results() for name, plan in stages.items()}
+        self._regions = {
+            name: np.empty(stages[name].input_shapes[0], np.float32) for name in ("boxes", "masks")
+        }
         self._lock = threading.Lock()
 
     def __call__(self, images: Sequence[Any]) -> list[dict[str, Any]]:
@@ -112,9 +118,9 @@ class DetectorPlan:
         maps = self._run("maps", image)
         features = maps[: self._levels]
         proposals = self._proposals(maps[self._levels :])
-        logits, offsets = self._pooled("boxes", features, proposals, 7)
+        logits, offsets = self._pooled("boxes", features, proposals)
         boxes, labels, scores = self._chosen(logits, offsets, proposals)
-        (own,) = self._pooled("masks", features, boxes, 14, labels)
+        (own,) = self._pooled("masks", features, boxes, labels)
         boxes = regions.resize(boxes, size, original)
         masks = paste_masks(own, boxes, original)
         return {"boxes": boxes, "labels": labels, "scores": scores, "masks": masks}
@@ -155,15 +161,15 @@ class DetectorPlan:
         stage: str,
         features: Sequence[Array],
         boxes: Array,
-        size: int,
         labels: NDArray[np.int64] | None = None,
     ) -> list[Array]:
         """What a stage makes of the regions in the boxes, as many at a time as it takes.
 
         With `labels`, of each region's channels the one of its label.
         """
-        plan = self.stages[stage]
-        batch = plan.input_shapes[0][0]
+        plan, pooled = self.stages[stage], self._regions[stage]
+        batch = len(pooled)
+        scales, *canonical = self._pyramid
         found = [
             np.empty((len(boxes), *(shape[1:] if labels is None else (1, *shape[2:]))), np.float32)
             for shape in plan.output_shapes
@@ -171,10 +177,9 @@ class DetectorPlan:
         for first in range(0, len(boxes), batch):
             some = boxes[first : first + batch]
             count = len(some)
-            if count < batch:  # boxes of no size fill the rest
-                some = np.concatenate([some, np.zeros((batch - count, 4), np.float32)])
-            image = tuple(self._settings["resized"])
-            pooled = multiscale_roi_align(features, [some], size, 2, [image])
+            rows = np.zeros((batch, 5), np.float32)  # of image 0; boxes of no size fill the rest
+            rows[:count, 1:] = some
+            pool_levels("plan", features, rows, scales, canonical, 2, pooled)
             for part, result in zip(found, self._run(stage, pooled), strict=True):
                 if labels is None:
                     part[first : first + count] = result[:count]

@@ -14,7 +14,7 @@ from medseg_fast.nn._optimize._detector import DetectorPlan
 from medseg_fast.nn._optimize._plan import Plan
 from medseg_fast.nn.mask_rcnn import MaskRCNN
 
-_REGIONS = 256  # at a time: as many as keep the box head's weights from being what it waits for
+_REGIONS = 336  # at a time: a third of a thousand, in whole blocks of the product with the weights
 _DETECTIONS = 34  # of a hundred: a third
 
 
@@ -52,7 +52,8 @@ class _Maps(nn.Module):
     def forward(self, x: Tensor) -> Any:
         model, scale = self.model, self.model._scale(x)
         x = (x - self.mean) / self.std
-        x = F.interpolate(x, scale_factor=scale, mode="bilinear", recompute_scale_factor=True)
+        if scale != 1:
+            x = F.interpolate(x, scale_factor=scale, mode="bilinear", recompute_scale_factor=True)
         x = F.pad(x, (0, -x.shape[3] % 32, 0, -x.shape[2] % 32))
         maps = model.backbone(x)
         return maps[:LEVELS], [self.anchors(model.rpn.head.conv(level)) for level in maps]

@@ -174,14 +174,28 @@ def multiscale_roi_align(
     shapes = [m.shape for m in maps]
     found, *canonical = pyramid(op, shapes, image_shapes, scales, canonical_scale, canonical_level)
     regions = _boxes.regions(op, boxes, 2, shapes[0][0], dtype)
-    levels = levels_of(np, regions, found, *canonical)
     sizes = sizes_of(op, output_size, 2)
     samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
     out = _checks.empty((len(regions), shapes[0][1], *sizes), dtype)
+    pool_levels(op, maps, regions, found, canonical, samples, out)
+    return out.astype(maps[0].dtype.newbyteorder("="), copy=False)
+
+
+def pool_levels(
+    op: str,
+    maps: Sequence[NDArray[Any]],
+    regions: NDArray[Any],
+    scales: list[float],
+    canonical: Sequence[float],
+    samples: int,
+    out: NDArray[Any],
+) -> None:
+    """Fill `out` with the regions, each pooled from the level that suits it."""
+    levels = levels_of(np, regions, scales, canonical[0], canonical[1])
     for level, array in enumerate(maps):
         places = np.flatnonzero(levels == level)
-        pool(op, array, regions[places], places, sizes, found[level], samples, False, out)
-    return out.astype(maps[0].dtype.newbyteorder("="), copy=False)
+        sizes = out.shape[2:]
+        pool(op, array, regions[places], places, sizes, scales[level], samples, False, out)
 
 
 def _gradients_of_features(
