@@ -42,8 +42,10 @@ Size3 ConvolutionSpec::pooled_size(const Size3& in) const {
 Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool narrow, bool planar) {
   if (spec.in_channels < 16 || spec.out_channels < 16) {
     if (planar) return PlanarConvolution::has_lines(spec) ? Algorithm::lines : Algorithm::direct;
-    // Of one or two channels pairs need as many products as floats.
-    const bool pairs = narrow && spec.in_channels > 2 && spec.out_channels >= 16;
+    // Pairs are quicker where sums are long and channels more than two. Other first layers see
+    // their image in full.
+    const std::int64_t inputs = spec.in_channels * spec.kernel[0] * spec.kernel[1] * spec.kernel[2];
+    const bool pairs = narrow && spec.in_channels > 2 && inputs >= 128 && spec.out_channels >= 16;
     return pairs && have_pair_products() ? Algorithm::pairs : Algorithm::direct;
   }
   if (narrow && have_tiles()) return Algorithm::tiled;

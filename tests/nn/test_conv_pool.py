@@ -203,6 +203,8 @@ def test_threads_give_the_same_bytes(rng):
         ((70, 40), (9, 70), (3, 3), 1, 1),  # off every width of a tile, wider than a block
         ((33, 100), (20, 21), (5, 2), (2, 3), (1, 2)),
         ((17, 20), (5, 6, 18), (3, 3, 3), (2, 1, 1), 1),
+        ((3, 33), (30, 41), (7, 7), 2, 1),  # fewer channels than a vector has
+        ((6, 16), (19, 70), (5, 5), 1, 2),
     ],
 )
 @pytest.mark.parametrize("pool", [None, "max"])
@@ -225,6 +227,17 @@ def test_bfloat16_products(
         got = convolution._run(features, *args)
         assert got.dtype == BFLOAT16
         assert_near(convolution._features.to_float32(got), expected, 2**-8)
+
+
+def test_few_channels_in_pairs_where_sums_are_long():
+    def chosen(channels, kernel, narrow=True):
+        sizes = convolution.geometry(kernel, 1, 1, 1, None, 2).of_volumes()
+        return convolution.core.convolution_algorithm(channels, sizes, (1, 64, 64), narrow, False)
+
+    assert chosen((6, 16), (5, 5)) in (PAIRS, DIRECT)  # by what the CPU has
+    assert chosen((6, 16), (5, 5), narrow=False) == DIRECT
+    for channels, kernel in (((3, 64), (3, 3)), ((2, 64), (9, 9)), ((3, 8), (7, 7))):
+        assert chosen(channels, kernel) == DIRECT
 
 
 @pytest.mark.parametrize("channels", [(3, 5), (20, 20)])
