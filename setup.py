@@ -36,11 +36,11 @@ SHARED = """
     active_contour chan_vese_snake components convex_image convolution cost_search crc64
     descents diameters edge_flow_boundaries edge_flow_regions fast_marching first_order front_queue
     geodesic geodesic_snake histogram_peaks hysteresis key_image label_cells label_pairs level_set
-    live_wire maxflow minima minimum_cost multiotsu parallel plan reconstruction region
-    region_growing region_pixels region_table seeded_region_growing separable_plan snake_matrix
-    sparse_field sparse_graph spline texture threshold_explorer watershed watershed_compact
-    watershed_flood watershed_hierarchy watershed_immersion watershed_lines watershed_setup
-    weighted_sums
+    live_wire maxflow minima minimum_cost multiotsu parallel plan plan_checks reconstruction
+    region region_growing region_pixels region_table seeded_region_growing separable_plan
+    snake_matrix sparse_field sparse_graph spline texture threshold_explorer watershed
+    watershed_compact watershed_flood watershed_hierarchy watershed_immersion watershed_lines
+    watershed_setup weighted_sums
 """.split()
 
 # Compiled for the baseline and for AVX2, whose objects the AVX-512 build links, too: they count,
@@ -66,8 +66,8 @@ AT_O3 = """
 # Of SHARED those that run as fast with the least optimisation that inlines (QUICK).
 AT_O1 = """
     chan_vese_snake convex_image convolution diameters edge_flow_boundaries edge_flow_regions
-    geodesic_snake histogram_peaks label_cells multiotsu parallel plan region_growing
-    seeded_region_growing separable_plan threshold_explorer watershed_compact
+    geodesic_snake histogram_peaks label_cells multiotsu parallel plan plan_checks
+    region_growing seeded_region_growing separable_plan threshold_explorer watershed_compact
     watershed_hierarchy watershed_setup
 """.split()
 

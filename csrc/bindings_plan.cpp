@@ -65,8 +65,7 @@ void bind_plan(const Scope& m) {
               const std::optional<View>& pooled, const std::optional<View>& indices,
               const std::vector<std::int64_t>& phases) {
              const ConvolutionSpec spec = spec_of(channels, sizes, activation, slope, pooling);
-             plan.convolution(spec, weight.as<float>(), bias.as<float>(), algorithm, in, full,
-                              pooled, indices, phases);
+             plan.convolution(spec, weight, bias, algorithm, in, full, pooled, indices, phases);
            })
       .def("convolution8",
            [](Plan& plan, const Channels& channels, const Sizes& sizes, Activation activation,
@@ -75,8 +74,8 @@ void bind_plan(const Scope& m) {
               const std::optional<View>& pooled, const std::optional<View>& indices,
               const std::vector<std::int64_t>& phases) {
              const ConvolutionSpec spec = spec_of(channels, sizes, activation, slope, pooling);
-             plan.convolution(spec, weight.as<float>(), bias.as<float>(), Algorithm::direct, in,
-                              full, pooled, indices, phases, steps);
+             plan.convolution(spec, weight, bias, Algorithm::direct, in, full, pooled, indices,
+                              phases, steps);
            })
       .def<&Plan::pointwise>("pointwise")
       .def("pool",

@@ -39,6 +39,30 @@ Size3 ConvolutionSpec::pooled_size(const Size3& in) const {
   return out;
 }
 
+namespace {
+
+// Rows and columns of 3 or of 5 taps, side by side.
+bool has_tiles(const ConvolutionSpec& spec) {
+  const std::int64_t taps = spec.kernel[2];
+  if (spec.kernel[1] != taps || (taps != 3 && taps != 5)) return false;
+  for (int a = 1; a < 3; ++a)
+    if (spec.stride[a] != 1 || spec.dilation[a] != 1) return false;
+  return true;
+}
+
+}  // namespace
+
+bool carries(Algorithm algorithm, const ConvolutionSpec& spec) {
+  switch (algorithm) {
+    case Algorithm::winograd2:
+    case Algorithm::winograd4:
+    case Algorithm::fixed:
+      return has_tiles(spec);
+    default:
+      return true;
+  }
+}
+
 Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool narrow, bool planar) {
   if (spec.in_channels < 16 || spec.out_channels < 16) {
     if (planar) return PlanarConvolution::has_lines(spec) ? Algorithm::lines : Algorithm::direct;
@@ -50,12 +74,9 @@ Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool na
   }
   if (narrow && have_tiles()) return Algorithm::tiled;
   const Algorithm other = narrow && have_pair_products() ? Algorithm::pairs : Algorithm::direct;
-  const std::int64_t taps = spec.kernel[2];
-  if (spec.kernel[1] != taps || (taps != 3 && taps != 5)) return other;
-  for (int a = 1; a < 3; ++a)
-    if (spec.stride[a] != 1 || spec.dilation[a] != 1) return other;
+  if (!has_tiles(spec)) return other;
   const Size3 out = spec.full_size(in);
-  if (std::min(out[1], out[2]) < taps) return Algorithm::winograd2;
+  if (std::min(out[1], out[2]) < spec.kernel[2]) return Algorithm::winograd2;
   if (!narrow || !have_byte_products()) return Algorithm::winograd4;
   // Transformed weights take four times the memory of pairs: too much of it for few pixels.
   const bool many = spec.kernel[0] * spec.in_channels * spec.out_channels >= 300000;

@@ -101,6 +101,9 @@ struct Quantisation {
   float scale = 0, low = -127, high = 127;
 };
 
+// Whether an algorithm can do this layer.
+bool carries(Algorithm algorithm, const ConvolutionSpec& spec);
+
 // What runs fastest for a layer on features of this size; float32 arithmetic, if `narrow` is false;
 // `planar`: from and to contiguous planes.
 Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool narrow = false,

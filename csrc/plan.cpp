@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "parallel.hpp"
+#include "plan_checks.hpp"
 
 namespace msf {
 
@@ -35,6 +36,7 @@ bool same(const ConvolutionSpec& a, const ConvolutionSpec& b) {
 }
 
 constexpr std::size_t most_maps = 16;  // that a convolution reads
+constexpr std::int64_t most_elements = std::int64_t{1} << 50;
 
 struct ThreadOverride {
   const int before;
@@ -46,22 +48,13 @@ struct ThreadOverride {
 
 }  // namespace
 
-View Plan::known(const View& view) {
-  const Features& f = view.features;
-  std::int64_t last = 0;
-  if (f.batch < 1 || f.channels < 1 || view.slot < 0 || view.slot > 1000 || view.offset < 0)
-    throw std::invalid_argument("plan: a view is empty or outside its memory");
-  const auto reach = [&](std::int64_t count, std::int64_t stride) {
-    if (count < 1 || stride < 0) throw std::invalid_argument("plan: a view is empty");
-    last += (count - 1) * stride;
-  };
-  reach(f.batch, f.batch_stride);
-  reach(f.channels, f.channel_stride);
-  for (int a = 0; a < 3; ++a) reach(f.size[a], f.stride[a]);
+void Plan::known(const View& view) { known(view, item_size(view.features.dtype)); }
+
+void Plan::known(const View& view, std::int64_t item) {
+  const std::int64_t bytes = bytes_of(view, item);
   const auto slot = static_cast<std::size_t>(view.slot);
   least_bytes_.resize(std::max(least_bytes_.size(), slot + 1));
-  least_bytes_[slot] = std::max(least_bytes_[slot], view.offset + (last + 1) * item_size(f.dtype));
-  return view;
+  least_bytes_[slot] = std::max(least_bytes_[slot], bytes);
 }
 
 std::shared_ptr<Convolution> Plan::packed(const ConvolutionSpec& spec, const float* weight,
@@ -79,34 +72,26 @@ std::shared_ptr<Convolution> Plan::packed(const ConvolutionSpec& spec, const flo
   return packed_.back().layer;
 }
 
-void Plan::convolution(const ConvolutionSpec& spec, const float* weight, const float* bias,
+void Plan::convolution(const ConvolutionSpec& spec, const Array& weight, const Array& bias,
                        Algorithm algorithm, const std::vector<View>& in,
                        const std::optional<View>& full, const std::optional<View>& pooled,
                        const std::optional<View>& indices, const std::vector<std::int64_t>& phases,
                        const Quantisation& steps) {
-  const std::shared_ptr<Convolution> layer = packed(spec, weight, bias, algorithm, steps);
-  for (const View* view :
-       {full ? &*full : nullptr, pooled ? &*pooled : nullptr, indices ? &*indices : nullptr})
-    if (view) known(*view);
-  std::int64_t channels = 0;
-  for (const View& map : in) {
-    const Features &f = known(map).features, &first = in.front().features;
-    channels += f.channels;
-    if (f.batch != first.batch || f.size != first.size)
-      throw std::invalid_argument("plan: maps that a convolution reads have different sizes");
+  require(in.size() <= most_maps, "a convolution reads too many maps");
+  for (const View& map : in) known(map);
+  if (full) known(*full);
+  if (pooled) known(*pooled);
+  if (indices) known(*indices, sizeof(std::int64_t));
+  check_convolution(spec, algorithm, weight.size(), bias.size(), in, full, pooled, indices,
+                    static_cast<std::int64_t>(phases.size()));
+  for (const std::int64_t elements : phases) {
+    View view = *full;
+    require(elements >= 0 && elements < most_elements, "a phase is outside its memory");
+    view.offset += elements * item_size(view.features.dtype);
+    known(view);
   }
-  if (in.empty() || in.size() > most_maps || channels != spec.in_channels)
-    throw std::invalid_argument("plan: the maps that a convolution reads do not fit its channels");
-  if (!phases.empty()) {
-    if (!full || full->features.channels % 32 != 0 ||
-        full->features.channels * static_cast<std::int64_t>(phases.size()) != spec.out_channels)
-      throw std::invalid_argument("plan: the phases of a convolution do not fit its channels");
-    for (const std::int64_t elements : phases) {
-      View view = *full;
-      view.offset += elements * item_size(view.features.dtype);
-      known(view);
-    }
-  }
+  const std::shared_ptr<Convolution> layer =
+      packed(spec, weight.as<float>(), bias.as<float>(), algorithm, steps);
   add([=](const Slots& slots) {
     Features whole, half;
     ConvolutionOutputs out;
@@ -130,7 +115,15 @@ void Plan::pointwise(PointwiseSpec spec, const View& in, const std::optional<Vie
                      const View& out) {
   known(in);
   known(out);
-  if (second) known(*second);
+  check_channels_last({&in, &out});
+  check_same(in, out);
+  check_pointwise(spec, in.features.channels, second.has_value());
+  if (second) {
+    known(*second);
+    check_same(in, *second);
+    require(second->features.dtype == in.features.dtype && second->features.channel_stride <= 1,
+            "a second operand must have channels side by side, and the first one's type");
+  }
   add([=, spec = std::move(spec)](const Slots& slots) {
     msf::pointwise(spec, at(slots, in), second ? at(slots, *second) : Features{}, at(slots, out));
   });
@@ -140,7 +133,13 @@ void Plan::pool(const PoolSpec& spec, const View& in, const View& out,
                 const std::optional<View>& indices) {
   known(in);
   known(out);
-  if (indices) known(*indices);
+  check_pool(spec);
+  check_channels_last({&in, &out});
+  check_same(in, out, true);
+  if (indices) {
+    known(*indices, sizeof(std::int64_t));
+    check_same(out, *indices);
+  }
   add([=](const Slots& slots) {
     msf::pool(spec, at(slots, in), at(slots, out), indices ? indices_at(slots, *indices) : nullptr);
   });
@@ -149,7 +148,11 @@ void Plan::pool(const PoolSpec& spec, const View& in, const View& out,
 void Plan::unpool(const Size3& step, const View& in, const View& indices, const View& out) {
   known(in);
   known(out);
-  known(indices);
+  known(indices, sizeof(std::int64_t));
+  check_pool({step, step, {}, step});
+  check_channels_last({&in, &out});
+  check_same(in, out, true);
+  check_same(in, indices);
   add([=](const Slots& slots) {
     msf::unpool(step, at(slots, in), indices_at(slots, indices), at(slots, out));
   });
@@ -158,10 +161,16 @@ void Plan::unpool(const Size3& step, const View& in, const View& indices, const 
 void Plan::resize(std::array<Stretch, 3> axes, const View& in, const View& out) {
   known(in);
   known(out);
+  check_channels_last({&in});
+  check_same(in, out, true);
+  require(in.features.dtype == out.features.dtype, "a layer's maps must have one type");
   for (int a = 0; a < 3; ++a) {
     const auto count = static_cast<std::size_t>(out.features.size[a]);
-    if (axes[a].low.size() != count || axes[a].high.size() != count || axes[a].far.size() != count)
-      throw std::invalid_argument("plan: a stretch must be as long as its axis");
+    require(
+        axes[a].low.size() == count && axes[a].high.size() == count && axes[a].far.size() == count,
+        "a stretch must be as long as its axis");
+    check_indices(axes[a].low, in.features.size[a], false);
+    check_indices(axes[a].high, in.features.size[a], false);
   }
   add([=, axes = std::move(axes)](const Slots& slots) {
     msf::resize(axes, at(slots, in), at(slots, out));
@@ -172,12 +181,12 @@ void Plan::gather(std::array<std::vector<std::int64_t>, 3> maps, float fill, con
                   const View& out) {
   known(in);
   known(out);
+  check_same(in, out, true);
   for (int a = 0; a < 3; ++a) {
-    const auto count = static_cast<std::size_t>(out.features.size[a]);
-    const bool inside = std::all_of(maps[a].begin(), maps[a].end(),
-                                    [&](std::int64_t i) { return i < in.features.size[a]; });
-    if (!inside || (!maps[a].empty() && maps[a].size() != count))
-      throw std::invalid_argument("plan: a map must be as long as its axis and stay inside");
+    const std::int64_t from = in.features.size[a], to = out.features.size[a];
+    require(maps[a].empty() ? to <= from : maps[a].size() == static_cast<std::size_t>(to),
+            "a map must be as long as its axis");
+    check_indices(maps[a], from, true);
   }
   add([=, maps = std::move(maps)](const Slots& slots) {
     msf::gather(maps, fill, at(slots, in), at(slots, out));
@@ -187,6 +196,8 @@ void Plan::gather(std::array<std::vector<std::int64_t>, 3> maps, float fill, con
 void Plan::adaptive_means(const View& in, const View& out) {
   known(in);
   known(out);
+  check_channels_last({&in, &out});
+  check_same(in, out, true);
   add([=](const Slots& slots) { msf::adaptive_means(at(slots, in), at(slots, out)); });
 }
 
@@ -194,6 +205,11 @@ void Plan::normalise(std::int64_t groups, float eps, PointwiseSpec after, const 
                      const View& out) {
   known(in);
   known(out);
+  check_channels_last({&in, &out});
+  check_same(in, out);
+  check_pointwise(after, in.features.channels, false);
+  require(groups >= 1 && in.features.channels % groups == 0,
+          "groups of channels must be of one size");
   add([=, after = std::move(after)](const Slots& slots) {
     msf::normalise(groups, eps, after, at(slots, in), at(slots, out));
   });
@@ -202,6 +218,8 @@ void Plan::normalise(std::int64_t groups, float eps, PointwiseSpec after, const 
 void Plan::softmax(const View& in, const View& out) {
   known(in);
   known(out);
+  check_channels_last({&in, &out});
+  check_same(in, out);
   add([=](const Slots& slots) { msf::softmax(at(slots, in), at(slots, out)); });
 }
 
@@ -215,6 +233,7 @@ void Plan::attention(std::int64_t heads, float scale, const View& queries, const
         f.batch != out.features.batch || !fits)
       throw std::invalid_argument("plan: queries, keys and values must fit one another");
   }
+  check_channels_last({&queries, &keys, &values, &out});
   add([=](const Slots& slots) {
     msf::attention(heads, scale, at(slots, queries), at(slots, keys), at(slots, values),
                    at(slots, out));

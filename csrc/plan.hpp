@@ -29,7 +29,7 @@ class Plan {
 
   // Steps with the same numbers and the same weights, at the same address, share packed weights:
   // both must stay where they are until the plan is complete.
-  void convolution(const ConvolutionSpec& spec, const float* weight, const float* bias,
+  void convolution(const ConvolutionSpec& spec, const Array& weight, const Array& bias,
                    Algorithm algorithm,
                    const std::vector<View>& in,  // maps whose channels follow one another
                    const std::optional<View>& full, const std::optional<View>& pooled,
@@ -69,7 +69,9 @@ class Plan {
                                       const float* bias, Algorithm algorithm,
                                       const Quantisation& steps);
   void add(Step step) { steps_.push_back(std::move(step)); }
-  View known(const View& view);  // notes how much memory its slot must have
+  // Notes how much memory a view's slot must have, of its features or of other items.
+  void known(const View& view);
+  void known(const View& view, std::int64_t item);
 
   std::vector<Step> steps_;
   std::vector<Packed> packed_;

@@ -138,15 +138,23 @@ def _read(file: BinaryIO, name: str) -> tuple[dict[str, Any], mmap.mmap | None]:
             entry = header[str(value["tensor"])]
             begin, end = entry["data_offsets"]
             if end > data.size or entry["dtype"] != "F32":
-                raise ValueError(f"load_plan: {name} is damaged")
+                raise ValueError("a tensor is not there")
             return np.ascontiguousarray(data[begin:end].view("<f4").reshape(entry["shape"]))
         if isinstance(value, list):
             return [arrays(each) for each in value]
         return value
 
-    for plan in parts.get("stages", {"": parts}).values():
-        for step in plan["steps"]:
-            if step["call"] not in _CALLS:
-                raise ValueError(f"load_plan: {name} is damaged: no step {step['call']!r}")
-            step["arguments"] = [arrays(each) for each in step["arguments"]]
+    try:
+        for plan in parts.get("stages", {"": parts}).values():
+            for step in plan["steps"]:
+                if step["call"] not in _CALLS:
+                    raise ValueError(f"no step {step['call']!r}")
+                step["arguments"] = [arrays(each) for each in step["arguments"]]
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"{damaged(name)}: {error}") from error
     return parts, mapping
+
+
+def damaged(name: str | Path) -> str:
+    """What is said of a file that is a plan in part."""
+    return f"load_plan: path must name a whole plan, {name} is damaged"

@@ -170,7 +170,6 @@ class Placement:
         graph = self.graph
         last = {v.root: i for i, layer in enumerate(graph.layers) for v in layer.inputs.values()}
         last |= {value.root: len(graph.layers) for value in graph.outputs}
-        concatenated = {whole for whole, _ in self.inside.values()}
         for i, layer in enumerate(graph.layers):
             if layer.kind not in ("pointwise", "norm"):
                 continue
@@ -183,8 +182,7 @@ class Placement:
                 and out.base is None
                 and value.shape == out.shape
                 and last[value] == i
-                and not {value, out} & {*self.inside, *self.buffers}
-                and value not in concatenated
+                and not {value, out} & self.fixed()
             )
             if fits:
                 self.inside[out] = (value, 0)

@@ -286,15 +286,18 @@ def load_plan(path: str | Path, *, threads: int | None = None) -> Plan | Detecto
     Raises
     ------
     ValueError
-        If the file is no plan, or one of another version of the format.
+        If the file is no plan, a damaged one, or one of another version of the format.
 
     Notes
     -----
-    Nothing in the file is executed: it holds numbers, and names of steps that are known.
+    Nothing in the file is executed: it holds numbers, and names of steps that are known. Each
+    step's sizes, weights and places in memory are checked against one another.
     """
     count = checked_threads("load_plan", threads)
     parts, mapping = _file.read(Path(path))
-    if "stages" in parts:
+    try:
+        if "stages" not in parts:
+            return Plan({**parts, "threads": count}, mapping=mapping)
         from medseg_fast.nn._optimize._detector import DetectorPlan
 
         stages = {
@@ -302,7 +305,8 @@ def load_plan(path: str | Path, *, threads: int | None = None) -> Plan | Detecto
             for name, stage in parts["stages"].items()
         }
         return DetectorPlan(parts["detector"], stages)
-    return Plan({**parts, "threads": count}, mapping=mapping)
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"{_file.damaged(path)}: {error}") from error
 
 
 def checked_threads(op: str, threads: Any) -> int | None:
