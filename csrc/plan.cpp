@@ -139,6 +139,7 @@ void Plan::pool(const PoolSpec& spec, const View& in, const View& out,
   if (indices) {
     known(*indices, sizeof(std::int64_t));
     check_same(out, *indices);
+    check_packed(*indices);
   }
   add([=](const Slots& slots) {
     msf::pool(spec, at(slots, in), at(slots, out), indices ? indices_at(slots, *indices) : nullptr);
@@ -153,6 +154,7 @@ void Plan::unpool(const Size3& step, const View& in, const View& indices, const 
   check_channels_last({&in, &out});
   check_same(in, out, true);
   check_same(in, indices);
+  check_packed(indices);
   add([=](const Slots& slots) {
     msf::unpool(step, at(slots, in), indices_at(slots, indices), at(slots, out));
   });

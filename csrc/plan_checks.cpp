@@ -26,7 +26,7 @@ std::int64_t bytes_of(const View& view, std::int64_t item) {
   const Features& f = view.features;
   require(f.batch >= 1 && f.channels >= 1 && all_of(f.size, 1), "a view is empty");
   std::int64_t last = 1;
-  bool fits = view.slot >= 0 && view.slot <= 1000 && view.offset >= 0;
+  bool fits = view.slot >= 0 && view.slot <= 1000 && view.offset >= 0 && view.offset % item == 0;
   const auto reach = [&](std::int64_t count, std::int64_t stride) {
     std::int64_t distance;
     fits = fits && stride >= 0 && !__builtin_mul_overflow(count - 1, stride, &distance) &&
@@ -40,6 +40,17 @@ std::int64_t bytes_of(const View& view, std::int64_t item) {
          !__builtin_add_overflow(bytes, view.offset, &bytes);
   require(fits, "a view is outside its memory");
   return bytes;
+}
+
+void check_packed(const View& indices) {
+  const Features& f = indices.features;
+  std::int64_t next = f.channels;
+  bool packed = f.channel_stride == 1 || f.channels == 1;
+  for (int a = 2; a >= 0; --a) {
+    packed = packed && (f.stride[a] == next || f.size[a] == 1);
+    packed = packed && !__builtin_mul_overflow(next, f.size[a], &next);
+  }
+  require(packed && (f.batch_stride == next || f.batch == 1), "indices must lie one after another");
 }
 
 void check_convolution(const ConvolutionSpec& spec, Algorithm algorithm, std::int64_t weights,
@@ -71,6 +82,7 @@ void check_convolution(const ConvolutionSpec& spec, Algorithm algorithm, std::in
   }
   require(!in.empty() && channels == spec.in_channels,
           "the maps that a convolution reads do not fit its channels");
+  if (indices) check_packed(*indices);
   const Features& from = in.front().features;
   const auto writes = [&](const std::optional<View>& view, const Size3& size) {
     return !view ||

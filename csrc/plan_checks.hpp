@@ -16,8 +16,9 @@ void require(bool holds, const char* what);
 // How many bytes of its slot a view of such items needs.
 std::int64_t bytes_of(const View& view, std::int64_t item);
 
-// Of a convolution by arrays of so many weights and biases, from maps of one size. `indices`: how
-// they lie is not looked at.
+// Indices of maxima: one after another, channels innermost.
+void check_packed(const View& indices);
+// Of a convolution by arrays of so many weights and biases, from maps of one size.
 void check_convolution(const ConvolutionSpec& spec, Algorithm algorithm, std::int64_t weights,
                        std::int64_t biases, const std::vector<View>& in,
                        const std::optional<View>& full, const std::optional<View>& pooled,

@@ -137,7 +137,7 @@ def test_wrong_maps():
     for maps, message in [
         ([view(16)], "do not fit its channels"),
         ([], "do not fit its channels"),
-        ([view(2)] * 17, "do not fit its channels"),
+        ([view(2)] * 17, "too many maps"),
         ([view(16), view(16, 4)], "different sizes"),
     ]:
         with pytest.raises(ValueError, match=message):

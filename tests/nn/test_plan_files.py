@@ -88,12 +88,19 @@ print(refused)
 """
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-def test_no_damage_crashes(rng, tmp_path, precision):
+def _segnet():
+    return nn.segnet(1, 3, widths=[16, 16, 16, 32, 32])
+
+
+@pytest.mark.parametrize(
+    ("make", "precision"),
+    [(Everything, "float32"), (Everything, "bfloat16"), (Everything, "int8"), (_segnet, "float32")],
+)
+def test_no_damage_crashes(rng, tmp_path, make, precision):
     torch.manual_seed(0)
-    shape = (1, 1, 33, 40)
+    shape = (1, 1, 33, 40) if make is Everything else (1, 1, 32, 32)
     made = tmp_path / "plan"
-    nn.optimize(Everything().eval(), torch.rand(shape), precision=precision).save(made)
+    nn.optimize(make().eval(), torch.rand(shape), precision=precision).save(made)
     header, parts, rest = split(made.read_bytes())
     folder = tmp_path / "damaged"
     folder.mkdir()

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _KEY = "medseg_fast.plan"
-_VERSION = 4
+_VERSION = 5
 # Methods of the core's plan that a file may call.
 _CALLS = (
     "adaptive_means",

@@ -19,7 +19,7 @@ from medseg_fast.nn._optimize._rewrite import (
     phase_of,
     phases_of,
 )
-from medseg_fast.nn._optimize._views import View, part_of, stretched, view_of, words_of
+from medseg_fast.nn._optimize._views import View, part_of, stretched, view_of
 
 # In the order of csrc/convolution.hpp and csrc/plan_layers.hpp.
 _ACTIVATIONS = (
@@ -135,7 +135,7 @@ class _Lowering:
         whole = maps[0]
         full = self.view(outputs["out"]) if "out" in outputs else None
         pooled = self.view(outputs["pooled"]) if "pooled" in outputs else None
-        indices = words_of(self.view(outputs["indices"])) if "indices" in outputs else None
+        indices = self.view(outputs["indices"]) if "indices" in outputs else None
         groups = layer["groups"]
         weight, bias = floats(layer["weight"]), _bias(layer)
         if len(maps) > 1:
@@ -300,13 +300,13 @@ class _Lowering:
     def _pool(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
         sizes = tuple(layer[key] for key in ("kernel", "stride", "padding", "dilation"))
         outputs = layer.outputs
-        indices = words_of(self.view(outputs["indices"])) if "indices" in outputs else None
+        indices = self.view(outputs["indices"]) if "indices" in outputs else None
         views = [self.view(layer.inputs["in"]), self.view(outputs["out"]), indices]
         text = f"{'max' if layer['maximum'] else 'avg'} pool"
         yield "pool", [sizes, layer["maximum"], layer["exclude"], *views], text
 
     def _unpool(self, layer: Layer) -> Iterator[tuple[str, list[Any], str]]:
-        indices = words_of(self.view(layer.inputs["indices"]))
+        indices = self.view(layer.inputs["indices"])
         views = [self.view(layer.inputs["in"]), indices, self.view(layer.outputs["out"])]
         yield "unpool", [layer["step"], *views], "max unpool"
 

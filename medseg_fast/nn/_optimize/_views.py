@@ -44,13 +44,6 @@ def view_of(placement: Placement, value: Value, narrow: bool = False) -> View:
     )
 
 
-def words_of(view: View) -> View:
-    """Indices, as so many words of four bytes."""
-    slot, offset, _, batch, channels, size, by_batch, by_channel, strides = view
-    doubled = tuple(2 * s for s in strides)
-    return (slot, offset, False, batch, 2 * channels, size, 2 * by_batch, by_channel, doubled)
-
-
 def part_of(
     view: View,
     *,
