@@ -24,7 +24,8 @@ void require(bool holds, const char* what) {
 
 std::int64_t bytes_of(const View& view, std::int64_t item) {
   const Features& f = view.features;
-  require(f.batch >= 1 && f.channels >= 1 && all_of(f.size, 1), "a view is empty");
+  require(all_of({1, f.batch, f.channels}, 1) && all_of(f.size, 1),
+          "a view is empty or larger than memory");
   std::int64_t last = 1;
   bool fits = view.slot >= 0 && view.slot <= 1000 && view.offset >= 0 && view.offset % item == 0;
   const auto reach = [&](std::int64_t count, std::int64_t stride) {
@@ -90,7 +91,8 @@ void check_convolution(const ConvolutionSpec& spec, Algorithm algorithm, std::in
             view->features.channels * std::max<std::int64_t>(phases, 1) == spec.out_channels);
   };
   require(writes(full, spec.full_size(from.size)) && writes(pooled, spec.pooled_size(from.size)) &&
-              writes(indices, spec.pooled_size(from.size)) && (full || pooled),
+              writes(indices, spec.pooled_size(from.size)) &&
+              (full || (pooled && spec.pooling != Pooling::none)),
           "the maps that a convolution writes do not fit its sizes");
   require(phases == 0 || (full && !pooled && !indices && full->features.channels % 32 == 0),
           "the phases of a convolution do not fit its channels");

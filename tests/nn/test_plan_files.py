@@ -161,6 +161,10 @@ def test_steps_whose_maps_do_not_fit(tmp_path):
     made.write_bytes(joined(header, smaller, rest))
     with pytest.raises(ValueError, match="maps that a convolution writes do not fit its sizes"):
         nn.load_plan(made)
+    nowhere = changed(parts, ("steps", 0, "arguments", full), None)
+    made.write_bytes(joined(header, nowhere, rest))
+    with pytest.raises(ValueError, match="maps that a convolution writes do not fit its sizes"):
+        nn.load_plan(made)
     padded = changed(parts, ("steps", 0, "arguments", 1, 2), [0, 2, 1])
     made.write_bytes(joined(header, padded, rest))
     with pytest.raises(ValueError, match="maps that a convolution writes do not fit its sizes"):
