@@ -20,7 +20,9 @@ from _machine import describe  # noqa: E402
 from startup import measure as measure_startup  # noqa: E402
 
 
-def main(families: list[str], only: str) -> None:
+def main(families: list[str], only: str) -> int:
+    """How many rows were measured."""
+    measured = 0
     store = HERE / "results.json"
     results = json.loads(store.read_text()) if store.exists() else {}
     known = sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
@@ -52,6 +54,7 @@ def main(families: list[str], only: str) -> None:
                     "target": case.target,
                 }
             )
+            measured += 1
             print(format_row(rows[-1]), flush=True)
         results[family] = {"machine": describe(), "rows": rows}
         store.write_text(json.dumps(results, indent=1) + "\n")
@@ -62,6 +65,7 @@ def main(families: list[str], only: str) -> None:
         )
         store.write_text(json.dumps(results, indent=1) + "\n")
     (HERE / "README.md").write_text(render(results))
+    return measured
 
 
 def format_row(row: dict) -> str:
@@ -121,4 +125,5 @@ if __name__ == "__main__":
     parser.add_argument("families", nargs="*", metavar="family")
     parser.add_argument("--only", default="", metavar="TEXT")
     asked = parser.parse_args()
-    main(asked.families, asked.only)
+    if main(asked.families, asked.only) == 0:
+        parser.error(f"--only must be part of the data's name of a row, got {asked.only!r}")

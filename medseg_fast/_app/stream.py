@@ -6,6 +6,7 @@ import html
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -63,33 +64,34 @@ class Job:
 def run(job: Job, show: Callable[[Summary], None] | None = None) -> Summary:
     """Stream until the source ends; `show` is called twice a second with the figures so far."""
     source, first, rate, live = _source(job)
-    sinks = [_sink(word, first, job.fps or rate or 25.0, job.priority) for word in job.sinks]
-    pipeline = Pipeline(
-        source,
-        steps(job, first.array),
-        sinks,
-        policy=job.policy or ("latest" if live else "all"),  # type: ignore[arg-type]
-        late=job.late,  # type: ignore[arg-type]
-        deadline_ms=job.deadline,
-        max_age_ms=job.max_age,
-        watchdog_ms=job.watchdog,
-        threads=job.threads,
-        cpus=job.cpus or None,
-        priority=job.priority,
-        log=job.log,
-    )
-    begin = time.monotonic()
-    pipeline.start(frames=job.frames)
-    try:
-        while not pipeline.wait(0.5):
-            if show is not None:
-                show(pipeline.summary)
-            if job.seconds is not None and time.monotonic() - begin >= job.seconds:
-                break
-    finally:
-        summary = pipeline.stop()
+    with ExitStack() as opened:  # closed whatever fails
         if callable(close := getattr(source, "close", None)):
-            close()
+            opened.callback(close)
+        sinks = [_sink(word, first, job.fps or rate or 25.0, job.priority) for word in job.sinks]
+        pipeline = Pipeline(
+            source,
+            steps(job, first.array),
+            sinks,
+            policy=job.policy or ("latest" if live else "all"),  # type: ignore[arg-type]
+            late=job.late,  # type: ignore[arg-type]
+            deadline_ms=job.deadline,
+            max_age_ms=job.max_age,
+            watchdog_ms=job.watchdog,
+            threads=job.threads,
+            cpus=job.cpus or None,
+            priority=job.priority,
+            log=job.log,
+        )
+        begin = time.monotonic()
+        pipeline.start(frames=job.frames)
+        try:
+            while not pipeline.wait(0.5):
+                if show is not None:
+                    show(pipeline.summary)
+                if job.seconds is not None and time.monotonic() - begin >= job.seconds:
+                    break
+        finally:
+            summary = pipeline.stop()
     return summary
 
 

@@ -11,7 +11,8 @@ import pytest
 from _cli import Image, error, run
 
 from medseg_fast import io
-from medseg_fast.stream import igtl
+from medseg_fast._app import stream as app
+from medseg_fast.stream import Frame, igtl
 
 
 @pytest.fixture
@@ -81,6 +82,32 @@ def test_wrong_usage(folder, tmp_path):
     assert "must be a folder, a .mp4 or .avi file, shm:NAME or igtl://..." in error(run(*words), 1)
     (tmp_path / "no.log").write_text("{}\n")
     assert "not the log of a stream" in error(run("stream", "report", tmp_path / "no.log"), 1)
+
+
+class _Camera:
+    """Two frames, then what it is told to raise."""
+
+    def __init__(self, error):
+        self.error, self.closed = error, False
+
+    def __iter__(self):
+        for number in range(2):
+            yield Frame(np.full((8, 9), number, np.uint8))
+        raise self.error
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("method", ["threshold", "none"])
+def test_a_source_is_closed_whatever_fails(monkeypatch, method):
+    camera = _Camera(OSError("unplugged"))
+    opened = camera, Frame(np.zeros((8, 9), np.uint8)), 25.0, False
+    monkeypatch.setattr(app, "_source", lambda job: opened)
+    fails = OSError if method == "threshold" else (KeyError, ValueError)
+    with pytest.raises(fails):
+        app.run(app.Job("camera", method, lower=1))
+    assert camera.closed
 
 
 def test_bench_over_openigtlink(folder):
