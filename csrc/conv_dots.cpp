@@ -82,52 +82,39 @@ bool PixelDots::takes(const Features& in, const ConvolutionOutputs& out) {
 
 void PixelDots::run(const Features& in, const ConvolutionOutputs& out) const {
   const std::int64_t pieces = (in.size[2] + most_columns - 1) / most_columns;
-  const std::int64_t rows = in.batch * in.size[0] * in.size[1];
-  parallel_for(rows * pieces, 4, [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t lines = in.batch * in.size[0] * in.size[1];
+  parallel_for(lines * pieces, 4, [&](std::int64_t begin, std::int64_t end) {
+    float* const rows = task_scratch(spec_.out_channels * most_columns);
     for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t row = i / pieces, x = i % pieces * most_columns;
-      const std::int64_t n = row / (in.size[0] * in.size[1]);
-      const Size3 at{row / in.size[1] % in.size[0], row % in.size[1], x};
-      const std::int64_t count = std::min(most_columns, in.size[2] - x);
+      const std::int64_t line = i / pieces, x = i % pieces * most_columns;
+      const std::int64_t n = line / (in.size[0] * in.size[1]);
+      const Size3 at{line / in.size[1] % in.size[0], line % in.size[1], x};
+      const std::int64_t from = in.offset(n, 0, at), count = std::min(most_columns, in.size[2] - x);
       if (in.dtype == DType::bfloat16)
-        run_row(static_cast<const BFloat16*>(in.data) + in.offset(n, 0, at), in.stride[2], count,
-                *out.full, n, at);
+        sum_row(static_cast<const BFloat16*>(in.data) + from, in.stride[2], count, rows);
       else
-        run_row(static_cast<const float*>(in.data) + in.offset(n, 0, at), in.stride[2], count,
-                *out.full, n, at);
+        sum_row(static_cast<const float*>(in.data) + from, in.stride[2], count, rows);
+      for (std::int64_t o = 0; o < spec_.out_channels; ++o) {
+        float* const row = rows + o * most_columns;
+        activate_row(row, count, spec_.activation, spec_.slope);
+        write_channel(row, count, *out.full, n, o, at);
+      }
     }
   });
 }
 
+// `count` pixels, for all output channels; rows: most_columns of each.
 template <class T>
-void PixelDots::run_row(const T* from, std::int64_t stride, std::int64_t count, const Features& to,
-                        std::int64_t n, Size3 at) const {
+void PixelDots::sum_row(const T* from, std::int64_t stride, std::int64_t count, float* rows) const {
   IntLanes last;
   for (std::int64_t i = 0; i < lanes; ++i) last[i] = i >= pitch_ - spec_.in_channels ? -1 : 0;
-  for (std::int64_t x = 0; x < count; x += lanes, at[2] += lanes) {
-    const std::int64_t some = std::min(lanes, count - x);
+  for (std::int64_t x = 0; x < count; x += lanes) {
     const T* pixels[lanes];
-    for (std::int64_t i = 0; i < lanes; ++i)
-      pixels[i] = from + (x + std::min(i, some - 1)) * stride;
-    for (std::int64_t o = 0; o < spec_.out_channels; ++o) {
-      const Lanes sum = dots(pixels, spec_.in_channels, weights_.get() + o * pitch_, last);
-      const Lanes value =
-          activated(sum + bias_[static_cast<std::size_t>(o)], spec_.activation, spec_.slope);
-      const std::int64_t place = to.offset(n, o, at);
-      const auto write = [&](auto* data) {
-        if (to.stride[2] == 1) return store_some(data + place, value, some);
-        float each[lanes];
-        store_lanes(each, value);
-        for (std::int64_t i = 0; i < some; ++i)
-          data[place + i * to.stride[2]] =
-              static_cast<std::remove_pointer_t<decltype(data)>>(each[i]);
-      };
-      void* const data = const_cast<void*>(to.data);
-      if (to.dtype == DType::bfloat16)
-        write(static_cast<BFloat16*>(data));
-      else
-        write(static_cast<float*>(data));
-    }
+    for (std::int64_t i = 0; i < lanes; ++i) pixels[i] = from + std::min(x + i, count - 1) * stride;
+    for (std::int64_t o = 0; o < spec_.out_channels; ++o)
+      store_lanes(rows + o * most_columns + x,
+                  dots(pixels, spec_.in_channels, weights_.get() + o * pitch_, last) +
+                      bias_[static_cast<std::size_t>(o)]);
   }
 }
 

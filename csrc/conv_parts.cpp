@@ -15,6 +15,7 @@
 
 #include "conv_lanes.hpp"
 #include "parallel.hpp"
+#include "stream.hpp"
 
 namespace msf {
 
@@ -380,6 +381,38 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
   if (out.pooled)
     write_box(scratch, pooled.size[2], pooled.size[1] * pooled.size[2], *out.pooled, n, c0, pooled);
   if (out.indices) write_indices(spec, out, full, places, n, c0, pooled);
+}
+
+void activate_row(float* row, std::int64_t count, Activation activation, float slope) {
+  if (activation == Activation::none) return;
+  with_activation(activation, [&]<Activation known>() {
+    for (std::int64_t x = 0; x < count; x += lanes)
+      store_lanes(row + x, activated(load_lanes(row + x), known, slope));
+  });
+}
+
+void write_channel(const float* row, std::int64_t count, const Features& to, std::int64_t n,
+                   std::int64_t c, const Size3& at) {
+  constexpr std::int64_t item = sizeof(float);
+  const bool streamed =
+      to.batch * to.channels * to.size[0] * to.size[1] * to.size[2] * item >= much_for_caches;
+  const auto write = [&](auto* target) {
+    const auto narrowed = [](float x) {
+      return static_cast<std::remove_pointer_t<decltype(target)>>(x);
+    };
+    target += to.offset(n, c, at);
+    if (to.stride[2] == 1)
+      std::transform(row, row + count, target, narrowed);
+    else
+      for (std::int64_t x = 0; x < count; ++x) target[x * to.stride[2]] = narrowed(row[x]);
+  };
+  void* const data = const_cast<void*>(to.data);
+  if (to.dtype == DType::bfloat16)
+    write(static_cast<BFloat16*>(data));
+  else if (to.stride[2] == 1 && streamed)
+    stream(row, count * item, static_cast<float*>(data) + to.offset(n, c, at));
+  else
+    write(static_cast<float*>(data));
 }
 
 // Asks for large pages where memory fills them: some hundred thousand first touches of small ones

@@ -105,6 +105,12 @@ struct Finish {
                   const Box& box) const;
 };
 
+// The same of a row of one channel's values; there is room for whole vectors of them.
+void activate_row(float* row, std::int64_t count, Activation activation, float slope);
+// Writes it from pixel `at` on.
+void write_channel(const float* row, std::int64_t count, const Features& to, std::int64_t n,
+                   std::int64_t c, const Size3& at);
+
 // Floats aligned for the widest vectors: a load across two cache lines counts twice.
 struct AlignedDelete {
   void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
@@ -162,8 +168,7 @@ class PixelDots {
 
  private:
   template <class T>
-  void run_row(const T* from, std::int64_t stride, std::int64_t count, const Features& to,
-               std::int64_t n, Size3 at) const;
+  void sum_row(const T* from, std::int64_t stride, std::int64_t count, float* rows) const;
 
   ConvolutionSpec spec_;
   std::int64_t pitch_;

@@ -19,7 +19,6 @@
 #include "conv_parts.hpp"
 #include "conv_winograd_lines.hpp"
 #include "parallel.hpp"
-#include "stream.hpp"
 
 namespace msf {
 
@@ -67,31 +66,6 @@ void pool_places(const float* above, const float* below, std::int64_t count, std
       if (values[i] > values[best] || values[i] != values[i]) best = i;
     to[x] = first + best / 2 * map_columns + 2 * x + best % 2;
   }
-}
-
-void activate_row(float* row, std::int64_t count, Activation activation, float slope) {
-  if (activation == Activation::none) return;
-  with_activation(activation, [&]<Activation known>() {
-    for (std::int64_t x = 0; x < count; x += lanes)
-      store_lanes(row + x, activated(load_lanes(row + x), known, slope));
-  });
-}
-
-void write_row(const float* row, std::int64_t count, const Features& to, std::int64_t n,
-               std::int64_t c, const Size3& at) {
-  const bool streamed = to.batch * to.channels * to.size[0] * to.size[1] * to.size[2] *
-                            static_cast<std::int64_t>(sizeof(float)) >=
-                        much_for_caches;
-  void* const data = const_cast<void*>(to.data);
-  const std::int64_t first = to.offset(n, c, at);
-  const std::int64_t bytes = count * static_cast<std::int64_t>(sizeof(float));
-  if (to.dtype == DType::float32 && streamed)
-    stream(row, bytes, static_cast<float*>(data) + first);
-  else if (to.dtype == DType::float32)
-    std::memcpy(static_cast<float*>(data) + first, row, static_cast<std::size_t>(bytes));
-  else
-    std::transform(row, row + count, static_cast<BFloat16*>(data) + first,
-                   [](float x) { return BFloat16(x); });
 }
 
 // Sums over the taps, `offsets` after `from` in its block; `below`: from one row to the next.
@@ -316,7 +290,7 @@ void PlanarConvolution::convolve_rows(const Block& block, const float* packed, f
     if (!late) activate_row(scratch, by_channel, spec_.activation, spec_.slope);
     if (out.full)
       for (std::int64_t r = 0; r < rows; ++r)
-        write_row(scratch + r * by_row, width, *out.full, n, c0 + o, {at[0], at[1] + r, at[2]});
+        write_channel(scratch + r * by_row, width, *out.full, n, c0 + o, {at[0], at[1] + r, at[2]});
     if (!pools) continue;
     for (std::int64_t r = 0; r + 1 < rows; r += 2) {
       float* const row = scratch + r * by_row;
@@ -330,7 +304,7 @@ void PlanarConvolution::convolve_rows(const Block& block, const float* packed, f
                 to[2]);
       if (!late) pool_rows(row, row + by_row, width / 2, row);
       if (late) activate_row(row, width / 2, spec_.activation, spec_.slope);
-      if (out.pooled) write_row(row, width / 2, *out.pooled, n, c0 + o, to);
+      if (out.pooled) write_channel(row, width / 2, *out.pooled, n, c0 + o, to);
     }
   }
 }
