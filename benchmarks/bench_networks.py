@@ -167,10 +167,11 @@ def _case(name, make, size, channels=1, target=1.3, skip="", same=_same, precisi
     return Case("optimize", text, build, same=same, target=target)
 
 
-def _narrow_cases(name, make, size, channels=1, bfloat16=1.3, int8=1.2):
-    """The same network in bfloat16 and in integers."""
+def _narrow_cases(name, make, size, channels=1, bfloat16=1.3, int8=1.2, same=_most_classes):
+    """The same network in bfloat16 and, where it has a target, in integers."""
     for precision, target in (("bfloat16", bfloat16), ("int8", int8)):
-        yield _case(name, make, size, channels, target, same=_most_classes, precision=precision)
+        if target is not None:
+            yield _case(name, make, size, channels, target, same=same, precision=precision)
 
 
 def _small_unet(nn):
@@ -196,26 +197,20 @@ CASES = [
     _case("3D U-Net", lambda nn: nn.unet(1, 2, ndim=3, padding="same"), VOLUME),
     _case("V-Net", lambda nn: nn.vnet(1, 2), VOLUME),
     _case("dense LeNet-5", _dense_lenet, LARGE),
-    _case(
-        "dense LeNet-5",
-        _dense_lenet,
-        LARGE,
-        same=_most_classes,
-        precision="bfloat16",
-    ),
+    *_narrow_cases("dense LeNet-5", _dense_lenet, LARGE, int8=None),
     _case("U-Net 64..1024", lambda nn: nn.unet(1, 2, padding="same"), LARGE, target=1.6),
     *_narrow_cases("U-Net 64..1024", lambda nn: nn.unet(1, 2, padding="same"), IMAGE, bfloat16=1.5),
     *_narrow_cases("U-Net 32..512, batch norm", _small_unet, IMAGE),
     *_narrow_cases("U-Net++", lambda nn: nn.unet_plus_plus(1, 2), IMAGE),
     *_narrow_cases("FCN-8s", lambda nn: nn.fcn8s(3, 21, padding="same"), LARGE, 3),
-    _case(
+    *_narrow_cases(
         "SegNet",
         lambda nn: nn.segnet(3, 11),
         LARGE,
         3,
-        target=2,
+        bfloat16=2,
+        int8=None,
         same=_more_than_chance,
-        precision="bfloat16",
     ),
     *_narrow_cases("PSPNet, ResNet50", lambda nn: nn.pspnet(3, 21), LARGE, 3),
     *_narrow_cases("3D U-Net", lambda nn: nn.unet(1, 2, ndim=3, padding="same"), VOLUME),

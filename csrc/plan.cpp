@@ -48,9 +48,21 @@ struct ThreadOverride {
 
 }  // namespace
 
-void Plan::known(const View& view) { known(view, item_size(view.features.dtype)); }
+void Plan::known(const View& view) { note(view, item_size(view.features.dtype)); }
 
-void Plan::known(const View& view, std::int64_t item) {
+void Plan::known_indices(const View& view) {
+  note(view, sizeof(std::int64_t));
+  check_packed(view);
+}
+
+void Plan::known_layer(const View& in, const View& out, bool any_size) {
+  known(in);
+  known(out);
+  check_channels_last({&in, &out});
+  check_same(in, out, any_size);
+}
+
+void Plan::note(const View& view, std::int64_t item) {
   const std::int64_t bytes = bytes_of(view, item);
   const auto slot = static_cast<std::size_t>(view.slot);
   least_bytes_.resize(std::max(least_bytes_.size(), slot + 1));
@@ -81,7 +93,7 @@ void Plan::convolution(const ConvolutionSpec& spec, const Array& weight, const A
   for (const View& map : in) known(map);
   if (full) known(*full);
   if (pooled) known(*pooled);
-  if (indices) known(*indices, sizeof(std::int64_t));
+  if (indices) known_indices(*indices);
   check_convolution(spec, algorithm, weight.size(), bias.size(), in, full, pooled, indices,
                     static_cast<std::int64_t>(phases.size()));
   for (const std::int64_t elements : phases) {
@@ -113,10 +125,7 @@ void Plan::convolution(const ConvolutionSpec& spec, const Array& weight, const A
 
 void Plan::pointwise(PointwiseSpec spec, const View& in, const std::optional<View>& second,
                      const View& out) {
-  known(in);
-  known(out);
-  check_channels_last({&in, &out});
-  check_same(in, out);
+  known_layer(in, out);
   check_pointwise(spec, in.features.channels, second.has_value());
   if (second) {
     known(*second);
@@ -131,15 +140,11 @@ void Plan::pointwise(PointwiseSpec spec, const View& in, const std::optional<Vie
 
 void Plan::pool(const PoolSpec& spec, const View& in, const View& out,
                 const std::optional<View>& indices) {
-  known(in);
-  known(out);
+  known_layer(in, out, true);
   check_pool(spec);
-  check_channels_last({&in, &out});
-  check_same(in, out, true);
   if (indices) {
-    known(*indices, sizeof(std::int64_t));
+    known_indices(*indices);
     check_same(out, *indices);
-    check_packed(*indices);
   }
   add([=](const Slots& slots) {
     msf::pool(spec, at(slots, in), at(slots, out), indices ? indices_at(slots, *indices) : nullptr);
@@ -147,14 +152,10 @@ void Plan::pool(const PoolSpec& spec, const View& in, const View& out,
 }
 
 void Plan::unpool(const Size3& step, const View& in, const View& indices, const View& out) {
-  known(in);
-  known(out);
-  known(indices, sizeof(std::int64_t));
+  known_layer(in, out, true);
+  known_indices(indices);
   check_pool({step, step, {}, step});
-  check_channels_last({&in, &out});
-  check_same(in, out, true);
   check_same(in, indices);
-  check_packed(indices);
   add([=](const Slots& slots) {
     msf::unpool(step, at(slots, in), indices_at(slots, indices), at(slots, out));
   });
@@ -196,19 +197,13 @@ void Plan::gather(std::array<std::vector<std::int64_t>, 3> maps, float fill, con
 }
 
 void Plan::adaptive_means(const View& in, const View& out) {
-  known(in);
-  known(out);
-  check_channels_last({&in, &out});
-  check_same(in, out, true);
+  known_layer(in, out, true);
   add([=](const Slots& slots) { msf::adaptive_means(at(slots, in), at(slots, out)); });
 }
 
 void Plan::normalise(std::int64_t groups, float eps, PointwiseSpec after, const View& in,
                      const View& out) {
-  known(in);
-  known(out);
-  check_channels_last({&in, &out});
-  check_same(in, out);
+  known_layer(in, out);
   check_pointwise(after, in.features.channels, false);
   require(groups >= 1 && in.features.channels % groups == 0,
           "groups of channels must be of one size");
@@ -218,10 +213,7 @@ void Plan::normalise(std::int64_t groups, float eps, PointwiseSpec after, const 
 }
 
 void Plan::softmax(const View& in, const View& out) {
-  known(in);
-  known(out);
-  check_channels_last({&in, &out});
-  check_same(in, out);
+  known_layer(in, out);
   add([=](const Slots& slots) { msf::softmax(at(slots, in), at(slots, out)); });
 }
 
@@ -231,9 +223,9 @@ void Plan::attention(std::int64_t heads, float scale, const View& queries, const
     known(*view);
     const Features &f = view->features, &like = view == &values ? keys.features : queries.features;
     const bool fits = view == &keys || f.size == like.size;
-    if (heads < 1 || f.channels % heads || f.channels != out.features.channels ||
-        f.batch != out.features.batch || !fits)
-      throw std::invalid_argument("plan: queries, keys and values must fit one another");
+    require(heads >= 1 && f.channels % heads == 0 && f.channels == out.features.channels &&
+                f.batch == out.features.batch && fits,
+            "queries, keys and values must fit one another");
   }
   check_channels_last({&queries, &keys, &values, &out});
   add([=](const Slots& slots) {
@@ -243,8 +235,8 @@ void Plan::attention(std::int64_t heads, float scale, const View& queries, const
 }
 
 void Plan::run(std::int64_t begin, std::int64_t end, int threads, const Slots& slots) const {
-  if (begin < 0 || end > count() || slots.size() < least_bytes_.size())
-    throw std::invalid_argument("plan: no such steps, or too few arrays");
+  require(begin >= 0 && end <= count() && slots.size() >= least_bytes_.size(),
+          "no such steps, or too few arrays");
   for (std::size_t i = 0; i < least_bytes_.size(); ++i)
     if (slots[i].size() * item_size(slots[i].dtype) < least_bytes_[i])
       throw std::invalid_argument("plan: array " + std::to_string(i) + " must have " +

@@ -69,9 +69,12 @@ class Plan {
                                       const float* bias, Algorithm algorithm,
                                       const Quantisation& steps);
   void add(Step step) { steps_.push_back(std::move(step)); }
-  // Notes how much memory a view's slot must have, of its features or of other items.
+  // These note how much memory the slots of views must have.
   void known(const View& view);
-  void known(const View& view, std::int64_t item);
+  void known_indices(const View& view);
+  // Of a layer that wants channels innermost: as many images and channels, and pixels.
+  void known_layer(const View& in, const View& out, bool any_size = false);
+  void note(const View& view, std::int64_t item);
 
   std::vector<Step> steps_;
   std::vector<Packed> packed_;

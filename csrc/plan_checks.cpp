@@ -62,8 +62,8 @@ void check_convolution(const ConvolutionSpec& spec, Algorithm algorithm, std::in
               all_of(spec.before, 0) && all_of(spec.after, 0) && all_of(spec.pool, 1) &&
               carries(algorithm, spec),
           "a convolution has sizes that there are none of");
-  double room =
-      static_cast<double>(spec.in_channels) + 64;  // of the input of a block of 200 pixels
+  // Of a block of 200 pixels of the output, at least as many floats as its input has.
+  double room = static_cast<double>(spec.in_channels) + 64;
   for (int a = 0; a < 3; ++a)
     room *= static_cast<double>(spec.kernel[a] - 1) * static_cast<double>(spec.dilation[a]) +
             200.0 * static_cast<double>(spec.stride[a]);
@@ -83,7 +83,6 @@ void check_convolution(const ConvolutionSpec& spec, Algorithm algorithm, std::in
   }
   require(!in.empty() && channels == spec.in_channels,
           "the maps that a convolution reads do not fit its channels");
-  if (indices) check_packed(*indices);
   const Features& from = in.front().features;
   const auto writes = [&](const std::optional<View>& view, const Size3& size) {
     return !view ||

@@ -72,11 +72,10 @@ def changed(value, path, new):
 
 
 _LOAD = """
-import json, sys
+import sys
 import numpy as np
 from pathlib import Path
 from medseg_fast import nn
-rng = np.random.default_rng(0)
 refused = 0
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:

@@ -191,10 +191,9 @@ def pool_levels(
     out: NDArray[Any],
 ) -> None:
     """Fill `out` with the regions, each pooled from the level that suits it."""
-    levels = levels_of(np, regions, scales, canonical[0], canonical[1])
+    levels, sizes = levels_of(np, regions, scales, *canonical), out.shape[2:]
     for level, array in enumerate(maps):
         places = np.flatnonzero(levels == level)
-        sizes = out.shape[2:]
         pool(op, array, regions[places], places, sizes, scales[level], samples, False, out)
 
 
