@@ -48,11 +48,13 @@ class Case:
                 self.same(ours, call())
 
 
-def paired(calls: dict[str, Call], budget_s: float = 1.0, most: int = 25) -> dict[str, float]:
+def paired(
+    calls: dict[str, Call], budget_s: float = 1.0, most: int = 25, floor: str | None = None
+) -> dict[str, float]:
     """Median milliseconds of each call; all run in turn, so that drift hits them alike.
 
     Calls more than five times slower than the fastest are not close: three rounds do for them, and
-    where a call takes seconds the first one.
+    where a call takes seconds the first one. `floor` names a call that does less than the others.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
 
@@ -65,7 +67,8 @@ def paired(calls: dict[str, Call], budget_s: float = 1.0, most: int = 25) -> dic
         return seconds
 
     warm = {name: timed(name) for name in calls}  # page faults, thread pools, compiled kernels
-    slow = {name for name in calls if warm[name] > 5 * min(warm.values())}
+    fastest = min((warm[name] for name in calls if name != floor), default=0.0)
+    slow = {name for name in calls if warm[name] > 5 * fastest}
     slowest = {name for name in slow if warm[name] > 1.5}
     for name in slowest:
         times[name].append(warm[name])
@@ -127,7 +130,7 @@ def measure(case: Case) -> dict[str, Any]:
         **calls,
         **single,
     }
-    times = paired(timed)
+    times = paired(timed, floor="copy")
     rivals = {name: times[name] for name in (*calls, *single)}
     best = min(calls, key=rivals.__getitem__, default=None)
     alone = [name for name in rivals if f"{name}, 1 thread" not in rivals]

@@ -42,13 +42,13 @@ template <class T>
   for (; c + lanes <= channels; c += lanes) {
     const Lanes w = load_lanes(weights + c);
 #pragma GCC unroll 16
-    for (int i = 0; i < lanes; ++i) sum[i] += load_as_lanes(pixels[i] + c) * w;
+    for (int i = 0; i < lanes; ++i) sum[i] += load_floats(pixels[i] + c) * w;
   }
   if (c < channels) {
     const Lanes w = load_lanes(weights + c);
 #pragma GCC unroll 16
     for (int i = 0; i < lanes; ++i)
-      sum[i] += (last ? load_as_lanes(pixels[i] + channels - lanes) : Lanes{}) * w;
+      sum[i] += (last ? load_floats(pixels[i] + channels - lanes) : Lanes{}) * w;
   }
   return sums_of(sum);
 }

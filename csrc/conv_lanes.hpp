@@ -41,25 +41,7 @@ auto for_rows(std::int64_t left, F&& f) {
 }
 
 inline Lanes load_lanes(const float* from) { return load_floats(from); }
-inline void store_lanes(float* to, Lanes v) { std::memcpy(to, &v, sizeof v); }
-
-// The same of features of either type.
-typedef std::uint32_t WordLanes __attribute__((vector_size(register_bytes)));
-typedef std::uint16_t HalfLanes __attribute__((vector_size(register_bytes / 2)));
-
-inline Lanes load_as_lanes(const float* from) { return load_lanes(from); }
-inline Lanes load_as_lanes(const BFloat16* from) {
-  HalfLanes bits;
-  std::memcpy(&bits, from, sizeof bits);
-  return std::bit_cast<Lanes>(__builtin_convertvector(bits, WordLanes) << 16);
-}
-inline void store_as(float* to, Lanes v) { store_lanes(to, v); }
-inline void store_as(BFloat16* to, Lanes v) {  // as BFloat16(float) rounds
-  const auto word = std::bit_cast<WordLanes>(v);
-  const WordLanes rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16, nan = 0x7fc0 - WordLanes{};
-  const auto bits = __builtin_convertvector(v != v ? nan : rounded, HalfLanes);
-  std::memcpy(to, &bits, sizeof bits);
-}
+inline void store_lanes(float* to, Lanes v) { store_floats(to, v); }
 
 // Copies n < `most` values in pieces of a power of two, which take an instruction each.
 template <std::int64_t most = lanes, class T>
@@ -71,20 +53,20 @@ void copy_few(const T* from, T* to, std::int64_t n) {
   }
 }
 
-// load_as_lanes and store_as of `n` values, zeros after them; of a whole vector if `n` is that much
-// or more.
+// load_floats and store_floats of `n` values, zeros after them; of a whole vector if `n` is that
+// much or more.
 template <class T>
 Lanes load_some(const T* from, std::int64_t n) {
-  if (n >= lanes) return load_as_lanes(from);
+  if (n >= lanes) return load_floats(from);
   T some[lanes] = {};
   copy_few(from, some, n);
-  return load_as_lanes(some);
+  return load_floats(some);
 }
 template <class T>
 void store_some(T* to, Lanes v, std::int64_t n) {
-  if (n >= lanes) return store_as(to, v);
+  if (n >= lanes) return store_floats(to, v);
   T some[lanes];
-  store_as(some, v);
+  store_floats(some, v);
   copy_few(some, to, n);
 }
 
@@ -211,9 +193,9 @@ void turn_channels(const From* from, std::int64_t pixel_stride, std::int64_t n, 
   for (std::int64_t begin = 0; begin < n; begin += lanes) {
     const std::int64_t x = std::min(begin, n - lanes);  // the last step may repeat some
     Lanes v[lanes];
-    for (std::int64_t i = 0; i < lanes; ++i) v[i] = load_as_lanes(from + (x + i) * pixel_stride);
+    for (std::int64_t i = 0; i < lanes; ++i) v[i] = load_floats(from + (x + i) * pixel_stride);
     transpose_lanes(v);
-    for (std::int64_t i = 0; i < lanes; ++i) store_as(to + i * channel_stride + x, v[i]);
+    for (std::int64_t i = 0; i < lanes; ++i) store_floats(to + i * channel_stride + x, v[i]);
   }
 }
 

@@ -40,7 +40,7 @@ void pack_row(const T* from, std::int64_t channel_stride, std::int64_t pixel_str
         const std::int64_t x = std::min(begin, n - lanes);  // the last step may repeat some
         Lanes v[lanes];
         for (std::int64_t i = 0; i < lanes; ++i)
-          v[i] = load_as_lanes(from + (c + i) * channel_stride + x);
+          v[i] = load_floats(from + (c + i) * channel_stride + x);
         transpose_lanes(v);
         for (std::int64_t j = 0; j < lanes; ++j) store_lanes(to + (x + j) * pitch + c, v[j]);
       }

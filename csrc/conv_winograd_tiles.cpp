@@ -70,7 +70,7 @@ void transform_columns(const T* rows, const PixelRows& of, std::int64_t width, f
     for (std::int64_t v = 0; v < of.vectors; ++v) {
 #pragma GCC unroll 8
       for (int y = 0; y < n; ++y)
-        d[y] = load_as_lanes(rows + y * of.by_row + x * of.by_pixel + v * lanes);
+        d[y] = load_floats(rows + y * of.by_row + x * of.by_pixel + v * lanes);
       transform_pixels(d, t);
       store_strided(t, strip + (v * n * width + x) * lanes, width * lanes);
     }

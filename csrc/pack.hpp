@@ -1,8 +1,11 @@
 // 64 bytes in registers of the width that the build has: wider vectors would live in memory.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
+
+#include "bfloat16.hpp"
 
 namespace msf {
 
@@ -71,6 +74,23 @@ inline Floats load_floats(const std::uint8_t* from) {
   const Words words = __builtin_convertvector(bytes, Words);
   return __builtin_convertvector(__builtin_convertvector(words, Ints), Floats);
 #endif
+}
+
+// The same of bfloat16, and back.
+typedef std::uint32_t FloatBits __attribute__((vector_size(register_bytes)));
+typedef std::uint16_t HalfBits __attribute__((vector_size(register_bytes / 2)));
+
+inline Floats load_floats(const BFloat16* from) {
+  HalfBits bits;
+  std::memcpy(&bits, from, sizeof bits);
+  return std::bit_cast<Floats>(__builtin_convertvector(bits, FloatBits) << 16);
+}
+inline void store_floats(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
+inline void store_floats(BFloat16* to, Floats v) {  // as BFloat16(float) rounds
+  const auto word = std::bit_cast<FloatBits>(v);
+  const FloatBits rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16, nan = 0x7fc0 - FloatBits{};
+  const auto bits = __builtin_convertvector(v != v ? nan : rounded, HalfBits);
+  std::memcpy(to, &bits, sizeof bits);
 }
 
 }  // namespace msf

@@ -36,12 +36,12 @@ template <class T>
 void max_of(const std::vector<const T*>& pixels, Index channels, T* to) {
   Index c = 0;
   for (; c + lanes <= channels; c += lanes) {
-    Lanes best = load_as_lanes(pixels[0] + c);
+    Lanes best = load_floats(pixels[0] + c);
     for (std::size_t i = 1; i < pixels.size(); ++i) {
-      const Lanes v = load_as_lanes(pixels[i] + c);
+      const Lanes v = load_floats(pixels[i] + c);
       best = (v > best) | (v != v) ? v : best;
     }
-    store_as(to + c, best);
+    store_floats(to + c, best);
   }
   for (; c < channels; ++c) {
     float best = pixels[0][c];
@@ -57,9 +57,9 @@ template <class T>
 void mean_of(const std::vector<const T*>& pixels, float share, Index channels, T* to) {
   Index c = 0;
   for (; c + lanes <= channels; c += lanes) {
-    Lanes sum = load_as_lanes(pixels[0] + c);
-    for (std::size_t i = 1; i < pixels.size(); ++i) sum += load_as_lanes(pixels[i] + c);
-    store_as(to + c, sum * share);
+    Lanes sum = load_floats(pixels[0] + c);
+    for (std::size_t i = 1; i < pixels.size(); ++i) sum += load_floats(pixels[i] + c);
+    store_floats(to + c, sum * share);
   }
   for (; c < channels; ++c) {
     float sum = pixels[0][c];

@@ -6,11 +6,15 @@
 // one block of channels, a few registers wide, so it wants channels next to each other. Input with
 // channels last is read where it is. Of other input either the boxes' windows are transposed, block
 // by block, or, where boxes overlap so much that this reads more, the whole image, a few blocks at
-// a time. The order of the sums is the same in all cases, and for any number of threads.
+// a time. The order of the sums is the same in all cases, and for any number of threads. Pooled
+// channels are written side by side as they are, or turned into planes.
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 
+#include "bfloat16.hpp"
 #include "kernels/roi_align.hpp"
 #include "pack.hpp"
 #include "parallel.hpp"
@@ -30,18 +34,20 @@ struct Channels {
   static constexpr std::int64_t lanes = register_bytes / sizeof(T), width = registers * lanes;
   Vector v[registers] = {};
 
-  void add(T weight, const T* from) {
-    for (int r = 0; r < registers; ++r) {
-      Vector w;
-      std::memcpy(&w, from + r * lanes, sizeof w);
-      v[r] += weight * w;
-    }
+  static Vector load(const T* from) {
+    Vector w;
+    std::memcpy(&w, from, sizeof w);
+    return w;
+  }
+  static Vector load(const BFloat16* from) { return load_floats(from); }
+
+  template <class S>
+  void add(T weight, const S* from) {
+    for (int r = 0; r < registers; ++r) v[r] += weight * load(from + r * lanes);
   }
   void add_to(T* to, T weight) const {
     for (int r = 0; r < registers; ++r) {
-      Vector w;
-      std::memcpy(&w, to + r * lanes, sizeof w);
-      w += weight * v[r];
+      const Vector w = load(to + r * lanes) + weight * v[r];
       std::memcpy(to + r * lanes, &w, sizeof w);
     }
   }
@@ -96,20 +102,30 @@ std::vector<Box<T>> sample(const Array& boxes, const Array& places, const Geomet
   return sampled;
 }
 
-// Where the pixels of a box are: pitches in elements, and for each axis which index to take.
-template <class T>
+// Where the pixels of a box are, of type S: pitches in elements, and for each axis which index to
+// take.
+template <class S>
 struct Source {
-  T* data;
+  S* data;
   std::array<std::int64_t, 3> pitch;
   bool packed;
 
   // The k-th plane or row that is read, or the column of tap k.
+  template <class T>
   std::int64_t at(const AxisTaps<T>& axis, std::int64_t k) const {
     return packed ? k : axis.pixels[k];
   }
+  template <class T>
   const std::int64_t* columns(const AxisTaps<T>& axis) const {
     return packed ? axis.packed.data() : axis.at.data();
   }
+};
+
+// Where pooled boxes go.
+template <class S>
+struct Target {
+  S* data;
+  bool channels_last;
 };
 
 // Where a box begins: image, plane, row and column, then what makes the order unique; its index.
@@ -118,7 +134,8 @@ using Corner = std::array<std::int64_t, 6>;
 // From top to bottom: rows stay in the cache.
 void sort_corners(std::vector<Corner>& corners) { std::sort(corners.begin(), corners.end()); }
 
-// Channels go in blocks of `width`, four registers or one.
+// Channels go in blocks of `width`, four registers or one. Sums are of T; pixels may be of a
+// narrower type S.
 template <class T>
 struct Kernel {
   const Geometry& g;
@@ -143,22 +160,23 @@ struct Kernel {
 
   // Adds the pixels of one plane to `tile`, for `n` blocks of channels `step` elements apart. A
   // row's pixels are read for all of them, so that channels-last input streams.
-  void pool_plane(const Source<T>& source, const T* plane, const Box<T>& box, std::int64_t n,
+  template <class S>
+  void pool_plane(const Source<S>& source, S* plane, const Box<T>& box, std::int64_t n,
                   std::int64_t step, T* tile, std::int64_t tile_step) const {
     if (registers == 4)
       pool_plane<Channels<T, 4>>(source, plane, box, n, step, tile, tile_step);
     else
       pool_plane<Channels<T, 1>>(source, plane, box, n, step, tile, tile_step);
   }
-  template <class Lanes>
-  void pool_plane(const Source<T>& source, const T* plane, const Box<T>& box, std::int64_t n,
+  template <class Lanes, class S>
+  void pool_plane(const Source<S>& source, S* plane, const Box<T>& box, std::int64_t n,
                   std::int64_t step, T* tile, std::int64_t tile_step) const {
     const AxisTaps<T>&y = box.axis[1], &x = box.axis[2];
     const std::int64_t* const columns = source.columns(x);
     const std::int64_t pitch = source.pitch[2], bins = g.bins[2];
     for (std::int64_t k = 0; k < y.count(); ++k)
       for (std::int64_t block = 0; block < n; ++block) {
-        const T* const row = plane + source.at(y, k) * source.pitch[1] + block * step;
+        S* const row = plane + source.at(y, k) * source.pitch[1] + block * step;
         T* const to = tile + block * tile_step;
         for (std::int64_t bin = 0; bin < bins; ++bin) {
           Lanes sum;
@@ -170,9 +188,10 @@ struct Kernel {
       }
   }
 
-  // Blocks of channels of one box; `out` is where the first channel goes.
-  void pool(const Source<T>& source, const Box<T>& box, std::int64_t channels, T* tile,
-            T* out) const {
+  // Channels of one box from `first` on, of which the source has `channels`.
+  template <class S, class Out>
+  void pool(const Source<S>& source, const Box<T>& box, std::int64_t first, std::int64_t channels,
+            T* tile, const Target<Out>& out) const {
     const AxisTaps<T>& z = box.axis[0];
     const std::int64_t n = (channels + width - 1) / width, size = g.all_bins() * width;
     std::fill_n(tile, n * size, T(0));
@@ -193,9 +212,30 @@ struct Kernel {
           }
       }
     }
-    for (std::int64_t block = 0; block < n; ++block)
-      transpose(tile + block * size, width, out + block * width * g.all_bins(), g.all_bins(),
-                g.all_bins(), std::min(width, channels - block * width));
+    Out* const to = out.data + box.place * g.channels * g.all_bins();
+    for (std::int64_t block = 0; block < n; ++block) {
+      const std::int64_t c = first + block * width, count = std::min(width, g.channels - c);
+      write(tile + block * size, c, count, to, out.channels_last);
+    }
+  }
+
+  // `count` channels from c on of a box's tile.
+  template <class Out>
+  void write(const T* tile, std::int64_t c, std::int64_t count, Out* to, bool channels_last) const {
+    if constexpr (std::is_same_v<Out, T>)
+      if (!channels_last)
+        return transpose(tile, width, to + c * g.all_bins(), g.all_bins(), g.all_bins(), count);
+    for (std::int64_t bin = 0; bin < g.all_bins(); ++bin, tile += width)
+      copy_values(tile, to + bin * g.channels + c, count);
+  }
+  static void copy_values(const T* from, T* to, std::int64_t count) {
+    std::copy_n(from, count, to);
+  }
+  static void copy_values(const T* from, BFloat16* to, std::int64_t count) {
+    std::int64_t i = 0;
+    for (; i + floats_in_register <= count; i += floats_in_register)
+      store_floats(to + i, load_floats(from + i));
+    for (; i < count; ++i) to[i] = BFloat16(from[i]);
   }
 
   // The reverse of pool_plane: adds to the pixels what the bins' gradients say.
@@ -243,28 +283,32 @@ struct Kernel {
   }
 
   // The pixels that a box reads, of the block of channels that starts at `input`.
-  Source<T> copy_window(const T* input, bool channels_last, const Box<T>& box,
-                        std::int64_t channels, T* to) const {
+  template <class S>
+  Source<const T> copy_window(const S* input, bool channels_last, const Box<T>& box,
+                              std::int64_t channels, T* to) const {
     const auto& [z, y, x] = box.axis;
     const std::int64_t columns = x.packed_size(), step = channels_last ? g.channels : 1;
-    Source<T> window{to, pitches(y.count(), columns), true};
+    Source<const T> window{to, pitches(y.count(), columns), true};
     for (std::int64_t p = 0; p < z.count(); ++p)
       for (std::int64_t r = 0; r < y.count(); ++r, to += columns * width) {
-        const T* row = input + ((z.pixels[p] * g.extent[1]) + y.pixels[r]) * g.extent[2] * step;
-        if (!channels_last && x.whole) {
-          transpose(row + x.first(), g.pixels(), to, width, channels, columns);
-          continue;
-        }
+        const S* row = input + ((z.pixels[p] * g.extent[1]) + y.pixels[r]) * g.extent[2] * step;
+        if constexpr (std::is_same_v<S, T>)
+          if (!channels_last && x.whole) {
+            transpose(row + x.first(), g.pixels(), to, width, channels, columns);
+            continue;
+          }
         const std::int64_t next = channels_last ? 1 : g.pixels();
         for (std::int64_t c = 0; c < columns; ++c) {
-          const T* pixel = row + (x.whole ? x.first() + c : x.pixels[c]) * step;
+          const S* pixel = row + (x.whole ? x.first() + c : x.pixels[c]) * step;
           for (std::int64_t i = 0; i < channels; ++i) to[c * width + i] = pixel[i * next];
         }
       }
     return window;
   }
 
-  void by_box(const T* input, bool channels_last, const std::vector<Box<T>>& boxes, T* out) const {
+  template <class S>
+  void by_box(const S* input, bool channels_last, const std::vector<Box<T>>& boxes,
+              const Target<S>& out) const {
     std::int64_t window = 0;
     if (!channels_last || g.channels % width != 0)
       for (const Box<T>& box : boxes)
@@ -286,15 +330,17 @@ struct Kernel {
       for (std::int64_t first = 0, n = 0; first < g.channels; first += n) {
         n = std::min(at_once * width, (g.channels - first) / width * width);
         if (n == 0) n = g.channels - first;
-        const T* const image =
+        const S* const image =
             input + box.image * g.channels * g.pixels() + first * (channels_last ? 1 : g.pixels());
-        Source<T> source{
-            const_cast<T*>(image),
-            {g.extent[1] * g.extent[2] * g.channels, g.extent[2] * g.channels, g.channels},
-            false};
         if (!channels_last || n < width)
-          source = copy_window(image, channels_last, box, n, tile + at_once * tile_size());
-        pool(source, box, n, tile, out + (box.place * g.channels + first) * g.all_bins());
+          pool(copy_window(image, channels_last, box, n, tile + at_once * tile_size()), box, first,
+               n, tile, out);
+        else
+          pool(Source<const S>{image,
+                               {g.extent[1] * g.extent[2] * g.channels, g.extent[2] * g.channels,
+                                g.channels},
+                               false},
+               box, first, n, tile, out);
         poll();
       }
     });
@@ -316,7 +362,7 @@ struct Kernel {
       order[next[boxes[i].image]++] = static_cast<std::int64_t>(i);
   }
 
-  void whole_images(const T* input, const std::vector<Box<T>>& boxes, T* out) const {
+  void whole_images(const T* input, const std::vector<Box<T>>& boxes, const Target<T>& out) const {
     std::vector<std::int64_t> order, from;
     by_image(boxes, order, from);
     std::vector<Work> work;
@@ -352,8 +398,8 @@ struct Kernel {
         const std::int64_t first = from[image] + 8 * (job - jobs[w]);
         for (std::int64_t i = first; i < std::min(first + 8, from[image + 1]); ++i) {
           const Box<T>& box = boxes[order[i]];
-          pool(source, box, in_block(block), reinterpret_cast<T*>(lease.memory()),
-               out + (box.place * g.channels + block * width) * g.all_bins());
+          pool(source, box, block * width, in_block(block), reinterpret_cast<T*>(lease.memory()),
+               out);
         }
       });
     }
@@ -396,19 +442,24 @@ struct Kernel {
 
 template <class F>
 void with_kernel(DType dtype, const Geometry& g, F&& f) {
-  if (dtype == DType::float32)
-    f(Kernel<float>(g), Type<float>{});
-  else
+  if (dtype == DType::float64)
     f(Kernel<double>(g), Type<double>{});
+  else
+    f(Kernel<float>(g), Type<float>{});
 }
 
 }  // namespace
 
 void roi_align(const Array& input, bool channels_last, const Array& boxes, const Array& to,
-               const RoiPooling& pooling, const MutableArray& out) {
+               const RoiPooling& pooling, const MutableArray& out, bool out_channels_last) {
   const Geometry g = geometry(input, channels_last, pooling);
   with_kernel(input.dtype, g, [&]<class T>(const auto& kernel, Type<T>) {
     const std::vector<Box<T>> sampled = sample<T>(boxes, to, g, pooling);
+    if constexpr (std::is_same_v<T, float>)
+      if (input.dtype == DType::bfloat16)
+        return kernel.by_box(input.as<BFloat16>(), true, sampled,
+                             Target<BFloat16>{out.as<BFloat16>(), true});
+    const Target<T> target{out.as<T>(), out_channels_last};
     std::vector<bool> has_boxes(g.images);
     std::int64_t read = 0, there = 0;
     for (const Box<T>& box : sampled) {
@@ -417,9 +468,9 @@ void roi_align(const Array& input, bool channels_last, const Array& boxes, const
       has_boxes[box.image] = true;
     }
     if (channels_last || 10 * read < 7 * there)
-      kernel.by_box(input.as<T>(), channels_last, sampled, out.as<T>());
+      kernel.by_box(input.as<T>(), channels_last, sampled, target);
     else
-      kernel.whole_images(input.as<T>(), sampled, out.as<T>());
+      kernel.whole_images(input.as<T>(), sampled, target);
   });
 }
 

@@ -15,11 +15,12 @@ struct RoiPooling {
 };
 
 // input: (images, channels, [planes,] rows, columns), or with `channels_last` (images, [planes,]
-// rows, columns, channels); float32 or float64. boxes: (n, 1 + 2 ndim) of the same dtype, finite:
-// image, then the least x, y[, z], then the most; `image` is a valid index. to: for each box, its
-// place in `out`, (.., channels, bins...), which is written there only.
+// rows, columns, channels); float32 or float64, or bfloat16 with channels last. boxes: (n, 1 + 2
+// ndim) of the same dtype, or float32, finite: image, then the least x, y[, z], then the most;
+// `image` is a valid index. to: for each box, its place in `out`, (.., channels, bins...), or with
+// `out_channels_last`, as of bfloat16, (.., bins..., channels), which is written there only.
 void roi_align(const Array& input, bool channels_last, const Array& boxes, const Array& to,
-               const RoiPooling& pooling, const MutableArray& out);
+               const RoiPooling& pooling, const MutableArray& out, bool out_channels_last);
 
 // The gradient of the input from `gradient`, that of `out`. out: (images, channels, [planes,] rows,
 // columns), all of it is written.

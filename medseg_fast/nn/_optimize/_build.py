@@ -129,7 +129,9 @@ def optimize(
             model,
             examples[0],
             about,
-            lambda part, x, last: _compiled(part, (x,), precision, threads, {}, last),
+            lambda part, x, **internal: _compiled(
+                part, (x,), precision, threads, {}, **internal
+            ),
         )
     return _compiled(model, examples, precision, threads, about)
 
@@ -140,11 +142,12 @@ def _compiled(
     precision: str,
     threads: int | None,
     about: dict[str, Any],
-    channels_last: frozenset[int] = frozenset(),
+    internal_inputs: frozenset[int] = frozenset(),
+    internal_outputs: frozenset[int] = frozenset(),
 ) -> Plan:
     op = "optimize"
     graph = trace(model, examples)
-    graph.channels_last = channels_last
+    graph.internal_inputs, graph.internal_outputs = internal_inputs, internal_outputs
     keep_with_torch(graph)
     fuse(graph)
     # Steps of 8 bits are of a whole map's values.
@@ -160,7 +163,8 @@ def _compiled(
         "threads": threads,
         "inputs": [value.shape for value in graph.inputs],
         "outputs": [value.shape for value in graph.outputs],
-        "channels_last": sorted(graph.channels_last),
+        "internal_inputs": sorted(internal_inputs),
+        "internal_outputs": sorted(internal_outputs),
         "structure": graph.structure,
         "arena_bytes": lowered.arena_bytes,
         "naive_bytes": lowered.naive_bytes,

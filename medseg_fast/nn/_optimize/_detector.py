@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg_fast._cpu import core
 from medseg_fast.nn import _arrays
 from medseg_fast.nn._optimize import _file
 from medseg_fast.nn._optimize import _regions as regions
@@ -34,7 +35,7 @@ class DetectorPlan:
     ----------
     stages : dict of str to Plan
         "maps": pyramid, scores and offsets of an image's anchors; "boxes": classes and offsets of
-        pooled regions; "masks": of pooled detections.
+        pooled regions; "masks": of pooled detections, all but the last layer.
     precision : str
     threads : int or None
     classes : int
@@ -80,10 +81,21 @@ class DetectorPlan:
             regions.anchors(sizes, padded, detector["anchor_sizes"], detector["anchor_ratios"])
         )
         self._results = {name: plan.empty_results() for name, plan in stages.items()}
-        self._regions = {
-            name: np.empty(stages[name].input_shapes[0], np.float32) for name in ("boxes", "masks")
-        }
+        self._regions = {name: stages[name].inputs[0].empty() for name in ("boxes", "masks")}
+        self._check()
         self._lock = threading.Lock()
+
+    def _check(self) -> None:
+        """Stages hand one another maps of one type and as many channels, side by side."""
+        settings, boxes, masks = self._settings, self.stages["boxes"], self.stages["masks"]
+        handed = [*self.stages["maps"].outputs[: self._levels], boxes.inputs[0], masks.inputs[0]]
+        kinds = {(place.shape[1], place.dtype, place.channels_last) for place in handed}
+        last = masks.outputs[0]
+        fits = len(kinds) == 1 and all(p.channels_last and len(p.shape) == 4 for p in handed)
+        fits = fits and last.channels_last and len(last.shape) == 4 and last.dtype in kinds.pop()
+        fits = fits and settings["mask_weight"].shape == (self.classes, last.shape[1])
+        if not fits or settings["mask_bias"].shape != (self.classes,):
+            raise ValueError("the stages of a detector must fit one another")
 
     def __call__(self, images: Sequence[Any]) -> list[dict[str, Any]]:
         """Detections of each image, best first.
@@ -118,9 +130,9 @@ class DetectorPlan:
         maps = self._run("maps", image)
         features = maps[: self._levels]
         proposals = self._proposals(maps[self._levels :])
-        logits, offsets = self._pooled("boxes", features, proposals)
+        logits, offsets = self._classified(features, proposals)
         boxes, labels, scores = self._chosen(logits, offsets, proposals)
-        (own,) = self._pooled("masks", features, boxes, labels)
+        own = self._masks(features, boxes, labels)
         boxes = regions.resize(boxes, size, original)
         masks = paste_masks(own, boxes, original)
         return {"boxes": boxes, "labels": labels, "scores": scores, "masks": masks}
@@ -157,36 +169,40 @@ class DetectorPlan:
         return proposals
 
     def _pooled(
-        self,
-        stage: str,
-        features: Sequence[Array],
-        boxes: Array,
-        labels: NDArray[np.int64] | None = None,
-    ) -> list[Array]:
-        """What a stage makes of the regions in the boxes, as many at a time as it takes.
-
-        With `labels`, of each region's channels the one of its label.
-        """
-        plan, pooled = self.stages[stage], self._regions[stage]
+        self, stage: str, features: Sequence[Array], boxes: Array
+    ) -> Iterator[tuple[slice, list[Array]]]:
+        """What a stage makes of the regions in the boxes, as many at a time as it takes."""
+        pooled = self._regions[stage]
         batch = len(pooled)
         scales, *canonical = self._pyramid
-        found = [
-            np.empty((len(boxes), *(shape[1:] if labels is None else (1, *shape[2:]))), np.float32)
-            for shape in plan.output_shapes
-        ]
         for first in range(0, len(boxes), batch):
             some = boxes[first : first + batch]
             count = len(some)
             rows = np.zeros((batch, 5), np.float32)  # of image 0; boxes of no size fill the rest
             rows[:count, 1:] = some
             pool_levels("plan", features, rows, scales, canonical, 2, pooled)
-            for part, result in zip(found, self._run(stage, pooled), strict=True):
-                if labels is None:
-                    part[first : first + count] = result[:count]
-                else:
-                    own = labels[first : first + count]
-                    part[first : first + count, 0] = result[np.arange(count), own]
+            results = self._run(stage, pooled)
+            yield slice(first, first + count), [result[:count] for result in results]
+
+    def _classified(self, features: Sequence[Array], boxes: Array) -> list[Array]:
+        """Logits and offsets of all classes."""
+        shapes = self.stages["boxes"].output_shapes
+        found = [np.empty((len(boxes), *shape[1:]), np.float32) for shape in shapes]
+        for part, results in self._pooled("boxes", features, boxes):
+            for whole, result in zip(found, results, strict=True):
+                whole[part] = result
         return found
+
+    def _masks(
+        self, features: Sequence[Array], boxes: Array, labels: NDArray[np.int64]
+    ) -> Array:
+        """Of each box the mask of its class, (N, 1, rows, columns)."""
+        weight, bias = (self._settings[name] for name in ("mask_weight", "mask_bias"))
+        place = self.stages["masks"].outputs[0]
+        masks = np.empty((len(boxes), *place.shape[2:]), np.float32)
+        for part, (maps,) in self._pooled("masks", features, boxes):
+            core.class_masks(place.memory(maps), labels[part], weight, bias, masks[part])
+        return masks[:, None]
 
     def _chosen(
         self, logits: Array, offsets: Array, proposals: Array

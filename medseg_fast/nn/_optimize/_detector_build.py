@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -65,23 +67,29 @@ def _boxes(model: MaskRCNN, pooled: Tensor) -> Any:
 
 
 def _masks(model: MaskRCNN, pooled: Tensor) -> Any:
+    """What the masks of all classes are made of: `class_masks` makes that of one."""
     heads = model.roi_heads
     for layer in heads.mask_head.children():
         convolution, _ = layer.children()
         pooled = convolution(pooled).relu()
-    return heads.mask_predictor(pooled).sigmoid()
+    predictor = heads.mask_predictor
+    return predictor.relu(predictor.conv5_mask(pooled))
+
+
+def _copy(parameter: Tensor) -> NDArray[np.float32]:
+    return np.array(parameter.detach().cpu().numpy(), np.float32)
 
 
 def optimize_detector(
     model: MaskRCNN,
     image: Tensor,
     about: dict[str, Any],
-    compile: Callable[[nn.Module, Tensor, frozenset[int]], Plan],
+    compile: Callable[..., Plan],
 ) -> DetectorPlan:
     """A plan for images (C, H, W) like this one.
 
-    `about`: what else it shall know; `compile` makes the plan of a stage, some of whose results
-    have channels last.
+    `about`: what else it shall know; `compile` makes the plan of a stage, some of whose inputs and
+    results lie as maps between layers do.
     """
     if image.ndim != 3 or image.shape[0] != model.in_channels:
         raise ValueError(
@@ -91,15 +99,22 @@ def optimize_detector(
     options, width = model.options, model.backbone.width
     regions = min(_REGIONS, options["rpn_post_nms_top_n_test"])
     detections = min(_DETECTIONS, options["box_detections_per_img"])
-    none: frozenset[int] = frozenset()
+    first, levels = frozenset([0]), frozenset(range(LEVELS))
     training = model.training
     model.eval()
     try:
         scale = model._scale(image)
         stages = {
-            "maps": compile(_Maps(model), image[None], frozenset(range(LEVELS))),
-            "boxes": compile(_Stage(model, _boxes), torch.zeros(regions, width, 7, 7), none),
-            "masks": compile(_Stage(model, _masks), torch.zeros(detections, width, 14, 14), none),
+            "maps": compile(_Maps(model), image[None], internal_outputs=levels),
+            "boxes": compile(
+                _Stage(model, _boxes), torch.zeros(regions, width, 7, 7), internal_inputs=first
+            ),
+            "masks": compile(
+                _Stage(model, _masks),
+                torch.zeros(detections, width, 14, 14),
+                internal_inputs=first,
+                internal_outputs=first,
+            ),
         }
     finally:
         model.train(training)
@@ -120,5 +135,7 @@ def optimize_detector(
         "overlap": options["box_nms_thresh"],
         "most": options["box_detections_per_img"],
         "box_weights": list(options["bbox_reg_weights"]),
+        "mask_weight": _copy(model.roi_heads.mask_predictor.mask_fcn_logits.weight[:, :, 0, 0]),
+        "mask_bias": _copy(model.roi_heads.mask_predictor.mask_fcn_logits.bias),
     }
     return DetectorPlan(settings, stages)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _KEY = "medseg_fast.plan"
-_VERSION = 5
+_VERSION = 6
 # Methods of the core's plan that a file may call.
 _CALLS = (
     "adaptive_means",
@@ -74,7 +74,7 @@ def forget(mapping: mmap.mmap | None) -> None:
 
 
 def _write(file: Any, parts: dict[str, Any]) -> None:
-    """Arrays among the steps' arguments become tensors."""
+    """Arrays among the parts become tensors."""
     tensors: list[NDArray[Any]] = []
 
     places: dict[int, int] = {}  # of an array that several steps share
@@ -150,6 +150,8 @@ def _read(file: BinaryIO, name: str) -> tuple[dict[str, Any], mmap.mmap | None]:
                 if step["call"] not in _CALLS:
                     raise ValueError(f"no step {step['call']!r}")
                 step["arguments"] = [arrays(each) for each in step["arguments"]]
+        if "detector" in parts:
+            parts["detector"] = {key: arrays(each) for key, each in parts["detector"].items()}
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{damaged(name)}: {error}") from error
     return parts, mapping

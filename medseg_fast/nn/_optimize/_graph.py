@@ -102,7 +102,9 @@ class Graph:
     outputs: list[Value]
     structure: Any  # of the result: see `_plan.rebuilt`
     reasons: dict[str, str] = field(default_factory=dict)  # why a layer is left to torch
-    channels_last: frozenset[int] = frozenset()  # outputs of that order in memory
+    # Inputs and results that are not the caller's but other plans': as maps between layers lie.
+    internal_inputs: frozenset[int] = frozenset()
+    internal_outputs: frozenset[int] = frozenset()
 
     def producers(self) -> dict[Value, Layer]:
         """Who makes a whole value."""

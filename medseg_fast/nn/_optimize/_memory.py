@@ -24,7 +24,10 @@ _WRITES_ANY = ("conv", "transposed", "gather", "resize")
 
 @dataclass(eq=False)
 class Buffer:
-    """A map's memory: `slot` 0 is the plan's own block, others are arrays of the caller."""
+    """A map's memory: `slot` 0 is the plan's own block, others are arrays of the caller.
+
+    `planar`: float32 in the order of its shape, and not as maps between layers are.
+    """
 
     value: Value
     slot: int = 0
@@ -73,15 +76,17 @@ class Placement:
         graph = self.graph
         uses, producers = graph.uses(), graph.producers()
         for i, value in enumerate(graph.inputs):
-            self.buffers[value] = Buffer(value, 1 + i, planar=True)
+            self.buffers[value] = Buffer(value, 1 + i, planar=i not in graph.internal_inputs)
         for i, value in enumerate(graph.outputs):
             slot = 1 + len(graph.inputs) + i
             if not value.native:
                 continue
             producer = producers.get(value) if value.base is None else None
-            direct = (
-                producer is not None
-                and producer.kind in _WRITES_ANY
+            internal = i in graph.internal_outputs
+            direct = producer is not None and (
+                value not in self.buffers
+                if internal
+                else producer.kind in _WRITES_ANY
                 and not (producer.kind == "resize" and self.item != 4)
                 and uses[value] == 1
             )
@@ -92,7 +97,7 @@ class Placement:
                     Layer("gather", "output", {"in": value}, {"out": whole}, attributes)
                 )
                 graph.outputs[i] = value = whole
-            self.buffers[value] = Buffer(value, slot, planar=i not in graph.channels_last)
+            self.buffers[value] = Buffer(value, slot, planar=not internal)
 
     def _read_apart(self) -> None:
         """No concatenations where convolutions alone read them: they read the maps themselves."""
@@ -124,7 +129,7 @@ class Placement:
                 continue
             for role, value in layer.inputs.items():
                 root = value.root
-                if root not in graph.inputs:
+                if root not in graph.inputs or not self.buffers[root].planar:
                     continue
                 if root not in copies:
                     copies[root] = Value(root.shape)

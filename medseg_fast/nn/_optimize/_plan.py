@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg_fast._cpu import core
+from medseg_fast._dispatch import BFLOAT16
 from medseg_fast.nn._optimize import _file
 
 if TYPE_CHECKING:
@@ -41,6 +42,25 @@ class StepReport(NamedTuple):
     layer: str
     shape: tuple[int, ...]
     bytes: int
+
+
+class Place(NamedTuple):
+    """An array that a plan reads or writes: the caller's, or one that lies as maps within do."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    channels_last: bool
+
+    def empty(self) -> Array:
+        """Memory for it."""
+        if not self.channels_last:
+            return np.empty(self.shape, self.dtype)
+        images, channels, *pixels = self.shape
+        return np.moveaxis(np.empty((images, *pixels, channels), self.dtype), -1, 1)
+
+    def memory(self, array: Any) -> Any:
+        """An array with its axes in the order in which they lie in memory."""
+        return np.moveaxis(array, 1, -1) if self.channels_last else array
 
 
 class Plan:
@@ -80,7 +100,8 @@ class Plan:
         self.threads: int | None = parts["threads"]
         self.input_shapes = [tuple(shape) for shape in parts["inputs"]]
         self.output_shapes = [tuple(shape) for shape in parts["outputs"]]
-        self._channels_last = frozenset(parts["channels_last"])
+        self.inputs = self._places(self.input_shapes, parts["internal_inputs"])
+        self.outputs = self._places(self.output_shapes, parts["internal_outputs"])
         self.peak_memory: int = parts["arena_bytes"]
         self.naive_memory: int = parts["naive_bytes"]
         self.fallbacks: dict[str, str] = dict(parts["fallbacks"])
@@ -93,6 +114,14 @@ class Plan:
         self.weight_memory = int(self._core.packed_bytes())
         self._arena: Array | None = None
         self._lock = threading.Lock()
+
+    def _places(self, shapes: Sequence[tuple[int, ...]], internal: Sequence[int]) -> list[Place]:
+        """Of inputs or results, some of which lie as maps between layers do."""
+        within = np.dtype(np.float32) if self.precision == "float32" else BFLOAT16
+        return [
+            Place(shape, within if i in internal else np.dtype(np.float32), i in internal)
+            for i, shape in enumerate(shapes)
+        ]
 
     def _build(self, mapping: Any) -> None:
         """Packs all weights; pages of the file that they are mapped from are kept no longer."""
@@ -124,7 +153,7 @@ class Plan:
             results = self.empty_results()
         else:
             results = self._checked_outputs(out)
-        slots = [None, *arrays, *map(self._memory, itertools.count(), results)]
+        slots = [None, *arrays, *self._memory(results)]
         with self._lock:
             if self._arena is None:
                 self._arena = _aligned(self.peak_memory)
@@ -149,25 +178,17 @@ class Plan:
     ) -> None:
         """Run once, step by step; `look` sees each before it runs, and the memory of all slots."""
         arrays = self._checked(tuple(inputs))
-        results = map(self._memory, itertools.count(), self.empty_results())
-        slots = [_aligned(self.peak_memory), *arrays, *results]
+        slots = [_aligned(self.peak_memory), *arrays, *self._memory(self.empty_results())]
         for index, step in enumerate(self._parts["steps"]):
             look(index, step, slots)
             self._steps(index, index + 1, slots)
 
     def empty_results(self) -> list[Array]:
         """Arrays for a call's `out`."""
-        return [
-            np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), np.float32), -1, 1)
-            if i in self._channels_last
-            else np.empty(shape, np.float32)
-            for i, shape in enumerate(self.output_shapes)
-        ]
+        return [place.empty() for place in self.outputs]
 
-    def _memory(self, index: int, result: Any) -> Any:
-        """A result with its axes in the order in which they lie in memory."""
-        last = index in self._channels_last and isinstance(result, np.ndarray)
-        return np.moveaxis(result, 1, -1) if last else result
+    def _memory(self, results: Sequence[Array]) -> list[Any]:
+        return [place.memory(each) for place, each in zip(self.outputs, results, strict=True)]
 
     def _steps(self, begin: int, end: int, slots: Sequence[Any]) -> None:
         self._core.run(begin, end, self.threads or 0, slots)
@@ -175,9 +196,10 @@ class Plan:
     def _checked_outputs(self, out: Sequence[Array]) -> list[Any]:
         if self._runner is not None:
             raise ValueError("plan: out must be None where torch runs layers")
-        for i, (array, shape) in enumerate(itertools.zip_longest(out, self.output_shapes)):
-            fits = isinstance(array, np.ndarray) and array.dtype == np.float32
-            if not fits or array.shape != shape or not self._memory(i, array).flags.carray:
+        for array, place in itertools.zip_longest(out, self.outputs):
+            fits = place is not None and isinstance(array, np.ndarray)
+            fits = fits and (array.shape, array.dtype) == (place.shape, place.dtype)
+            if not fits or not place.memory(array).flags.carray:
                 raise ValueError(
                     "plan: out must be writable C-contiguous float32 arrays of shapes "
                     f"{self.output_shapes}"
@@ -189,7 +211,7 @@ class Plan:
             wanted = len(self.input_shapes)
             raise TypeError(f"plan: takes {wanted} input{'s'[: wanted > 1]}, got {len(inputs)}")
         arrays = []
-        for value, shape in zip(inputs, self.input_shapes, strict=True):
+        for value, place in zip(inputs, self.inputs, strict=True):
             if _is_tensor(value):
                 value = value.detach()
                 if value.device.type != "cpu":
@@ -198,13 +220,14 @@ class Plan:
                     raise TypeError(f"plan: input must be float32, got {value.dtype}")
                 value = value.numpy()
             array = np.asarray(value)
-            if array.dtype != np.float32:
-                raise TypeError(f"plan: input must be float32, got {array.dtype}")
-            if array.shape != shape:
+            if array.dtype != place.dtype:
+                raise TypeError(f"plan: input must be {place.dtype}, got {array.dtype}")
+            if array.shape != place.shape:
                 raise ValueError(
-                    f"plan: input must have the shape it was made for, {shape}, got {array.shape}"
+                    f"plan: input must have the shape it was made for, {place.shape}, "
+                    f"got {array.shape}"
                 )
-            arrays.append(np.require(array, array.dtype.newbyteorder("="), ["C", "A"]))
+            arrays.append(np.require(place.memory(array), place.dtype, ["C", "A"]))
         return arrays
 
     @property

@@ -29,7 +29,7 @@ def view_of(placement: Placement, value: Value, narrow: bool = False) -> View:
     at = value.offset
     first = at[0] * by_batch + (at[1] + channel) * by_channel
     first += sum(n * s for n, s in zip(at[2:], strides, strict=True))
-    narrow = narrow and buffer.slot == 0
+    narrow = narrow and not buffer.planar
     item = 8 if value.indices else 2 if narrow else 4
     return (
         buffer.slot,

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks
 from medseg_fast._cpu import core
-from medseg_fast._dispatch import operation
+from medseg_fast._dispatch import BFLOAT16, operation
 from medseg_fast.nn.functional import _boxes
 
 Size = int | Sequence[int]
@@ -59,16 +59,23 @@ def pool(
     aligned: bool,
     out: NDArray[Any],
 ) -> None:
-    """Fill the `places` of `out` with the pooled regions; all in the dtype of `out`."""
+    """Fill the `places` of `out` with the pooled regions; all in the dtype of `out`.
+
+    `out` is contiguous, or has channels last in memory; if of bfloat16, as `array` then has, too.
+    """
     if len(regions) == 0 or array.shape[1] == 0:
         return
     if 0 in array.shape[2:]:
         raise ValueError(f"{op}: input must have pixels, got shape {array.shape}")
     channels_last = np.moveaxis(array, 1, -1)
     native = array.dtype == out.dtype and array.dtype.isnative
-    last = bool(native and channels_last.flags.carray and not array.flags.c_contiguous)
+    narrow = out.dtype == BFLOAT16
+    whole = channels_last.flags.c_contiguous and channels_last.flags.aligned
+    last = bool(native and whole and (narrow or not array.flags.c_contiguous))
     given = channels_last if last else np.require(array, out.dtype, ["C", "A"])
-    core.roi_align(given, last, regions, places, sizes, scale, samples, aligned, out)
+    out_last = bool(narrow or not out.flags.c_contiguous)
+    to = np.moveaxis(out, 1, -1) if out_last else out
+    core.roi_align(given, last, regions, places, sizes, scale, samples, aligned, to, out_last)
 
 
 def _pooled(
