@@ -20,6 +20,7 @@
 #include "parallel.hpp"
 #include "roi_taps.hpp"
 #include "scratch_pool.hpp"
+#include "stream.hpp"
 #include "transpose.hpp"
 
 namespace msf {
@@ -121,11 +122,11 @@ struct Source {
   }
 };
 
-// Where pooled boxes go.
+// Where pooled boxes go; `streamed`: past the caches, which is for planes alone.
 template <class S>
 struct Target {
   S* data;
-  bool channels_last;
+  bool channels_last, streamed;
 };
 
 // Where a box begins: image, plane, row and column, then what makes the order unique; its index.
@@ -156,7 +157,8 @@ struct Kernel {
     const std::int64_t fit = (std::int64_t{1} << 18) / sizeof(T) / tile_size();
     return std::clamp<std::int64_t>(fit, 1, blocks());
   }
-  std::int64_t tile_size() const { return (g.all_bins() + g.plane_bins()) * width; }
+  // With room behind it for a plane's bins, or for those of a block on their way to memory.
+  std::int64_t tile_size() const { return 2 * g.all_bins() * width; }
 
   // Adds the pixels of one plane to `tile`, for `n` blocks of channels `step` elements apart. A
   // row's pixels are read for all of them, so that channels-last input streams.
@@ -215,16 +217,21 @@ struct Kernel {
     Out* const to = out.data + box.place * g.channels * g.all_bins();
     for (std::int64_t block = 0; block < n; ++block) {
       const std::int64_t c = first + block * width, count = std::min(width, g.channels - c);
-      write(tile + block * size, c, count, to, out.channels_last);
+      if constexpr (std::is_same_v<Out, T>)
+        if (!out.channels_last) {
+          T* const planes = to + c * g.all_bins();
+          T* const near = out.streamed ? tile + n * size : planes;  // after what has been summed up
+          transpose(tile + block * size, width, near, g.all_bins(), g.all_bins(), count);
+          if (out.streamed) stream(near, count * g.all_bins() * sizeof(T), planes);
+          continue;
+        }
+      write(tile + block * size, c, count, to);
     }
   }
 
-  // `count` channels from c on of a box's tile.
+  // `count` channels from c on of a box's tile, side by side.
   template <class Out>
-  void write(const T* tile, std::int64_t c, std::int64_t count, Out* to, bool channels_last) const {
-    if constexpr (std::is_same_v<Out, T>)
-      if (!channels_last)
-        return transpose(tile, width, to + c * g.all_bins(), g.all_bins(), g.all_bins(), count);
+  void write(const T* tile, std::int64_t c, std::int64_t count, Out* to) const {
     for (std::int64_t bin = 0; bin < g.all_bins(); ++bin, tile += width)
       copy_values(tile, to + bin * g.channels + c, count);
   }
@@ -343,6 +350,7 @@ struct Kernel {
                box, first, n, tile, out);
         poll();
       }
+      if (out.streamed) finish_streams();
     });
   }
 
@@ -401,6 +409,7 @@ struct Kernel {
           pool(source, box, block * width, in_block(block), reinterpret_cast<T*>(lease.memory()),
                out);
         }
+        if (out.streamed) finish_streams();
       });
     }
   }
@@ -458,8 +467,9 @@ void roi_align(const Array& input, bool channels_last, const Array& boxes, const
     if constexpr (std::is_same_v<T, float>)
       if (input.dtype == DType::bfloat16)
         return kernel.by_box(input.as<BFloat16>(), true, sampled,
-                             Target<BFloat16>{out.as<BFloat16>(), true});
-    const Target<T> target{out.as<T>(), out_channels_last};
+                             Target<BFloat16>{out.as<BFloat16>(), true, false});
+    const bool much = out.size() * static_cast<std::int64_t>(sizeof(T)) >= much_for_caches;
+    const Target<T> target{out.as<T>(), out_channels_last, much && !out_channels_last};
     std::vector<bool> has_boxes(g.images);
     std::int64_t read = 0, there = 0;
     for (const Box<T>& box : sampled) {

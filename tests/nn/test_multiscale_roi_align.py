@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from _convolutions import bfloat16, channels_last
 from medseg_fast.nn import functional as F
+from medseg_fast.nn.functional.multiscale_roi_align import pool_levels
 
 SCALES = [1 / 4, 1 / 8, 1 / 16, 1 / 32]
 
@@ -41,6 +43,28 @@ def test_every_box_comes_from_its_level(rng, dtype, threads):
         region, level = np.insert(box, 0, k >= 15)[None], level_of(box)
         one = F.roi_align(features[level], region, 3, SCALES[level], 2)
         assert_array_equal(got[k : k + 1], one)
+
+
+@pytest.mark.parametrize("channels", [1, 5, 16, 64, 100])
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("image", [(160, 224), (32, 32)])  # the second: a level of one pixel
+def test_layouts_of_plans(rng, isa, threads, channels, narrow, image):
+    """With channels last in and out, also as bfloat16: the same values, rounded once."""
+    features, regions = pyramid(rng, channels=channels, image=image), boxes(rng, 40)
+    rows = np.insert(regions, 0, np.arange(40) % 2, axis=1)
+    given, values = map(channels_last, features), features
+    if narrow:
+        values = [bfloat16(feature)[1] for feature in features]
+        given = [channels_last(bfloat16(feature)[0]) for feature in features]
+    shape = (40, channels, 3, 4)
+    expected = np.empty(shape, np.float32)
+    pool_levels("test", values, rows, SCALES, (224, 4), 2, expected)
+    assert_array_equal(expected, F.multiscale_roi_align(values, rows, (3, 4), 2, scales=SCALES))
+    if narrow:
+        expected = bfloat16(expected)[0]
+    out = channels_last(np.zeros(shape, expected.dtype))
+    pool_levels("test", list(given), rows, SCALES, (224, 4), 2, out)
+    assert_array_equal(out, expected)
 
 
 @pytest.mark.parametrize("count", [0, 1, 50])

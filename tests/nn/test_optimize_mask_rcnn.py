@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from _cli import error, run
+from test_plan_files import joined, split
 
 torch = pytest.importorskip("torch", reason="networks need the extra nn")
 
@@ -201,6 +202,27 @@ def test_mistakes(model, plan, tmp_path):
     ms.io.write(tmp_path / "image.png", wide)
     words = ("predict", tmp_path / "image.png", "--plan", tmp_path / "m.plan", "-o", "o.png")
     assert "must have the shape it was made for" in error(run(*words), 1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda p: p["stages"]["boxes"].update(internal_inputs=[]),
+        lambda p: p["stages"]["maps"].update(internal_outputs=[0, 1, 3]),
+        lambda p: p["stages"]["masks"].update(inputs=[[20, 31, 14, 14]]),
+        lambda p: p["stages"]["masks"].update(internal_outputs=[]),
+        lambda p: p["detector"].update(classes=5),
+        lambda p: p["detector"].update(mask_bias=p["detector"]["mask_weight"]),
+    ],
+)
+def test_stages_that_do_not_fit(plan, tmp_path, damage):
+    made = tmp_path / "m.plan"
+    plan.save(made)
+    header, parts, rest = split(made.read_bytes())
+    damage(parts)
+    made.write_bytes(joined(header, parts, rest))
+    with pytest.raises(ValueError, match="is damaged: the stages of a detector must fit"):
+        nn.load_plan(made)
 
 
 # ---- what lies between the networks, beside torch's ------------------------------------------

@@ -129,9 +129,7 @@ def optimize(
             model,
             examples[0],
             about,
-            lambda part, x, **internal: _compiled(
-                part, (x,), precision, threads, {}, **internal
-            ),
+            lambda part, x, **internal: _compiled(part, (x,), precision, threads, {}, **internal),
         )
     return _compiled(model, examples, precision, threads, about)
 

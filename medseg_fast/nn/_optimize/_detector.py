@@ -193,9 +193,7 @@ class DetectorPlan:
                 whole[part] = result
         return found
 
-    def _masks(
-        self, features: Sequence[Array], boxes: Array, labels: NDArray[np.int64]
-    ) -> Array:
+    def _masks(self, features: Sequence[Array], boxes: Array, labels: NDArray[np.int64]) -> Array:
         """Of each box the mask of its class, (N, 1, rows, columns)."""
         weight, bias = (self._settings[name] for name in ("mask_weight", "mask_bias"))
         place = self.stages["masks"].outputs[0]
