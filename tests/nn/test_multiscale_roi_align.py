@@ -6,9 +6,9 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from _convolutions import bfloat16, channels_last
 from numpy.testing import assert_allclose, assert_array_equal
 
-from _convolutions import bfloat16, channels_last
 from medseg_fast.nn import functional as F
 from medseg_fast.nn.functional.multiscale_roi_align import pool_levels
 

@@ -77,7 +77,7 @@ def test_refuses_the_other_layout(rng):
         internal_inputs=frozenset([0]),
         internal_outputs=frozenset([0]),
     )
-    with pytest.raises(TypeError, match="input must be .*bfloat16.*, got float32"):
+    with pytest.raises(TypeError, match=r"input must be .*bfloat16.*, got float32"):
         plan(np.zeros((1, 16, 8, 8), np.float32))
     given = np.zeros((1, 16, 8, 8), BFLOAT16)  # copied to the order that it wants
     right = plan.empty_results()
