@@ -17,7 +17,7 @@ def plans(monkeypatch):
 
     def build(network, x, **options):
         with monkeypatch.context() as patch:
-            patch.setattr(_lower, "in_bands", lambda *_: None)
+            patch.setattr(_lower, "in_bands", lambda *_, **__: None)
             whole = optimize(network.eval(), x, **options)
         with monkeypatch.context() as patch:
             patch.setattr(_bands, "_BAND", 4000)
@@ -50,6 +50,46 @@ def test_same_bytes(isa, plans, precision, size, batch):
     np.testing.assert_array_equal(cut(x).numpy(), whole(x).numpy())
     assert cut.weight_memory == whole.weight_memory
     assert cut.peak_memory <= whole.peak_memory
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("size", "kernel", "padding", "dilation"),
+    [
+        ((29, 23), 5, 4, 2),
+        ((33, 47), 5, 0, 4),  # of LeNet-5
+        ((24, 25), 3, 3, 3),
+        ((20, 31), 3, (2, 0), (2, 1)),
+        ((5, 19, 18), 3, 2, 2),
+        ((4, 17, 16), (1, 3, 3), (0, 2, 3), (2, 2, 3)),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_phases_of_dilated_layers(isa, plans, precision, size, kernel, padding, dilation, batch):
+    if precision == "bfloat16" and getattr(_lower.core, "have_tiles", bool)():
+        pytest.skip("AMX's tiles do dilated layers whole")
+    torch.manual_seed(0)
+    conv = (nn.Conv2d, nn.Conv3d)[len(size) - 2]
+    network = nn.Sequential(
+        conv(1, 16, 1),
+        conv(16, 40, kernel, padding=padding, dilation=dilation),
+        nn.Tanh(),
+        conv(40, 24, 1),
+        nn.ReLU(),
+        conv(24, 2, 1),
+    )
+    x = torch.randn(batch, 1, *size)
+    whole, cut = plans(network, x, precision=precision)
+    phases = np.prod(network[1].dilation[-2:])
+    named = [step.name for step in cut.steps]
+    assert named.count("3") == named.count("5") == phases
+    assert [step.name for step in whole.steps].count("3") == 1
+    np.testing.assert_array_equal(cut(x).numpy(), whole(x).numpy())
+    assert cut.weight_memory == whole.weight_memory
+    assert cut.peak_memory < whole.peak_memory
+    if precision == "float32":
+        expected = network(x).detach().numpy()
+        np.testing.assert_allclose(cut(x).numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
 class Apart(nn.Module):

@@ -24,6 +24,8 @@ class Value:
         (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W) if native.
     base, start : Value, tuple of 5 int
         What it is a part of, from which batch, channel, plane, row and column on.
+    step : tuple of 3 int
+        Every so many planes, rows and columns of its base; parts of it have none.
     flat : bool
         It has shape (N, pixels * C), torch's order, of a base that has it in its own.
     indices : bool
@@ -34,6 +36,7 @@ class Value:
     native: bool = True
     base: Value | None = None
     start: tuple[int, ...] = (0,) * 5
+    step: Size3 = (1, 1, 1)
     flat: bool = False
     indices: bool = False
 

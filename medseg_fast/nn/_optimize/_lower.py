@@ -86,23 +86,23 @@ class Lowered:
 def lower(graph: Graph, narrow: bool, *, bands: bool = True) -> Lowered:
     """The steps, in order; `narrow`: maps between layers are bfloat16; `bands`: see `_bands`."""
     placement = Placement(graph, 2 if narrow else 4)
+    # Builds without the kernels for AMX's tiles do not have the question either.
+    tiles = narrow and bool(getattr(core, "have_tiles", bool)())
     if bands:
-        in_bands(graph, placement)
+        in_bands(graph, placement, phases=not tiles)
     for layer in graph.layers:
         for value in (*layer.inputs.values(), *layer.outputs.values()):
             if value.root.native or value.root.indices:
                 placement.home(value.root)
     arena_bytes = placement.arrange()
-    lowering = _Lowering(placement, narrow)
+    lowering = _Lowering(placement, narrow, tiles)
     steps = [step for layer in graph.layers for step in lowering.steps(layer)]
     return Lowered(steps, arena_bytes, placement.naive_bytes(), placement)
 
 
 class _Lowering:
-    def __init__(self, placement: Placement, narrow: bool) -> None:
-        self.placement, self.narrow = placement, narrow
-        # Builds without the kernels for AMX's tiles do not have the question either.
-        self.tiles = narrow and bool(getattr(core, "have_tiles", bool)())
+    def __init__(self, placement: Placement, narrow: bool, tiles: bool) -> None:
+        self.placement, self.narrow, self.tiles = placement, narrow, tiles
 
     def view(self, value: Value) -> View:
         return view_of(self.placement, value, self.narrow)
@@ -147,7 +147,8 @@ class _Lowering:
             parts: list[tuple[View, View | None, tuple[Size3, Size3, Size3] | None]]
             parts = [(whole, full, None)]
             if full is not None and pooled is None and not self.tiles:
-                parts = [*phases_of(layer, whole, full)] or parts
+                phases = phases_of(layer, whole[5], full[5])
+                parts = [(read.of(whole), write.of(full), s) for read, write, s in phases] or parts
             for source, output, sizes in parts:
                 yield self._one(layer, weight, bias, [source], output, pooled, indices, sizes)
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +53,24 @@ def batch_as_pixels(
     return seen, made, flat
 
 
-def phases_of(
-    layer: Layer, source: View, target: View
-) -> list[tuple[View, View, tuple[Size3, Size3, Size3]]]:
-    """A convolution by parts that are quicker, if there are such.
+class Part(NamedTuple):
+    """Some pixels of a map: a box of them, every so many."""
+
+    start: Size3
+    size: Size3
+    step: Size3
+
+    def of(self, view: View) -> View:
+        """The same of a view."""
+        return part_of(view, start=self.start, size=self.size, step=self.step)
+
+
+Phase = tuple[Part, Part, tuple[Size3, Size3, Size3]]
+"""What is read and what is written; stride, zeros before and after."""
+
+
+def phases_of(layer: Layer, inputs: Size3, outputs: Size3) -> list[Phase]:
+    """A convolution by parts that are quicker, if there are such, of maps of these sizes.
 
     One of a single tap and a stride reads every so many pixels. One that is dilated never brings
     together pixels of different rest of their place by the dilation: each rest is a convolution
@@ -65,8 +79,8 @@ def phases_of(
     kernel, stride, dilation = layer["weight"].shape[2:], layer["stride"], layer["dilation"]
     before, after = layer["before"], layer["after"]
     if kernel == (1, 1, 1) and stride != (1, 1, 1) and not any((*before, *after)):
-        part = part_of(source, size=target[5], step=stride)
-        return [(part, target, ((1, 1, 1), before, after))]
+        whole = Part((0, 0, 0), outputs, (1, 1, 1))
+        return [(Part((0, 0, 0), outputs, stride), whole, ((1, 1, 1), before, after))]
     wide = min(layer["weight"].shape[:2]) >= LEAST_CHANNELS
     if (
         not wide
@@ -75,35 +89,35 @@ def phases_of(
         or dilation[1:] == (1, 1)
     ):
         return []
-    if any(d > 1 and n < 4 * d for n, d in zip(target[5], (1, *dilation[1:]), strict=True)):
+    if any(d > 1 and n < 4 * d for n, d in zip(outputs, (1, *dilation[1:]), strict=True)):
         return []  # parts of a tile or less
     found = []
     step: Size3 = (1, *dilation[1:])
     for phase in np.ndindex(*step[1:]):
         begin, size, count, begins, pads = (
             [0],
-            [source[5][0]],
-            [target[5][0]],
+            [inputs[0]],
+            [outputs[0]],
             [0],
             [(before[0], after[0])],
         )
         for a in (1, 2):
             d, i = dilation[a], int(phase[a - 1])
             shift, rest = divmod(i - before[a], d)
-            inputs = len(range(rest, source[5][a], d))
-            outputs = len(range(i, target[5][a], d))
+            read = len(range(rest, inputs[a], d))
+            written = len(range(i, outputs[a], d))
             cut = max(shift, 0)
             left = max(-shift, 0)
-            right = outputs + kernel[a] - 1 - left - (inputs - cut)
-            if inputs - cut + min(right, 0) < 1 or outputs < 1:
+            right = written + kernel[a] - 1 - left - (read - cut)
+            if read - cut + min(right, 0) < 1 or written < 1:
                 return []
             begin.append(rest + cut * d)
-            size.append(inputs - cut + min(right, 0))
+            size.append(read - cut + min(right, 0))
             begins.append(i)
-            count.append(outputs)
+            count.append(written)
             pads.append((left, max(right, 0)))
-        part = part_of(source, start=_size3(begin), size=_size3(size), step=step)
-        places = part_of(target, start=_size3(begins), size=_size3(count), step=step)
+        part = Part(_size3(begin), _size3(size), step)
+        places = Part(_size3(begins), _size3(count), step)
         zeros = _size3([b for b, _ in pads]), _size3([a for _, a in pads])
         found.append((part, places, ((stride[0], 1, 1), *zeros)))
     return found
@@ -115,7 +129,7 @@ def _size3(values: Any) -> Size3:
 
 
 @dataclass
-class Phase:
+class Axis:
     """One axis of one phase of a transposed convolution, as a plain one."""
 
     taps: list[int]
@@ -126,7 +140,7 @@ class Phase:
     count: int  # outputs
 
 
-def phase_of(i: int, kernel: int, stride: int, padding: int, inputs: int, outputs: int) -> Phase:
+def phase_of(i: int, kernel: int, stride: int, padding: int, inputs: int, outputs: int) -> Axis:
     """Outputs i, i + stride, ...: output q reads inputs q + b - t by tap r + t stride."""
     r, b = (i + padding) % stride, (i + padding) // stride
     taps = list(range(r, kernel, stride))[::-1]
@@ -135,4 +149,4 @@ def phase_of(i: int, kernel: int, stride: int, padding: int, inputs: int, output
     begin = max(-before, 0)
     after = count + len(taps) - 1 - before - inputs
     end = inputs + min(after, 0)
-    return Phase(taps, max(before, 0), max(after, 0), begin, end - begin, count)
+    return Axis(taps, max(before, 0), max(after, 0), begin, end - begin, count)

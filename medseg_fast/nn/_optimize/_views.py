@@ -40,7 +40,7 @@ def view_of(placement: Placement, value: Value, narrow: bool = False) -> View:
         value.size,
         by_batch,
         by_channel,
-        tuple(strides),
+        tuple(n * s for n, s in zip(value.step, strides, strict=True)),
     )
 
 
