@@ -92,6 +92,22 @@ def test_phases_of_dilated_layers(isa, plans, precision, size, kernel, padding, 
         np.testing.assert_allclose(cut(x).numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_files_hold_shared_weights_once(tmp_path, precision):
+    """Of phases, whose layers are one module; so does the file of a plan that was loaded."""
+    network = nn.Sequential(nn.Conv2d(16, 64, 3, dilation=3), nn.ReLU(), nn.Conv2d(64, 2, 1))
+    plan = optimize(network.eval(), torch.randn(1, 16, 40, 40), precision=precision)
+    plan.save(tmp_path / "first")
+    loaded = load_plan(tmp_path / "first")
+    loaded.save(tmp_path / "second")
+    assert loaded.weight_memory == plan.weight_memory
+    assert load_plan(tmp_path / "second").weight_memory == plan.weight_memory
+    numbers = sum(parameter.numel() for parameter in network.parameters())
+    for name in ("first", "second"):
+        content = (tmp_path / name).read_bytes()
+        assert len(content) - 8 - int.from_bytes(content[:8], "little") == 4 * numbers
+
+
 class Apart(nn.Module):
     """Maps that two layers read, that are an output, and that are in a concatenation."""
 

@@ -133,13 +133,19 @@ def _read(file: BinaryIO, name: str) -> tuple[dict[str, Any], mmap.mmap | None]:
         mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         data = np.frombuffer(mapping, np.uint8, offset=8 + length)
 
+    tensors: dict[str, NDArray[Any]] = {}  # one array for all steps that share it
+
     def arrays(value: Any) -> Any:
         if isinstance(value, dict) and "tensor" in value:
-            entry = header[str(value["tensor"])]
-            begin, end = entry["data_offsets"]
-            if end > data.size or entry["dtype"] != "F32":
-                raise ValueError("a tensor is not there")
-            return np.ascontiguousarray(data[begin:end].view("<f4").reshape(entry["shape"]))
+            name = str(value["tensor"])
+            if name not in tensors:
+                entry = header[name]
+                begin, end = entry["data_offsets"]
+                if end > data.size or entry["dtype"] != "F32":
+                    raise ValueError("a tensor is not there")
+                array = data[begin:end].view("<f4").reshape(entry["shape"])
+                tensors[name] = np.ascontiguousarray(array)
+            return tensors[name]
         if isinstance(value, list):
             return [arrays(each) for each in value]
         return value
