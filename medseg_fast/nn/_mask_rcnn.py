@@ -188,6 +188,10 @@ class _BoxPredictor(nn.Module):
 
 
 class _MaskPredictor(nn.Sequential):
+    conv5_mask: nn.ConvTranspose2d
+    relu: nn.ReLU
+    mask_fcn_logits: nn.Conv2d
+
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         self.add_module("conv5_mask", nn.ConvTranspose2d(width, width, 2, 2))

@@ -89,10 +89,10 @@ class DetectorPlan:
         """Stages hand one another maps of one type and as many channels, side by side."""
         settings, boxes, masks = self._settings, self.stages["boxes"], self.stages["masks"]
         handed = [*self.stages["maps"].outputs[: self._levels], boxes.inputs[0], masks.inputs[0]]
-        kinds = {(place.shape[1], place.dtype, place.channels_last) for place in handed}
         last = masks.outputs[0]
-        fits = len(kinds) == 1 and all(p.channels_last and len(p.shape) == 4 for p in handed)
-        fits = fits and last.channels_last and len(last.shape) == 4 and last.dtype in kinds.pop()
+        alike = [(place.channels_last, place.dtype, len(place.shape)) for place in (*handed, last)]
+        fits = alike == [(True, last.dtype, 4)] * len(alike)
+        fits = fits and len({place.shape[1] for place in handed}) == 1
         fits = fits and settings["mask_weight"].shape == (self.classes, last.shape[1])
         if not fits or settings["mask_bias"].shape != (self.classes,):
             raise ValueError("the stages of a detector must fit one another")

@@ -76,8 +76,11 @@ def _masks(model: MaskRCNN, pooled: Tensor) -> Any:
     return predictor.relu(predictor.conv5_mask(pooled))
 
 
-def _copy(parameter: Tensor) -> NDArray[np.float32]:
-    return np.array(parameter.detach().cpu().numpy(), np.float32)
+def _copies(layer: nn.Conv2d) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight and bias of a convolution of single pixels."""
+    assert layer.bias is not None
+    weight, bias = (each.detach().cpu().numpy() for each in (layer.weight, layer.bias))
+    return weight[:, :, 0, 0].astype(np.float32), bias.astype(np.float32)
 
 
 def optimize_detector(
@@ -118,6 +121,7 @@ def optimize_detector(
         }
     finally:
         model.train(training)
+    weight, bias = _copies(model.roi_heads.mask_predictor.mask_fcn_logits)
     resized = [int(n * scale) for n in image.shape[1:]]
     settings = {
         **about,
@@ -135,7 +139,7 @@ def optimize_detector(
         "overlap": options["box_nms_thresh"],
         "most": options["box_detections_per_img"],
         "box_weights": list(options["bbox_reg_weights"]),
-        "mask_weight": _copy(model.roi_heads.mask_predictor.mask_fcn_logits.weight[:, :, 0, 0]),
-        "mask_bias": _copy(model.roi_heads.mask_predictor.mask_fcn_logits.bias),
+        "mask_weight": weight,
+        "mask_bias": bias,
     }
     return DetectorPlan(settings, stages)

@@ -73,6 +73,9 @@ class Plan:
     threads : int or None
         How many threads it uses; None: the package's setting when it is called.
     input_shapes, output_shapes : list of tuple of int
+    inputs, outputs : list of Place
+        The same with types and memory order, which differ from float32 in the order of the axes
+        where one plan hands maps to another.
     peak_memory : int
         Bytes of all maps between layers; inputs, results, weights and what layers keep for each
         thread (about 1 MB) come on top.
