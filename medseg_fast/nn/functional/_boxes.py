@@ -70,7 +70,7 @@ def regions(op: str, boxes: Any, axes: int, images: int, dtype: np.dtype[Any]) -
             raise AssertionError(
                 f"The boxes tensor shape is not correct as Tensor[K, {1 + columns}]"
             )
-        array = np.ascontiguousarray(given, dtype)
+        array = np.require(given, dtype, ["C", "A"])
     if not np.isfinite(array).all():
         raise ValueError(f"{op}: boxes must be finite, got NaN or infinity")
     of = array[:, 0]
