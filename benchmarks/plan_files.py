@@ -45,7 +45,6 @@ openvino.Core().compile_model("model.xml", "CPU", options)([x])
 
 Make = Callable[[Any], Any]
 NETWORKS: dict[str, tuple[Make, tuple[int, ...]]] = {
-    "LeNet-5, 32x32": (lambda nn: nn.lenet5(1, 10), (1, 1, 32, 32)),
     "U-Net 64..1024, 256x256": (lambda nn: nn.unet(1, 2, padding="same"), (1, 1, 256, 256)),
     "U-Net 64..1024, 512x512": (lambda nn: nn.unet(1, 2, padding="same"), (1, 1, 512, 512)),
     "U-Net++, 256x256": (lambda nn: nn.unet_plus_plus(1, 2), (1, 1, 256, 256)),
