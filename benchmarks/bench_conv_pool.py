@@ -55,24 +55,33 @@ def _layer(channels, size, indices=False):
     return build
 
 
+def _channels_last(axes):
+    import torch
+
+    return torch.channels_last if axes == 2 else torch.channels_last_3d
+
+
+def _network(channels, axes, indices):
+    """PyTorch's layers."""
+    from torch import nn
+
+    convolution, pooling = (nn.Conv2d, nn.MaxPool2d) if axes == 2 else (nn.Conv3d, nn.MaxPool3d)
+    layers = convolution(*channels, 3, padding=1), nn.ReLU(), pooling(2, return_indices=indices)
+    return nn.Sequential(*layers).eval().requires_grad_(False)
+
+
 def _torch_calls(x, weight, bias, indices):
     """PyTorch as it comes and channels-last, and what reads its export."""
     import torch
 
     torch.set_num_threads(THREADS)
     axes = x.ndim - 2
-    convolution, pooling, order = (
-        (torch.nn.Conv2d, torch.nn.MaxPool2d, torch.channels_last)
-        if axes == 2
-        else (torch.nn.Conv3d, torch.nn.MaxPool3d, torch.channels_last_3d)
-    )
+    order = _channels_last(axes)
 
     def network():
-        layer = convolution(x.shape[1], weight.shape[0], 3, padding=1)
-        layer.weight.data, layer.bias.data = torch.from_numpy(weight), torch.from_numpy(bias)
-        return torch.nn.Sequential(
-            layer, torch.nn.ReLU(), pooling(2, return_indices=indices)
-        ).eval()
+        made = _network((x.shape[1], weight.shape[0]), axes, indices)
+        made[0].weight.data, made[0].bias.data = torch.from_numpy(weight), torch.from_numpy(bias)
+        return made
 
     def run(model, tensor):
         with torch.inference_mode():
@@ -95,9 +104,8 @@ def _torch_calls(x, weight, bias, indices):
 def _most(ours, theirs):
     """Values of bfloat16, whose products were rounded elsewhere."""
     ours, theirs = (each[0] if isinstance(each, (tuple, list)) else each for each in (ours, theirs))
-    ours, theirs = (
-        np.asarray(getattr(each, "float", lambda e=each: e)()) for each in (ours, theirs)
-    )
+    ours = ours.float().numpy()
+    theirs = theirs if isinstance(theirs, np.ndarray) else theirs.float().numpy()
     assert np.abs(ours - theirs).max() <= 0.03 * np.abs(theirs).max()
 
 
@@ -110,16 +118,9 @@ def _narrow_layer(channels, size, indices=False):
         torch.set_num_threads(THREADS)
         rng, axes = np.random.default_rng(0), len(size)
         x = torch.from_numpy(rng.standard_normal((1, channels[0], *size), np.float32))
-        layer, pooling, order = (
-            (torch.nn.Conv2d, torch.nn.MaxPool2d, torch.channels_last)
-            if axes == 2
-            else (torch.nn.Conv3d, torch.nn.MaxPool3d, torch.channels_last_3d)
-        )
         torch.manual_seed(0)
-        convolution = layer(*channels, 3, padding=1).requires_grad_(False)
-        weight, bias = convolution.weight.clone(), convolution.bias.clone()
-        steps = (convolution, torch.nn.ReLU(), pooling(2, return_indices=indices))
-        network = torch.nn.Sequential(*steps).eval()
+        network, order = _network(channels, axes, indices), _channels_last(axes)
+        weight, bias = network[0].weight, network[0].bias
         options = {"padding": 1, "activation": "relu", "pool": "max", "return_indices": indices}
         given = x.to(torch.bfloat16).contiguous(memory_format=order)
         calls = {"medseg_fast": lambda: conv_pool(given, weight, bias, **options)}
@@ -176,24 +177,14 @@ def _onnxruntime(model, tensor, x):
     return lambda: session.run(None, feed)
 
 
-def _case(name, channels, size, target, indices=False):
-    text = f"{channels[0]} to {channels[1]} channels, {name}, float32"
+def _case(name, channels, size, target, indices=False, precision="float32"):
+    text = f"{channels[0]} to {channels[1]} channels, {name}, {precision}"
+    layer, same = (_layer, _same) if precision == "float32" else (_narrow_layer, _most)
     return Case(
         "conv_pool",
         text + (", indices" if indices else ""),
-        _layer(channels, size, indices),
-        same=_same,
-        target=target,
-    )
-
-
-def _narrow_case(name, channels, size, target, indices=False):
-    text = f"{channels[0]} to {channels[1]} channels, {name}, bfloat16"
-    return Case(
-        "conv_pool",
-        text + (", indices" if indices else ""),
-        _narrow_layer(channels, size, indices),
-        same=_most,
+        layer(channels, size, indices),
+        same=same,
         target=target,
     )
 
@@ -207,12 +198,12 @@ CASES = [
     _case("512x512", (1, 64), (512, 512), 2),
     _case("256x256", (64, 64), (256, 256), 2, indices=True),
     _case("64x64x64", (32, 64), (64, 64, 64), 1.5),
-    _narrow_case("256x256", (64, 64), (256, 256), 1.6),
-    _narrow_case("128x128", (128, 128), (128, 128), 1.5),
-    _narrow_case("64x64", (256, 256), (64, 64), 1.5),
-    _narrow_case("32x32", (512, 512), (32, 32), 1.5),
-    _narrow_case("256x256", (64, 64), (256, 256), 2, indices=True),
-    _narrow_case("64x64x64", (32, 64), (64, 64, 64), 1.5),
+    _case("256x256", (64, 64), (256, 256), 1.6, precision="bfloat16"),
+    _case("128x128", (128, 128), (128, 128), 1.5, precision="bfloat16"),
+    _case("64x64", (256, 256), (64, 64), 1.5, precision="bfloat16"),
+    _case("32x32", (512, 512), (32, 32), 1.5, precision="bfloat16"),
+    _case("256x256", (64, 64), (256, 256), 2, indices=True, precision="bfloat16"),
+    _case("64x64x64", (32, 64), (64, 64, 64), 1.5, precision="bfloat16"),
 ]
 
 

@@ -78,19 +78,17 @@ def measure(name: str, precision: str, processes: int = 3) -> list[tuple[float, 
         nn.optimize(model, x, precision=precision).save(Path(folder, "plan"))
         converted = converted_model(Model(), (torch.from_numpy(x),))
         openvino.save_model(converted, Path(folder, "model.xml"), compress_to_fp16=False)
-        found = []
-        for program in (OURS, OPENVINO):
-            runs = []
-            for _ in range(processes):
-                hint = "bf16" if precision == "bfloat16" else "f32"
-                command = [sys.executable, "-c", program, hint]
-                done = subprocess.run(
-                    command, cwd=folder, capture_output=True, text=True, check=True
-                )
-                runs.append([float(word) for word in done.stdout.split()])
-            seconds, megabytes = np.median(runs, axis=0)
-            found.append((float(seconds), float(megabytes)))
-    return found
+        hint = "bf16" if precision == "bfloat16" else "f32"
+
+        def run(program: str) -> list[float]:
+            command = [sys.executable, "-c", program, hint]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+            return [float(word) for word in done.stdout.split()]
+
+        return [
+            tuple(np.median([run(program) for _ in range(processes)], axis=0))
+            for program in (OURS, OPENVINO)
+        ]
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from medseg_fast.nn._optimize._graph import Graph, Layer, Value
+from medseg_fast.nn._optimize._graph import Graph, Layer, Size3, Value
 from medseg_fast.nn._optimize._memory import Placement
-from medseg_fast.nn._optimize._rewrite import Part, Phase, phases_of
+from medseg_fast.nn._optimize._rewrite import Part, Phase, phases_of, size3
 
 _MUCH = 8 << 20  # bytes of a map that caches do not hold, from which on it is worth it
 _BAND = 4 << 20  # of its rows that are made at a time: enough for many threads
@@ -75,14 +75,10 @@ def _by_rows(chain: Sequence[Layer], count: int) -> Iterator[Layer]:
         yield from chain
         return
     for begin in range(0, size[axis], each):
-        rows = range(begin, min(begin + each, size[axis]))
-        source = _band(chain[0].inputs["in"], axis, rows)
-        for layer in chain:
-            target = _band(layer.outputs["out"], axis, rows)
-            if layer is not chain[-1]:
-                target = Value(target.shape)  # of its own: those of all bands may lie in one place
-            yield Layer("conv", layer.name, {"in": source}, {"out": target}, layer.attributes)
-            source = target
+        start, rows = [0, 0, 0], list(size)
+        start[axis], rows[axis] = begin, min(each, size[axis] - begin)
+        band = Part(size3(start), size3(rows), (1, 1, 1))
+        yield from _for_part(chain, band, band)
 
 
 def _phases_of(layer: Layer) -> list[Phase]:
@@ -94,20 +90,22 @@ def _phases_of(layer: Layer) -> list[Phase]:
 
 def _by_phase(chain: Sequence[Layer], phases: Sequence[Phase]) -> Iterator[Layer]:
     """The chain's layers for one phase of the first one's dilation after another."""
-    first, last = chain[0], chain[-1].outputs["out"]
+    dilation = (chain[0]["dilation"][0], 1, 1)
     for read, written, (stride, before, after) in phases:
-        source = _part(first.inputs["in"], read)
-        sizes = {"stride": stride, "before": before, "after": after}
-        undilated = (first["dilation"][0], 1, 1)
-        for layer in chain:
-            target = _part(layer.outputs["out"], written)
-            if target.base is not last:
-                target = Value(target.shape)
-            attributes = layer.attributes
-            if layer is first:
-                attributes = {**attributes, **sizes, "dilation": undilated}
-            yield Layer("conv", layer.name, {"in": source}, {"out": target}, attributes)
-            source = target
+        sizes = {"stride": stride, "before": before, "after": after, "dilation": dilation}
+        yield from _for_part(chain, read, written, **sizes)
+
+
+def _for_part(chain: Sequence[Layer], read: Part, written: Part, **sizes: Size3) -> Iterator[Layer]:
+    """The chain's layers for some pixels; `sizes`: of the first one, where they change."""
+    source = _part(chain[0].inputs["in"], read)
+    for layer in chain:
+        target = _part(layer.outputs["out"], written)
+        if layer is not chain[-1]:
+            target = Value(target.shape)  # of its own: those of all parts may lie in one place
+        attributes = {**layer.attributes, **sizes} if layer is chain[0] else layer.attributes
+        yield Layer("conv", layer.name, {"in": source}, {"out": target}, attributes)
+        source = target
 
 
 def _part(value: Value, part: Part) -> Value:
@@ -115,11 +113,3 @@ def _part(value: Value, part: Part) -> Value:
     space = len(value.shape) - 2
     shape = (*value.shape[:2], *part.size[3 - space :])
     return Value(shape, base=value, start=(0, 0, *part.start), step=part.step)
-
-
-def _band(value: Value, axis: int, rows: range) -> Value:
-    """Rows of a map."""
-    shape, start = list(value.shape), [0] * 5
-    shape[axis - 3] = len(rows)
-    start[2 + axis] = rows.start
-    return Value(tuple(shape), base=value, start=tuple(start))

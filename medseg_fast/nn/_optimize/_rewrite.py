@@ -116,14 +116,15 @@ def phases_of(layer: Layer, inputs: Size3, outputs: Size3) -> list[Phase]:
             begins.append(i)
             count.append(written)
             pads.append((left, max(right, 0)))
-        part = Part(_size3(begin), _size3(size), step)
-        places = Part(_size3(begins), _size3(count), step)
-        zeros = _size3([b for b, _ in pads]), _size3([a for _, a in pads])
+        part = Part(size3(begin), size3(size), step)
+        places = Part(size3(begins), size3(count), step)
+        zeros = size3([b for b, _ in pads]), size3([a for _, a in pads])
         found.append((part, places, ((stride[0], 1, 1), *zeros)))
     return found
 
 
-def _size3(values: Any) -> Size3:
+def size3(values: Any) -> Size3:
+    """Three integers."""
     first, second, third = values
     return int(first), int(second), int(third)
 
