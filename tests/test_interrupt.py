@@ -1,9 +1,10 @@
-"""Ctrl-C stops a long call of every family within 0.2 s (how the pool does it: test_threads.py)."""
+"""Ctrl-C stops a long call of every family (how the pool does it: test_threads.py)."""
 
 from __future__ import annotations
 
 import importlib.util
 
+from _interrupt import DELAY, MOST
 from test_threads import run_python
 
 CALLS = {
@@ -49,12 +50,10 @@ CALLS = {
     "snake": "ms.active_contour(image[0], nodes.T[:3000], convergence=-1)",
 }
 
-# The delay of each call: the best of three, because other processes may keep the CPUs.
 SCRIPT = """
-    import signal, threading, time, warnings
+    import warnings
     import numpy as np, medseg_fast as ms
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     noise = np.random.default_rng(0).integers(0, 256, (50, 400, 400), np.uint8)
     image, mask, seed = noise.astype(np.float32), noise > 128, (25, 200, 200)
     markers = np.zeros(noise.shape, np.uint8)
@@ -74,32 +73,12 @@ SCRIPT = """
         wire.seed((0, 0, 0))
         wire.expand()
 
-    def delay(call):
-        sent = []
-        def interrupt():
-            sent.append(time.perf_counter())
-            signal.raise_signal(signal.SIGINT)
-        timer = threading.Timer(0.02, interrupt)
-        timer.start()
-        try:
-            while True:  # a call may take less than the timer
-                call()
-        except KeyboardInterrupt:
-            late = time.perf_counter() - sent[0]
-        timer.join()
-        return late
-
     for line in CALLS.splitlines():
         name, code = line.split("|")
         if "rule" in code:  # compiled before
             ms.region_growing(noise[0], (0, 0), rule, connectivity=1, max_voxels=9)
         call = eval("lambda: " + code)
-        best = float("inf")
-        for _ in range(3):
-            best = min(best, delay(call))
-            if best < 0.1:
-                break
-        print(name, best, sep="|")
+        print(name, delay(call, 0.02), sep="|")
 """
 
 
@@ -107,7 +86,7 @@ def test_ctrl_c_stops_every_family():
     numba = importlib.util.find_spec("numba") is not None
     calls = {name: code for name, code in CALLS.items() if numba or "rule" not in code}
     listing = "\n".join(f"{name}|{code}" for name, code in calls.items())
-    printed = run_python(SCRIPT.replace("CALLS.", f"{listing!r}."), timeout=300)
+    printed = run_python(DELAY + SCRIPT.replace("CALLS.", f"{listing!r}."), timeout=300)
     delays = {name: float(late) for name, late in (x.split("|") for x in printed.splitlines())}
     assert list(delays) == list(calls)
-    assert {name: late for name, late in delays.items() if late > 0.2} == {}
+    assert {name: late for name, late in delays.items() if late > MOST} == {}

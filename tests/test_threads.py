@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from _interrupt import DELAY, MOST
 from conftest import random_image
 from numpy.testing import assert_array_equal
 
@@ -245,30 +246,6 @@ def test_multiprocessing(method):
         assert pool.map(_count_above, [image, image[:100]]) == [999_990, 90]
 
 
-INTERRUPT = """
-    import signal, sys, threading, time
-    import medseg_fast as ms
-    from medseg_fast._cpu import core
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-    ms.set_num_threads({threads})
-    core.busy_tasks({threads} * 2 * [0.005])  # the pool is warm
-    sent = None
-    def interrupt():
-        global sent
-        sent = time.perf_counter()
-        signal.raise_signal(signal.SIGINT)
-    timer = threading.Timer(0.3, interrupt)
-    timer.start()
-    try:
-        {call}
-    except KeyboardInterrupt:
-        late = time.perf_counter() - sent
-    timer.join()
-    assert core.busy_tasks({threads} * 2 * [0.02]) >= min({threads}, 2)  # still usable
-    print(late)
-"""
-
-
 @pytest.mark.parametrize(
     ("threads", "seconds"),
     [
@@ -281,9 +258,15 @@ INTERRUPT = """
     ids=str,
 )
 def test_interrupt_stops_a_kernel(threads, seconds):
-    call = f"core.busy_tasks({seconds})"
-    late = float(run_python(INTERRUPT.format(threads=threads, call=call)))
-    assert late < 0.2
+    script = f"""
+    from medseg_fast._cpu import core
+    core.set_num_threads({threads})
+    core.busy_tasks({threads} * 2 * [0.005])  # the pool is warm
+    late = delay(lambda: core.busy_tasks({seconds}), 0.3)
+    assert core.busy_tasks({threads} * 2 * [0.02]) >= min({threads}, 2)  # still usable
+    print(late)
+    """
+    assert float(run_python(DELAY + script)) < MOST
 
 
 def test_daemon_thread_in_a_kernel_does_not_crash_the_exit():

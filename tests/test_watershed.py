@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from _interrupt import DELAY, MOST
 from _memory import peak_bytes_per_pixel
 from conftest import DTYPES, SHAPES, random_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from test_threads import INTERRUPT, run_python
+from test_threads import run_python
 
 import medseg_fast as ms
 from medseg_fast import reference
@@ -323,15 +324,13 @@ def test_watershed_memory(dtype, most, line, threads):
 
 @pytest.mark.parametrize("modes", ["", "watershed_line=True", "compactness=1"])
 def test_watershed_can_be_interrupted(modes):
-    setup = """
+    script = f"""
     import numpy as np
     import medseg_fast as ms
     image = np.random.default_rng(0).random((200, 200, 200)).astype(np.float32)
     markers = np.zeros(image.shape, np.int32)
     markers[::8, ::8, ::8] = 1
-    def repeat():
-        while True:
-            ms.watershed(image, markers, {modes})
+    ms.set_num_threads(2)
+    print(delay(lambda: ms.watershed(image, markers, {modes}), 0.02))
     """
-    text = setup.format(modes=modes) + INTERRUPT.format(threads=2, call="repeat()")
-    assert float(run_python(text)) < 0.2
+    assert float(run_python(DELAY + script)) < MOST
