@@ -69,10 +69,13 @@ def openvino_call(model: Any, feed: Any, precision: str = "f32") -> Callable[[],
 
 def converted_model(model: Any, tensors: Any) -> Any:
     """A module as OpenVINO's."""
+    import torch
     from openvino import convert_model
 
     shapes = [list(each.shape) for each in tensors]
-    return convert_model(model, example_input=tensors, input=shapes)
+    with warnings.catch_warnings():  # of checks of sizes, which stay as they are
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        return convert_model(model, example_input=tensors, input=shapes)
 
 
 def narrow_runtimes(

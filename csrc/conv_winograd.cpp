@@ -230,15 +230,14 @@ class Winograd final : public Convolution {
           multiply_place(place, group * share / shares, group * (share + 1) / shares);
         });
       };
-      if constexpr (fixed)
-        by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
-          multiply_fixed(s, address, scales, place, p, begin, end);
-        });
-      else if (weights_.lean)
-        multiply_lean(s, address, p, group);
+      if (weights_.lean)
+        multiply_lean(s, address, scales, p, group);
       else
         by_place([&](std::int64_t place, std::int64_t begin, std::int64_t end) {
-          multiply(s, address, pieces, place, p, begin, end);
+          if constexpr (fixed)
+            multiply_fixed(s, address, scales, place, p, begin, end);
+          else
+            multiply(s, address, pieces, place, p, begin, end);
         });
       tasks(count * group, plan.shared, [&](std::int64_t i) {
         float* const sums = task_scratch(3 * plan.block_floats());
@@ -253,7 +252,7 @@ class Winograd final : public Convolution {
   }
 
   // From one place's weights of `count` channels to the next: off powers of two, see Stage.
-  static std::int64_t apart(std::int64_t count) { return count * panel + 16; }
+  static std::int64_t apart(std::int64_t count) { return count * panel + 64 / sizeof(Value); }
 
   // A row of V at each place as runs, in pieces whose weights stay in the first-level cache for all
   // rows.
@@ -343,37 +342,53 @@ class Winograd final : public Convolution {
   // All places of M, of `group` panels from p on, panel by panel: its M stays in the second-level
   // cache while its filters are transformed, some input channels at a time. V comes from further
   // away, but is asked for in time.
-  void multiply_lean(const Stage& s, const std::vector<const float*>& address, std::int64_t p,
+  void multiply_lean(const Stage& s, const std::vector<const Value*>& address,
+                     const std::vector<const float*>& scales, std::int64_t p,
                      std::int64_t group) const {
     const Plan& plan = s.plan;
-    constexpr std::int64_t chunk = 32, line = 16, pair = 2;
-    const std::int64_t by_plane = spec_.dilation[0] * plan.tiles[1] * plan.tiles[2] * plan.pitch;
-    tasks((group + pair - 1) / pair, plan.shared, [&](std::int64_t task) {
-      const std::int64_t first = task * pair, panels = std::min(pair, group - first);
-      float* const filters = task_scratch(pair * places_ * apart(chunk));
+    constexpr std::int64_t line = 64 / sizeof(Value), together = fixed ? 1 : 2;
+    const std::int64_t chunk = fixed ? weights_.unit : 32;
+    const std::int64_t planes = spec_.dilation[0] * plan.tiles[1] * plan.tiles[2];
+    tasks((group + together - 1) / together, plan.shared, [&](std::int64_t task) {
+      const std::int64_t first = task * together, panels = std::min(together, group - first);
+      auto* const filters = reinterpret_cast<Value*>(
+          task_scratch(together * places_ * apart(chunk) * sizeof(Value) / sizeof(float)));
       for (std::int64_t z = 0; z < depth_; ++z)
         for (std::int64_t c = 0; c < spec_.in_channels; c += chunk) {
           poll();
           const std::int64_t count = std::min(chunk, spec_.in_channels - c);
-          const std::int64_t k = z * spec_.in_channels + c, by_place = apart(count);
+          const std::int64_t k = z * spec_.in_channels + c;
+          const std::int64_t by_place = apart(round_up(count, 2));
           for (std::int64_t g = 0; g < panels; ++g)
-            transform_.filters(weights_.filters(p + first + g, k), count,
-                               filters + g * places_ * by_place, by_place);
+            weights_.transformed(p + first + g, k, count, filters + g * places_ * by_place,
+                                 by_place);
           for (std::int64_t place = 0; place < places_; ++place) {
-            const Run run{place * s.v_stride + z * by_plane + c, count};
+            const Run run{place * s.v_stride + z * planes * plan.pitch + c,
+                          fixed ? round_up(count, 2) : count};
             for (std::int64_t r = 0; r < s.used; r += dot_rows) {
-              const auto dot = for_rows(s.used - r, []<int n>() { return &dot_panel<n>; });
               const bool more = r + dot_rows < s.used;
               const std::int64_t ahead = more ? dot_rows : -r;
               const std::int64_t next = run.offset + (more ? 0 : s.v_stride);
               for (int i = 0; i < dot_rows; ++i)
                 for (std::int64_t j = 0; j < count; j += line)
                   __builtin_prefetch(address[static_cast<std::size_t>(r + ahead + i)] + next + j);
-              for (std::int64_t g = 0; g < panels; ++g)
-                dot(&address[static_cast<std::size_t>(r)], &run, 1,
-                    filters + (g * places_ + place) * by_place,
-                    s.products + ((first + g) * places_ + place) * s.m_stride + r * panel, panel,
-                    k > 0);
+              for (std::int64_t g = 0; g < panels; ++g) {
+                const Value* const some = filters + (g * places_ + place) * by_place;
+                float* const to =
+                    s.products + ((first + g) * places_ + place) * s.m_stride + r * panel;
+                const Value* const* const rows = &address[static_cast<std::size_t>(r)];
+                if constexpr (fixed) {
+                  const std::int64_t u = c / weights_.unit;
+                  const auto dot = for_rows(s.used - r, []<int n>() { return &dot_fixed<A, n>; });
+                  dot(rows, &scales[static_cast<std::size_t>(r)],
+                      {run, z * planes * weights_.units + u}, some,
+                      weights_.scales_of(p + first + g, place) + (z * weights_.units + u) * panel,
+                      to, k > 0);
+                } else {
+                  const auto dot = for_rows(s.used - r, []<int n>() { return &dot_panel<n>; });
+                  dot(rows, &run, 1, some, to, panel, k > 0);
+                }
+              }
             }
           }
         }

@@ -1,6 +1,8 @@
 // The transforms of Winograd's F(m x m, r x r), for conv_winograd.cpp.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -44,12 +46,21 @@ struct WinogradTransform {
                  float* to, std::int64_t width);
   // `count` filters of r x r taps, a panel of each tap for the output channels, transformed.
   void (*filters)(const float* from, std::int64_t count, float* to, std::int64_t by_place);
+  // The same of an even number of filters of integers, as pairs of filters for each output channel:
+  // integers again, once multiplied by `by`, a panel of floats for each place, and not by `share`.
+  void (*filters_fixed)(const std::int16_t* from, std::int64_t count, const float* by,
+                        std::int16_t* to, std::int64_t by_place);
   // Transposes, for gradients. A row of tiles of the output's, m x m pixels each, to places, as
   // `input` does; and `count` transformed filters to r x r taps, from the order of `filters` to it.
   void (*spread)(const float* rows, std::int64_t width, std::int64_t tiles, float* strip, float* to,
                  std::int64_t by_tile, std::int64_t by_place);
   void (*gather)(const float* from, std::int64_t count, float* to, std::int64_t by_place);
+  std::array<float, 8> shares;  // what filters are multiplied by at each point of an axis
 
+  float share(int place) const {
+    return shares[static_cast<std::size_t>(place / n())] *
+           shares[static_cast<std::size_t>(place % n())];
+  }
   int n() const { return m + r - 1; }
   int places() const { return n() * n(); }
   // How much larger than the others the values of a place are, roughly.

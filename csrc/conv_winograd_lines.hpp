@@ -81,7 +81,24 @@ constexpr double denominator(int n, int point) {
   return product;
 }
 
-// Values of the polynomial with these coefficients at the points, over their denominators.
+// Value of the polynomial with these coefficients at point i.
+template <int n, int i, int r>
+[[gnu::always_inline]] inline Lanes value_at(const Lanes (&g)[r]) {
+  if constexpr (i == 0) {
+    return g[0];
+  } else if constexpr (i == n - 1) {
+    return g[r - 1];
+  } else {
+    constexpr double at = points[i] < 0 ? -points[i] : points[i];
+    Lanes sums[2] = {g[0], static_cast<float>(at) * g[1]};
+    double power = at * at;
+#pragma GCC unroll 5
+    for (int k = 2; k < r; ++k, power *= at) sums[k % 2] += static_cast<float>(power) * g[k];
+    return points[i] < 0 ? sums[0] - sums[1] : sums[0] + sums[1];
+  }
+}
+
+// Values at all points, over their denominators.
 template <int r, int n>
 [[gnu::always_inline]] inline void transform_taps(const Lanes (&g)[r], Lanes (&t)[n]) {
   t[0] = static_cast<float>(1 / denominator(n, 0)) * g[0];

@@ -2,10 +2,12 @@
 #include "conv_winograd.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 #include "conv_lanes.hpp"
 #include "conv_winograd_lines.hpp"
@@ -14,6 +16,14 @@
 namespace msf {
 
 namespace {
+
+// f<0>() to f<n - 1>().
+template <int n, class F>
+[[gnu::always_inline]] inline void for_each_index(F&& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) {
+    (f.template operator()<i>(), ...);
+  }(std::make_integer_sequence<int, n>{});
+}
 
 template <int n>
 void load_strided(const float* from, std::int64_t step, Lanes (&v)[n]) {
@@ -147,20 +157,55 @@ void output(const float* from, std::int64_t by_place, std::int64_t tiles, int ve
   }
 }
 
+// A vector of filters whose taps are a panel apart, along columns; then row y of that along rows.
+template <int r, int n, class T>
+[[gnu::always_inline]] inline void transform_filter(const T* taps, Lanes (&rows)[n][r]) {
+  Lanes g[r], t[n];
+  for (int x = 0; x < r; ++x) {
+#pragma GCC unroll 5
+    for (int y = 0; y < r; ++y) g[y] = load_floats(taps + (y * r + x) * panel);
+    transform_taps(g, t);
+    for (int y = 0; y < n; ++y) rows[y][x] = t[y];
+  }
+}
+
 template <int r, int n>
 void filters(const float* from, std::int64_t count, float* to, std::int64_t by_place) {
   for (std::int64_t i = 0; i < 2 * count; ++i) {  // halves of panels
-    const float* const taps = from + i / 2 * r * r * panel + i % 2 * lanes;
-    Lanes rows[n][r], g[r], t[n];
-    for (int x = 0; x < r; ++x) {
-      load_strided(taps + x * panel, r * panel, g);
-      transform_taps(g, t);
-      for (int y = 0; y < n; ++y) rows[y][x] = t[y];
-    }
+    Lanes rows[n][r], t[n];
+    transform_filter(from + i / 2 * r * r * panel + i % 2 * lanes, rows);
     for (int y = 0; y < n; ++y) {
       transform_taps(rows[y], t);
       store_strided(t, to + y * n * by_place + i * lanes, by_place);
     }
+  }
+}
+
+// A vector of two filters for each place, row by row of places: their taps are all that registers
+// have to hold.
+template <int r, int n>
+void filters_fixed(const std::int16_t* from, std::int64_t count, const float* by, std::int16_t* to,
+                   std::int64_t by_place) {
+  for (std::int64_t i = 0; i < count; ++i) {  // halves of panels, of two filters
+    const std::int64_t half = i % 2 * lanes;
+    Lanes taps[2][r][r];  // columns of two filters
+#pragma GCC unroll 50
+    for (int t = 0; t < 2 * r * r; ++t)
+      taps[t / (r * r)][t % r][t / r % r] =
+          load_floats(from + (i / 2 * 2 * r * r + t) * panel + half);
+    for_each_index<n>([&]<int y>() {
+      Lanes rows[2][r];
+#pragma GCC unroll 10
+      for (int t = 0; t < 2 * r; ++t) rows[t / r][t % r] = value_at<n, y>(taps[t / r][t % r]);
+      for_each_index<n>([&]<int x>() {
+        const int place = y * n + x;
+        const Lanes factor = load_lanes(by + place * panel + half);
+        const IntLanes low = rounded_bits(value_at<n, x>(rows[0]) * factor),
+                       high = rounded_bits(value_at<n, x>(rows[1]) * factor),
+                       pair = (low & 0xffff) | (high << 16);
+        std::memcpy(to + place * by_place + i * 2 * lanes, &pair, sizeof pair);
+      });
+    });
   }
 }
 
@@ -181,6 +226,14 @@ void gather(const float* from, std::int64_t count, float* to, std::int64_t by_pl
   }
 }
 
+template <int n>
+constexpr std::array<float, 8> shares() {
+  std::array<float, 8> of{};
+  for (int i = 0; i < n; ++i)
+    of[static_cast<std::size_t>(i)] = i == n - 1 ? 1 : static_cast<float>(1 / denominator(n, i));
+  return of;
+}
+
 template <int m, int r>
 constexpr WinogradTransform made() {
   constexpr int n = m + r - 1;
@@ -190,8 +243,10 @@ constexpr WinogradTransform made() {
           &input_fixed<m, n>,
           &output<m, n>,
           &filters<r, n>,
+          &filters_fixed<r, n>,
           &spread<m, n>,
-          &gather<r, n>};
+          &gather<r, n>,
+          shares<n>()};
 }
 
 }  // namespace

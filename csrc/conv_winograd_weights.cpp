@@ -13,8 +13,9 @@ namespace msf {
 
 namespace {
 
-constexpr std::int64_t pack_chunk = 16;      // filters that are transformed together
-constexpr std::int64_t least_lean = 130000;  // filters
+constexpr std::int64_t pack_chunk = 16;  // filters that are transformed together
+// Filters that are lean. Integers take half the time to read that floats take: more of them stay.
+constexpr std::int64_t least_lean_floats = 130000, least_lean_integers = 250000;
 
 }  // namespace
 
@@ -26,13 +27,14 @@ WinogradWeights::WinogradWeights(const ConvolutionSpec& spec, const WinogradTran
       depth(spec.kernel[0]),
       panels((spec.out_channels + panel - 1) / panel),
       fixed(fixed),
-      lean(!fixed && taps() * spec.out_channels >= least_lean),
+      lean(taps() * spec.out_channels >= (fixed ? least_lean_integers : least_lean_floats)),
       unit(fixed ? std::min(fixed_run, round_up(spec.in_channels, lanes)) : panel),
       units((spec.in_channels + unit - 1) / unit),
       most(std::min(32766.0f, 113500 / std::sqrt(static_cast<float>(unit)))),
       values_(aligned_floats(value_floats())),
       scales_(static_cast<std::size_t>(fixed ? panels * transform.places() * depth * units * panel
-                                             : 0)) {
+                                             : 0)),
+      steps_(static_cast<std::size_t>(fixed ? panels * depth * units * panel : 0)) {
   if (fixed) {
     parallel_tasks(panels * depth * units, [&](std::int64_t i) {
       pack_fixed(weight, i / (depth * units), i % (depth * units));
@@ -45,12 +47,12 @@ WinogradWeights::WinogradWeights(const ConvolutionSpec& spec, const WinogradTran
 }
 
 std::int64_t WinogradWeights::value_floats() const {
-  if (fixed) return panels * depth * round_up(in_channels, 2) * transform.places() * panel / 2;
-  return panels * taps() * (lean ? area() : transform.places()) * panel;
+  const std::int64_t each = (lean ? area() : transform.places()) * panel;
+  return fixed ? panels * depth * even() * each / 2 : panels * taps() * each;
 }
 
 std::int64_t WinogradWeights::bytes() const {
-  return (value_floats() + static_cast<std::int64_t>(scales_.size())) *
+  return (value_floats() + static_cast<std::int64_t>(scales_.size() + steps_.size())) *
          static_cast<std::int64_t>(sizeof(float));
 }
 
@@ -59,16 +61,23 @@ const float* WinogradWeights::floats(std::int64_t p, std::int64_t place) const {
 }
 
 const std::int16_t* WinogradWeights::words(std::int64_t p, std::int64_t place) const {
-  return reinterpret_cast<const std::int16_t*>(values_.get()) +
-         (p * transform.places() + place) * depth * round_up(in_channels, 2) * panel;
+  return integers() + (p * transform.places() + place) * depth * even() * panel;
 }
 
 const float* WinogradWeights::scales_of(std::int64_t p, std::int64_t place) const {
   return scales_.data() + (p * transform.places() + place) * depth * units * panel;
 }
 
-const float* WinogradWeights::filters(std::int64_t p, std::int64_t k) const {
-  return values_.get() + (p * taps() + k) * area() * panel;
+void WinogradWeights::transformed(std::int64_t p, std::int64_t k, std::int64_t count, float* to,
+                                  std::int64_t by_place) const {
+  transform.filters(values_.get() + (p * taps() + k) * area() * panel, count, to, by_place);
+}
+
+void WinogradWeights::transformed(std::int64_t p, std::int64_t k, std::int64_t count,
+                                  std::int16_t* to, std::int64_t by_place) const {
+  const std::int64_t z = k / in_channels, c = k % in_channels;
+  const std::int16_t* const from = integers() + ((p * depth + z) * even() + c) * area() * panel;
+  transform_fixed(from, p, z * units + c / unit, count, to, by_place);
 }
 
 // `count` filters of a panel of output channels, planes outside, input channels inside, from
@@ -97,48 +106,86 @@ void WinogradWeights::pack(const float* weight, std::int64_t p, std::int64_t fir
                       taps() * panel);
 }
 
-// Run `some` of a panel: the channels [first, first + count) of a plane.
+// Run `some` of a panel: the channels [first, first + count) of a plane, as integers in steps of
+// each output channel's largest tap; transformed, if they are not to stay as they are.
 void WinogradWeights::pack_fixed(const float* weight, std::int64_t p, std::int64_t some) {
   const std::int64_t z = some / units, first = some % units * unit;
-  const std::int64_t count = std::min(unit, in_channels - first), even = round_up(in_channels, 2);
-  std::vector<float> chunk(static_cast<std::size_t>(count * area() * panel));
-  std::vector<float> found(static_cast<std::size_t>(transform.places() * count * panel));
-  gather(weight, p, z * in_channels + first, count, chunk.data());
-  transform.filters(chunk.data(), count, found.data(), count * panel);
-  for (int place = 0; place < transform.places(); ++place) {
-    const std::int64_t at = p * transform.places() + place;
-    round(found.data() + place * count * panel, count, transform.gain(place),
-          reinterpret_cast<std::int16_t*>(values_.get()) +
-              (at * depth * even + z * even + first) * panel,
-          scales_.data() + (at * depth * units + some) * panel);
-  }
-}
+  const std::int64_t count = std::min(unit, in_channels - first), pairs = round_up(count, 2);
+  std::vector<float> filters(static_cast<std::size_t>(count * area() * panel));
+  gather(weight, p, z * in_channels + first, count, filters.data());
 
-// `count` weights of a place, a panel each, times its gain: integers in pairs, multiples of
-// `scale`. So small that neither one nor a sum of `most` times all of them leaves its integer,
-// however they are rounded.
-void WinogradWeights::round(const float* from, std::int64_t count, float gain, std::int16_t* to,
-                            float* scale) const {
-  const float room = 2147483000.0f / most - static_cast<float>(count);
+  std::vector<std::int16_t> own(static_cast<std::size_t>(lean ? 0 : pairs * area() * panel));
+  std::int16_t* const integers_of =
+      lean ? integers() + ((p * depth + z) * even() + first) * area() * panel : own.data();
+  std::fill_n(integers_of, pairs * area() * panel, std::int16_t{});
   for (std::int64_t j = 0; j < panel; j += lanes) {
     Lanes largest{}, sum{};
-    for (std::int64_t i = 0; i < count; ++i) {
-      const Lanes value = load_lanes(from + i * panel + j), size = value < 0 ? -value : value;
+    for (std::int64_t i = 0; i < count * area(); ++i) {
+      const Lanes value = load_lanes(filters.data() + i * panel + j);
+      const Lanes size = value < 0 ? -value : value;
       largest = size > largest ? size : largest;
       sum += size;
     }
-    const Lanes by_most = largest * (gain / 32766), by_sum = sum * (gain / room);
-    const Lanes step = by_sum > by_most ? by_sum : by_most;
-    store_lanes(scale + j, step + (sum - sum));  // NaN of a weight that is not finite
-    const Lanes inverse = step > 1e-30f ? gain / step : Lanes{};
-    const auto word = [&](std::int64_t i) {
-      return i < count ? rounded_bits(load_lanes(from + i * panel + j) * inverse) : IntLanes{};
-    };
-    for (std::int64_t i = 0; i < count; i += 2) {
-      const IntLanes pair = (word(i) & 0xffff) | (word(i + 1) << 16);
-      std::memcpy(to + (i * panel + 2 * j), &pair, sizeof pair);
+    const Lanes step = largest * (1 / 32767.0f);
+    // NaN of a weight that is not finite
+    store_lanes(steps_.data() + (p * depth * units + some) * panel + j, step + (sum - sum));
+    const Lanes inverse = step > 1e-30f ? 1.0f / step : Lanes{};
+    for (std::int64_t i = 0; i < count * area(); ++i) {
+      float* const tap = filters.data() + i * panel + j;
+      const Ints16 words = rounded_words(load_lanes(tap) * inverse);
+      std::memcpy(integers_of + i * panel + j, &words, sizeof words);
+      store_lanes(tap, __builtin_convertvector(words, Lanes));
     }
   }
+  set_scales(filters.data(), p, some, count);
+  if (lean) return;
+  transform_fixed(
+      integers_of, p, some, count,
+      integers() + (p * transform.places() * depth * even() + z * even() + first) * panel,
+      depth * even() * panel);
+}
+
+// The scales of a run, given its filters in steps: so large that, however they are rounded, neither
+// a transformed filter nor a sum of `most` times all of them leaves its integer.
+void WinogradWeights::set_scales(const float* filters, std::int64_t p, std::int64_t some,
+                                 std::int64_t count) {
+  const int places = transform.places();
+  std::vector<float> found(static_cast<std::size_t>(places * count * panel));
+  transform.filters(filters, count, found.data(), count * panel);
+  const float room = 2147483000.0f / most - static_cast<float>(count);
+  for (int place = 0; place < places; ++place)
+    for (std::int64_t j = 0; j < panel; j += lanes) {
+      Lanes largest{}, sum{};
+      for (std::int64_t i = 0; i < count; ++i) {
+        const Lanes value = load_lanes(found.data() + (place * count + i) * panel + j);
+        const Lanes size = value < 0 ? -value : value;
+        largest = size > largest ? size : largest;
+        sum += size;
+      }
+      const float gain = transform.gain(place);
+      const Lanes by_most = largest * (gain / 32766), by_sum = sum * (gain / room);
+      const Lanes step = load_lanes(steps_.data() + (p * depth * units + some) * panel + j);
+      store_lanes(scales_.data() + ((p * places + place) * depth * units + some) * panel + j,
+                  (by_sum > by_most ? by_sum : by_most) * step);
+    }
+}
+
+void WinogradWeights::transform_fixed(const std::int16_t* filters, std::int64_t p,
+                                      std::int64_t some, std::int64_t count, std::int16_t* to,
+                                      std::int64_t by_place) const {
+  const int places = transform.places();
+  const float* const steps = steps_.data() + (p * depth * units + some) * panel;
+  alignas(64) float by[64 * panel];
+  for (int place = 0; place < places; ++place) {
+    const float factor = transform.gain(place) * transform.share(place);
+    const float* const scales = scales_of(p, place) + some * panel;
+    for (std::int64_t j = 0; j < panel; j += lanes) {
+      const Lanes scale = load_lanes(scales + j);
+      store_lanes(by + place * panel + j,
+                  scale > 0 ? factor * load_lanes(steps + j) / scale : Lanes{});
+    }
+  }
+  transform.filters_fixed(filters, round_up(count, 2), by, to, by_place);
 }
 
 }  // namespace msf

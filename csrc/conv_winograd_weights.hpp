@@ -24,16 +24,20 @@ struct WinogradWeights {
   // the channels of a pair. And what they are multiples of: a panel for each run.
   const std::int16_t* words(std::int64_t panel, std::int64_t place) const;
   const float* scales_of(std::int64_t panel, std::int64_t place) const;
-  // Of a panel, if `lean`: the taps of input channel k % in_channels in plane k / in_channels, and
-  // of those after it, as they are, a panel for each.
-  const float* filters(std::int64_t panel, std::int64_t k) const;
+  // If `lean`: those of `count` input channels of a panel, from k % in_channels on, in plane
+  // k / in_channels, at all places, by_place apart. In fixed point they are a whole run.
+  void transformed(std::int64_t panel, std::int64_t k, std::int64_t count, float* to,
+                   std::int64_t by_place) const;
+  void transformed(std::int64_t panel, std::int64_t k, std::int64_t count, std::int16_t* to,
+                   std::int64_t by_place) const;
   std::int64_t bytes() const;
 
   const WinogradTransform& transform;
   std::int64_t in_channels, out_channels, depth, panels;
   bool fixed;
-  // Filters from so many on are kept as they are, and transformed when they are used: transformed
-  // they would take up to four times the memory, and as long to read as that saves.
+  // Filters from so many on are kept as they are, in fixed point as 16-bit integers, and
+  // transformed when they are used: transformed they would take four times the memory, and as long
+  // to read as that saves.
   bool lean;
   std::int64_t unit, units;  // input channels packed at once, and how often a plane has so many
   float most;                // of V in fixed point: the larger, the smaller weights must be
@@ -41,16 +45,19 @@ struct WinogradWeights {
  private:
   std::int64_t taps() const { return depth * in_channels; }
   std::int64_t area() const { return transform.r * transform.r; }
+  std::int64_t even() const { return round_up(in_channels, 2); }
   std::int64_t value_floats() const;
+  std::int16_t* integers() const { return reinterpret_cast<std::int16_t*>(values_.get()); }
   void gather(const float* weight, std::int64_t p, std::int64_t first, std::int64_t count,
               float* to) const;
   void pack(const float* weight, std::int64_t p, std::int64_t first);
   void pack_fixed(const float* weight, std::int64_t p, std::int64_t some);
-  void round(const float* from, std::int64_t count, float gain, std::int16_t* to,
-             float* scale) const;
+  void set_scales(const float* filters, std::int64_t p, std::int64_t some, std::int64_t count);
+  void transform_fixed(const std::int16_t* filters, std::int64_t p, std::int64_t some,
+                       std::int64_t count, std::int16_t* to, std::int64_t by_place) const;
 
-  AlignedFloats values_;  // floats or 16-bit integers
-  std::vector<float> scales_;
+  AlignedFloats values_;               // floats or 16-bit integers
+  std::vector<float> scales_, steps_;  // in fixed point: of V's products, and of the filters
 };
 
 }  // namespace msf

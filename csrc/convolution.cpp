@@ -78,10 +78,9 @@ Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool na
   const Size3 out = spec.full_size(in);
   if (std::min(out[1], out[2]) < spec.kernel[2]) return Algorithm::winograd2;
   if (!narrow || !have_byte_products()) return Algorithm::winograd4;
-  // Transformed weights take four times the memory of pairs: too much of it for few pixels.
-  const bool many = spec.kernel[0] * spec.in_channels * spec.out_channels >= 300000;
-  const bool few = out[0] * out[1] * out[2] <= 256;
-  return many && few && other == Algorithm::pairs ? other : Algorithm::fixed;
+  // Transforming weights, or reading transformed ones, takes too long for few pixels.
+  const bool few = out[0] * out[1] * out[2] < 64;
+  return few && other == Algorithm::pairs ? other : Algorithm::fixed;
 }
 
 namespace {

@@ -75,6 +75,12 @@ inline Floats load_floats(const std::uint8_t* from) {
   return __builtin_convertvector(__builtin_convertvector(words, Ints), Floats);
 #endif
 }
+inline Floats load_floats(const std::int16_t* from) {
+  typedef std::int16_t Words __attribute__((vector_size(2 * floats_in_register)));
+  Words words;
+  std::memcpy(&words, from, sizeof words);
+  return __builtin_convertvector(__builtin_convertvector(words, Ints), Floats);
+}
 
 // The same of bfloat16, and back.
 typedef std::uint32_t FloatBits __attribute__((vector_size(register_bytes)));

@@ -47,6 +47,18 @@ def test_fixed_point_never_overflows(rng, isa, channels, taps):
             assert error <= 1e-2 * channels * taps**2
 
 
+@pytest.mark.parametrize(
+    ("channels", "size", "taps"),
+    [((521, 490), (9, 14), 3), ((256, 330), (3, 6, 5), 3), ((300, 850), (7, 8), 5)],
+)
+def test_large_layers_give_what_small_ones_give(rng, isa, threads, channels, size, taps):
+    """Filters of large layers are transformed in each call, those of small ones once."""
+    x, weight, bias = layer(rng, channels, size, (taps,) * len(size), batch=2)
+    got = fixed(x, weight, bias, taps)
+    for part in (slice(0, 64), slice(channels[1] - 42, None)):
+        assert_array_equal(got[:, part], fixed(x, weight[part], bias[part], taps))
+
+
 def test_fixed_point_of_any_size(rng, isa):
     """Tiles have scales of their own, and so have runs of channels and output channels."""
     x, weight, bias = layer(rng, (140, 20), (24, 24), (3, 3), batch=1)

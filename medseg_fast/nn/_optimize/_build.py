@@ -89,8 +89,9 @@ def optimize(
     float32 results are within 1e-4 of torch's, relative to the largest: the order of sums differs,
     and convolutions of 3 x 3 and 5 x 5 go by Winograd's algorithm.
 
-    The plan's packed weights take one to four times the memory of the module's (filters of many
-    channels one); the weights themselves, which `Plan.save` writes, wait in a temporary file.
+    The plan's packed weights take one to four times the memory of the module's in float32, half to
+    twice in bfloat16, the least for filters of many channels; the weights themselves, which
+    `Plan.save` writes, wait in a temporary file.
 
     References
     ----------
