@@ -20,11 +20,6 @@ struct Run {
 struct Box {
   Size3 at, size;
   std::int64_t pixels() const { return size[0] * size[1] * size[2]; }
-  bool inside(const Size3& image) const {
-    for (int a = 0; a < 3; ++a)
-      if (at[a] < 0 || at[a] + size[a] > image[a]) return false;
-    return true;
-  }
 };
 
 // f(map, c, here) for each map that holds some of `count` channels from c0 on: `here` of them are

@@ -410,15 +410,13 @@ class Winograd final : public Convolution {
         plan.shared ? task_scratch(floats + plan.strip_floats(weights_.unit)) : s.products;
     if constexpr (fixed) {
       std::array<PixelRows, fixed_run / lanes> maps;
-      std::size_t count = 0;
-      if (from.inside(s.in.size))
-        count = maps_in_place(s.in, block / plan.blocks, c, channels, from.at, maps);
+      std::size_t count = maps_in_place(s.in, block / plan.blocks, c, channels, from, maps);
       if (count == 0) {
         pack_box(s.in, block / plan.blocks, c, channels, from, packed, weights_.unit);
         const std::int64_t by_row = plan.packed[2] * weights_.unit,
                            vectors = round_up(channels, lanes) / lanes;
-        maps[count++] = {packed,        DType::float32, vectors,
-                         weights_.unit, by_row,         plan.packed[1] * by_row};
+        maps[count++] = {packed, DType::float32,          0,  vectors,    weights_.unit,
+                         by_row, plan.packed[1] * by_row, {}, plan.packed};
       }
       transform_fixed(plan, {maps.data(), count}, packed + floats, v, s.v_stride,
                       s.scales + b * plan.v_rows * weights_.units + c / weights_.unit);
@@ -429,23 +427,24 @@ class Winograd final : public Convolution {
     }
   }
 
-  // Where `channels` from c on lie as whole vectors, from one pixel on, map by map: how many maps
-  // that are, 0 if they do not all lie so.
+  // Where `channels` from c on of a box lie as whole vectors, map by map: how many maps that are, 0
+  // if they do not all lie so.
   static std::size_t maps_in_place(const Features& in, std::int64_t n, std::int64_t c,
-                                   std::int64_t channels, const Size3& at,
+                                   std::int64_t channels, const Box& box,
                                    std::span<PixelRows> maps) {
+    Size3 begin, end;
+    for (std::size_t a = 0; a < 3; ++a) {
+      begin[a] = std::max<std::int64_t>(-box.at[a], 0);
+      end[a] = std::min(in.size[a] - box.at[a], box.size[a]);
+    }
     std::size_t count = 0;
     bool all = true;
     for_each_map(in, c, channels, [&](const Features& map, std::int64_t at_c, std::int64_t here) {
       all = all && map.channel_stride == 1 && here % lanes == 0;
       if (!all) return;
-      const std::int64_t offset = map.offset(n, at_c, at) * item_size(map.dtype);
-      maps[count++] = {static_cast<const char*>(map.data) + offset,
-                       map.dtype,
-                       here / lanes,
-                       map.stride[2],
-                       map.stride[1],
-                       map.stride[0]};
+      maps[count++] = {map.data,      map.dtype,     map.offset(n, at_c, box.at),
+                       here / lanes,  map.stride[2], map.stride[1],
+                       map.stride[0], begin,         end};
     });
     return all ? count : 0;
   }

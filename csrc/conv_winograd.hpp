@@ -13,16 +13,21 @@ namespace msf {
 // Of n points: whether values at point i are larger than at others, by a factor of two or so.
 constexpr int gain_bit(int n, int i) { return n == 4 || i == 3 || i == 4 ? 0 : 1; }
 
-// Pixels of float32 or bfloat16, of which so many vectors of channels lie together.
+// Pixels of float32 or bfloat16 in a box, of which so many vectors of channels lie together.
 struct PixelRows {
   const void* data;
   DType dtype;
+  std::int64_t first;  // values before the box's first pixel, if it were there
   std::int64_t vectors, by_pixel, by_row, by_plane;
+  // What is there, along planes, rows and columns of the box: around it are zeros.
+  std::array<std::int64_t, 3> begin, end;
 
+  // From a row of a plane on.
   PixelRows from(std::int64_t plane, std::int64_t row) const {
     PixelRows rows = *this;
-    rows.data =
-        static_cast<const char*>(data) + (plane * by_plane + row * by_row) * item_size(dtype);
+    rows.first += plane * by_plane + row * by_row;
+    rows.begin[1] -= row;
+    rows.end[1] = plane >= begin[0] && plane < end[0] ? end[1] - row : rows.begin[1];
     return rows;
   }
 };

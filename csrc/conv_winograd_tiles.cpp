@@ -74,16 +74,29 @@ void spread(const float* rows, std::int64_t width, std::int64_t tiles, float* st
 inline IntLanes larger(IntLanes a, IntLanes b) { return a > b ? a : b; }
 
 template <class T, int n>
-void transform_columns(const T* rows, const PixelRows& of, std::int64_t width, float* strip) {
-  Lanes d[n], t[n];
-  for (std::int64_t x = 0; x < width; ++x)
-    for (std::int64_t v = 0; v < of.vectors; ++v) {
+void transform_columns(const PixelRows& of, std::int64_t width, float* strip) {
+  const auto columns = [&](std::int64_t begin, std::int64_t end, auto&& there) {
+    for (std::int64_t x = begin; x < end; ++x)
+      for (std::int64_t v = 0; v < of.vectors; ++v) {
+        Lanes d[n], t[n];
 #pragma GCC unroll 8
-      for (int y = 0; y < n; ++y)
-        d[y] = load_floats(rows + y * of.by_row + x * of.by_pixel + v * lanes);
-      transform_pixels(d, t);
-      store_strided(t, strip + (v * n * width + x) * lanes, width * lanes);
-    }
+        for (int y = 0; y < n; ++y)
+          d[y] = there(y) ? load_floats(static_cast<const T*>(of.data) + of.first + y * of.by_row +
+                                        x * of.by_pixel + v * lanes)
+                          : Lanes{};
+        transform_pixels(d, t);
+        store_strided(t, strip + (v * n * width + x) * lanes, width * lanes);
+      }
+  };
+  const std::int64_t left = std::clamp<std::int64_t>(of.begin[2], 0, width);
+  const std::int64_t right = std::clamp<std::int64_t>(of.end[2], left, width);
+  const auto nowhere = [](int) { return false; };
+  columns(0, left, nowhere);
+  if (of.begin[1] <= 0 && of.end[1] >= n)
+    columns(left, right, [](int) { return true; });
+  else
+    columns(left, right, [&](int y) { return y >= of.begin[1] && y < of.end[1]; });
+  columns(right, width, nowhere);
 }
 
 template <int m, int n>
@@ -94,9 +107,9 @@ void input_fixed(std::span<const PixelRows> maps, std::int64_t width, std::int64
   for (const PixelRows& rows : maps) {
     float* const columns = scratch + vectors * n * width * lanes;
     if (rows.dtype == DType::bfloat16)
-      transform_columns<BFloat16, n>(static_cast<const BFloat16*>(rows.data), rows, width, columns);
+      transform_columns<BFloat16, n>(rows, width, columns);
     else
-      transform_columns<float, n>(static_cast<const float*>(rows.data), rows, width, columns);
+      transform_columns<float, n>(rows, width, columns);
     vectors += rows.vectors;
   }
   float *const strip = scratch, *const values = strip + vectors * n * width * lanes;
