@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <stdexcept>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -21,6 +22,7 @@ namespace msf {
 
 namespace {
 
+alignas(64) constexpr float zeros[panel] = {};
 constexpr std::int64_t least_vector = lanes / 2;  // channels that are worth a vector of their own
 
 // `count` channels of a row of `n` pixels.
@@ -95,15 +97,21 @@ void write_box(const float* from, std::int64_t row_pixels, std::int64_t plane_pi
     }
 }
 
+// What is added to sums, and what is made of them then.
+struct Activated {
+  const float* bias;  // a panel
+  Activation activation;
+  float slope;
+};
+
 // `channels` of each panel, rounded up to whole vectors. NaN stays NaN.
-void activate(float* sums, std::int64_t pixels, std::int64_t channels, const float* bias,
-              Activation activation, float slope) {
-  const Lanes b0 = load_lanes(bias), b1 = load_lanes(bias + lanes);
-  with_activation(activation, [&]<Activation known>() {
+void activate(float* sums, std::int64_t pixels, std::int64_t channels, const Activated& by) {
+  const Lanes b0 = load_lanes(by.bias), b1 = load_lanes(by.bias + lanes);
+  with_activation(by.activation, [&]<Activation known>() {
     for (std::int64_t i = 0; i < pixels; ++i, sums += panel) {
-      store_lanes(sums, activated(load_lanes(sums) + b0, known, slope));
+      store_lanes(sums, activated(load_lanes(sums) + b0, known, by.slope));
       if (channels > lanes)
-        store_lanes(sums + lanes, activated(load_lanes(sums + lanes) + b1, known, slope));
+        store_lanes(sums + lanes, activated(load_lanes(sums + lanes) + b1, known, by.slope));
     }
   });
 }
@@ -155,8 +163,10 @@ namespace {
 
 // Where the pixels of pooling windows are in a block's sums, in panels.
 struct Windows {
-  Size3 count, step;                  // windows along an axis, panels from one to the next
-  std::vector<std::int64_t> offsets;  // of a window's pixels, in raster order
+  Size3 count, step;  // windows along an axis, panels from one to the next
+  // Of a window's pixels, in raster order: in panels, and in the full map.
+  std::vector<std::int64_t> offsets;
+  std::vector<std::int32_t> places;
 };
 
 template <class F>
@@ -165,7 +175,7 @@ void for_each_window(const Windows& windows, const float* sums, F&& f) {
     for (std::int64_t y = 0; y < windows.count[1]; ++y) {
       const float* corner = sums + (z * windows.step[0] + y * windows.step[1]) * panel;
       for (std::int64_t x = 0; x < windows.count[2]; ++x, corner += windows.step[2] * panel)
-        for (int half = 0; half < 2; ++half) f(corner + half * lanes);
+        for (int half = 0; half < 2; ++half) f(corner + half * lanes, half);
     }
 }
 
@@ -174,7 +184,7 @@ template <int pixels>
 void max_values(const Windows& windows, const float* sums, float* to) {
   const auto count = pixels ? pixels : static_cast<std::int64_t>(windows.offsets.size());
   const std::int64_t* const offsets = windows.offsets.data();
-  for_each_window(windows, sums, [&](const float* corner) {
+  for_each_window(windows, sums, [&](const float* corner, int) {
     Lanes best = load_lanes(corner);
     auto nan = best != best;
     Lanes any = best;
@@ -190,31 +200,40 @@ void max_values(const Windows& windows, const float* sums, float* to) {
   });
 }
 
-// The place of the maximum within its window as well: the first of equals.
+// Where in the full map the maximum is as well, from the window's corner on: the first of those
+// that bias and activation make equal.
 template <int pixels>
-void max_places(const Windows& windows, const float* sums, float* to, std::int32_t* places) {
+void max_places(const Windows& windows, const float* sums, const Activated& by, float* to,
+                std::int32_t* places) {
   const auto count = pixels ? pixels : static_cast<std::int64_t>(windows.offsets.size());
   const std::int64_t* const offsets = windows.offsets.data();
-  for_each_window(windows, sums, [&](const float* corner) {
-    Lanes best = load_lanes(corner);
-    IntLanes place{};
+  const std::int32_t* const places_of = windows.places.data();
+  const Lanes bias[2] = {load_lanes(by.bias), load_lanes(by.bias + lanes)};
+  with_activation(by.activation, [&]<Activation known>() {
+    for_each_window(windows, sums, [&](const float* corner, int half) {
+      const auto value = [&](std::int64_t i) {
+        return activated(load_lanes(corner + offsets[i] * panel) + bias[half], known, by.slope);
+      };
+      Lanes best = value(0);
+      IntLanes place{};
 #pragma GCC unroll 8
-    for (std::int64_t i = 1; i < count; ++i) {
-      const Lanes v = load_lanes(corner + offsets[i] * panel);
-      const auto better = (v > best) | (v != v);
-      best = better ? v : best;
-      place = better ? static_cast<std::int32_t>(i) - IntLanes{} : place;
-    }
-    store_lanes(to, best);
-    std::memcpy(places, &place, sizeof place);
-    to += lanes;
-    places += lanes;
+      for (std::int64_t i = 1; i < count; ++i) {
+        const Lanes v = value(i);
+        const auto better = (v > best) | (v != v);
+        best = better ? v : best;
+        place = better ? places_of[i] - IntLanes{} : place;
+      }
+      store_lanes(to, best);
+      std::memcpy(places, &place, sizeof place);
+      to += lanes;
+      places += lanes;
+    });
   });
 }
 
 void averages(const Windows& windows, const float* sums, float* to) {
   const float share = 1.0f / static_cast<float>(windows.offsets.size());
-  for_each_window(windows, sums, [&](const float* corner) {
+  for_each_window(windows, sums, [&](const float* corner, int) {
     Lanes sum = load_lanes(corner);
     for (std::size_t i = 1; i < windows.offsets.size(); ++i)
       sum += load_lanes(corner + windows.offsets[i] * panel);
@@ -223,28 +242,31 @@ void averages(const Windows& windows, const float* sums, float* to) {
   });
 }
 
-// Places within windows into flat indices of the full map.
+// Places from windows' corners on into flat indices of the full map.
 void write_indices(const ConvolutionSpec& spec, const ConvolutionOutputs& out, const Size3& full,
                    const std::int32_t* places, std::int64_t n, std::int64_t c0, const Box& pooled) {
   const Size3& pool = spec.pool;
   const Size3 total{full[0] / pool[0], full[1] / pool[1], full[2] / pool[2]};
   const std::int64_t all = total[0] * total[1] * total[2], channels = spec.out_channels;
-  const std::int64_t by_channel = out.indices_channels_last ? 1 : all;
-  const std::int64_t by_pixel = out.indices_channels_last ? channels : 1;
-  std::vector<std::int64_t> steps;
-  for (std::int64_t z = 0; z < pool[0]; ++z)
-    for (std::int64_t y = 0; y < pool[1]; ++y)
-      for (std::int64_t x = 0; x < pool[2]; ++x) steps.push_back((z * full[1] + y) * full[2] + x);
+  const std::int64_t count = std::min(panel, channels - c0);
   for (std::int64_t z = pooled.at[0]; z < pooled.at[0] + pooled.size[0]; ++z)
     for (std::int64_t y = pooled.at[1]; y < pooled.at[1] + pooled.size[1]; ++y) {
       const std::int64_t pixel = (z * total[1] + y) * total[2] + pooled.at[2];
       const std::int64_t corner =
           (z * pool[0] * full[1] + y * pool[1]) * full[2] + pooled.at[2] * pool[2];
-      std::int64_t* to = out.indices + n * channels * all + c0 * by_channel + pixel * by_pixel;
-      for (std::int64_t c = 0; c < std::min(panel, channels - c0); ++c)
-        for (std::int64_t x = 0; x < pooled.size[2]; ++x)
-          to[c * by_channel + x * by_pixel] =
-              corner + x * pool[2] + steps[static_cast<std::size_t>(places[x * panel + c])];
+      const auto place = [&](std::int64_t x, std::int64_t c) {
+        return corner + x * pool[2] + places[x * panel + c];
+      };
+      std::int64_t* const image = out.indices + n * channels * all;
+      if (out.indices_channels_last) {
+        std::int64_t* to = image + pixel * channels + c0;
+        for (std::int64_t x = 0; x < pooled.size[2]; ++x, to += channels)
+          for (std::int64_t c = 0; c < count; ++c) to[c] = place(x, c);
+      } else {
+        std::int64_t* to = image + c0 * all + pixel;
+        for (std::int64_t c = 0; c < count; ++c, to += all)
+          for (std::int64_t x = 0; x < pooled.size[2]; ++x) to[x] = place(x, c);
+      }
       places += pooled.size[2] * panel;
     }
 }
@@ -339,9 +361,14 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
   const bool pools = spec.pooling != Pooling::none;
   // Bias and activation rise with their argument, so that they may follow the maximum; but values
   // that they make equal have the first one's index.
-  const bool late = spec.pooling == Pooling::max && !out.full && !out.indices && spec.slope >= 0;
+  const bool only_pooled = spec.pooling == Pooling::max && !out.full;
+  const bool late = only_pooled && !out.indices && spec.slope >= 0;
   const std::int64_t channels = spec.out_channels - c0;
-  if (!late) activate(sums, box.pixels(), channels, bias + c0, spec.activation, spec.slope);
+  Activated by{bias + c0, spec.activation, spec.slope};
+  if (!late && !(only_pooled && out.indices)) {
+    activate(sums, box.pixels(), channels, by);
+    by = {zeros, Activation::none, 0};
+  }
   const std::int64_t row = box.size[2], plane = box.size[1] * row;
   Box inside = box;
   for (int a = 0; a < 3; ++a) inside.size[a] = std::min(box.size[a], full[a] - box.at[a]);
@@ -361,10 +388,16 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
     pooled.at[a] = box.at[a] / pool[a];
     pooled.size[a] = inside.size[a] / pool[a];
   }
-  Windows windows{pooled.size, {pool[0] * plane, pool[1] * row, pool[2]}, {}};
+  const std::int64_t reach = ((pool[0] - 1) * full[1] + pool[1]) * full[2];
+  if (out.indices && reach > std::numeric_limits<std::int32_t>::max())
+    throw std::invalid_argument("conv_pool: x's planes must be smaller for indices of maxima");
+  Windows windows{pooled.size, {pool[0] * plane, pool[1] * row, pool[2]}, {}, {}};
   for (std::int64_t z = 0; z < pool[0]; ++z)
     for (std::int64_t y = 0; y < pool[1]; ++y)
-      for (std::int64_t x = 0; x < pool[2]; ++x) windows.offsets.push_back(z * plane + y * row + x);
+      for (std::int64_t x = 0; x < pool[2]; ++x) {
+        windows.offsets.push_back(z * plane + y * row + x);
+        windows.places.push_back(static_cast<std::int32_t>((z * full[1] + y) * full[2] + x));
+      }
   const auto count = windows.offsets.size();
   auto* const places = reinterpret_cast<std::int32_t*>(scratch + pooled.pixels() * panel);
   if (spec.pooling == Pooling::average)
@@ -372,12 +405,12 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
   else if (out.indices)
     (count == 4   ? max_places<4>
      : count == 8 ? max_places<8>
-                  : max_places<0>)(windows, sums, scratch, places);
+                  : max_places<0>)(windows, sums, by, scratch, places);
   else
     (count == 4   ? max_values<4>
      : count == 8 ? max_values<8>
                   : max_values<0>)(windows, sums, scratch);
-  if (late) activate(scratch, pooled.pixels(), channels, bias + c0, spec.activation, spec.slope);
+  if (late) activate(scratch, pooled.pixels(), channels, by);
   if (out.pooled)
     write_box(scratch, pooled.size[2], pooled.size[1] * pooled.size[2], *out.pooled, n, c0, pooled);
   if (out.indices) write_indices(spec, out, full, places, n, c0, pooled);
