@@ -345,11 +345,9 @@ class Winograd final : public Convolution {
   void multiply_lean(const Stage& s, const std::vector<const Value*>& address,
                      const std::vector<const float*>& scales, std::int64_t p,
                      std::int64_t group) const {
-    const Plan& plan = s.plan;
-    constexpr std::int64_t line = 64 / sizeof(Value), together = fixed ? 1 : 2;
+    constexpr std::int64_t together = fixed ? 1 : 2;
     const std::int64_t chunk = fixed ? weights_.unit : 32;
-    const std::int64_t planes = spec_.dilation[0] * plan.tiles[1] * plan.tiles[2];
-    tasks((group + together - 1) / together, plan.shared, [&](std::int64_t task) {
+    tasks((group + together - 1) / together, s.plan.shared, [&](std::int64_t task) {
       const std::int64_t first = task * together, panels = std::min(together, group - first);
       auto* const filters = reinterpret_cast<Value*>(
           task_scratch(together * places_ * apart(chunk) * sizeof(Value) / sizeof(float)));
@@ -357,42 +355,52 @@ class Winograd final : public Convolution {
         for (std::int64_t c = 0; c < spec_.in_channels; c += chunk) {
           poll();
           const std::int64_t count = std::min(chunk, spec_.in_channels - c);
-          const std::int64_t k = z * spec_.in_channels + c;
           const std::int64_t by_place = apart(round_up(count, 2));
           for (std::int64_t g = 0; g < panels; ++g)
-            weights_.transformed(p + first + g, k, count, filters + g * places_ * by_place,
-                                 by_place);
-          for (std::int64_t place = 0; place < places_; ++place) {
-            const Run run{place * s.v_stride + z * planes * plan.pitch + c,
-                          fixed ? round_up(count, 2) : count};
-            for (std::int64_t r = 0; r < s.used; r += dot_rows) {
-              const bool more = r + dot_rows < s.used;
-              const std::int64_t ahead = more ? dot_rows : -r;
-              const std::int64_t next = run.offset + (more ? 0 : s.v_stride);
-              for (int i = 0; i < dot_rows; ++i)
-                for (std::int64_t j = 0; j < count; j += line)
-                  __builtin_prefetch(address[static_cast<std::size_t>(r + ahead + i)] + next + j);
-              for (std::int64_t g = 0; g < panels; ++g) {
-                const Value* const some = filters + (g * places_ + place) * by_place;
-                float* const to =
-                    s.products + ((first + g) * places_ + place) * s.m_stride + r * panel;
-                const Value* const* const rows = &address[static_cast<std::size_t>(r)];
-                if constexpr (fixed) {
-                  const std::int64_t u = c / weights_.unit;
-                  const auto dot = for_rows(s.used - r, []<int n>() { return &dot_fixed<A, n>; });
-                  dot(rows, &scales[static_cast<std::size_t>(r)],
-                      {run, z * planes * weights_.units + u}, some,
-                      weights_.scales_of(p + first + g, place) + (z * weights_.units + u) * panel,
-                      to, k > 0);
-                } else {
-                  const auto dot = for_rows(s.used - r, []<int n>() { return &dot_panel<n>; });
-                  dot(rows, &run, 1, some, to, panel, k > 0);
-                }
-              }
-            }
+            weights_.transformed(p + first + g, z * spec_.in_channels + c, count,
+                                 filters + g * places_ * by_place, by_place);
+          for (std::int64_t i = 0; i < places_ * panels; ++i) {
+            const std::int64_t place = i / panels, g = i % panels;
+            multiply_some(s, address, scales, {p + first + g, place, z, c, count},
+                          filters + (g * places_ + place) * by_place,
+                          s.products + ((first + g) * places_ + place) * s.m_stride);
           }
         }
     });
+  }
+
+  // Of a place of a panel: some input channels, in a plane of the kernel.
+  struct Some {
+    std::int64_t panel, place, z, c, count;
+  };
+
+  // Adds their products, for all rows of V, to `to`.
+  void multiply_some(const Stage& s, const std::vector<const Value*>& address,
+                     const std::vector<const float*>& scales, const Some& some,
+                     const Value* filters, float* to) const {
+    constexpr std::int64_t line = 64 / sizeof(Value);
+    const std::int64_t plane = some.z * spec_.dilation[0] * s.plan.tiles[1] * s.plan.tiles[2];
+    const std::int64_t offset = some.place * s.v_stride + plane * s.plan.pitch + some.c;
+    const bool more = some.z + some.c > 0;
+    for (std::int64_t r = 0; r < s.used; r += dot_rows, to += dot_rows * panel) {
+      const bool last = r + dot_rows >= s.used;
+      for (std::int64_t i = last ? 0 : r + dot_rows, end = i + dot_rows; i < end; ++i)
+        for (std::int64_t j = 0; j < some.count; j += line)
+          __builtin_prefetch(address[static_cast<std::size_t>(i)] + offset +
+                             (last ? s.v_stride : 0) + j);
+      const Value* const* const rows = &address[static_cast<std::size_t>(r)];
+      if constexpr (fixed) {
+        const std::int64_t unit = some.z * weights_.units + some.c / weights_.unit;
+        const auto dot = for_rows(s.used - r, []<int n>() { return &dot_fixed<A, n>; });
+        dot(rows, &scales[static_cast<std::size_t>(r)],
+            {{offset, round_up(some.count, 2)}, plane * weights_.units + some.c / weights_.unit},
+            filters, weights_.scales_of(some.panel, some.place) + unit * panel, to, more);
+      } else {
+        const Run run{offset, some.count};
+        const auto dot = for_rows(s.used - r, []<int n>() { return &dot_panel<n>; });
+        dot(rows, &run, 1, filters, to, panel, more);
+      }
+    }
   }
 
   // A unit of channels from c on, of block `b` of the stage.
