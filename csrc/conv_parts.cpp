@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <limits>
 #include <stdexcept>
+#include <string>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -390,7 +391,9 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
   }
   const std::int64_t reach = ((pool[0] - 1) * full[1] + pool[1]) * full[2];
   if (out.indices && reach > std::numeric_limits<std::int32_t>::max())
-    throw std::invalid_argument("conv_pool: x's planes must be smaller for indices of maxima");
+    throw std::invalid_argument(
+        "conv_pool: x must have planes below 2^31 pixels for indices, got " +
+        std::to_string(full[1]) + " x " + std::to_string(full[2]));
   Windows windows{pooled.size, {pool[0] * plane, pool[1] * row, pool[2]}, {}, {}};
   for (std::int64_t z = 0; z < pool[0]; ++z)
     for (std::int64_t y = 0; y < pool[1]; ++y)

@@ -170,23 +170,16 @@ void output(const float* from, std::int64_t by_place, std::int64_t tiles, int ve
   }
 }
 
-// A vector of filters whose taps are a panel apart, along columns; then row y of that along rows.
-template <int r, int n, class T>
-[[gnu::always_inline]] inline void transform_filter(const T* taps, Lanes (&rows)[n][r]) {
-  Lanes g[r], t[n];
-  for (int x = 0; x < r; ++x) {
-#pragma GCC unroll 5
-    for (int y = 0; y < r; ++y) g[y] = load_floats(taps + (y * r + x) * panel);
-    transform_taps(g, t);
-    for (int y = 0; y < n; ++y) rows[y][x] = t[y];
-  }
-}
-
 template <int r, int n>
 void filters(const float* from, std::int64_t count, float* to, std::int64_t by_place) {
   for (std::int64_t i = 0; i < 2 * count; ++i) {  // halves of panels
-    Lanes rows[n][r], t[n];
-    transform_filter(from + i / 2 * r * r * panel + i % 2 * lanes, rows);
+    const float* const taps = from + i / 2 * r * r * panel + i % 2 * lanes;
+    Lanes rows[n][r], g[r], t[n];
+    for (int x = 0; x < r; ++x) {
+      load_strided(taps + x * panel, r * panel, g);
+      transform_taps(g, t);
+      for (int y = 0; y < n; ++y) rows[y][x] = t[y];
+    }
     for (int y = 0; y < n; ++y) {
       transform_taps(rows[y], t);
       store_strided(t, to + y * n * by_place + i * lanes, by_place);
