@@ -120,7 +120,6 @@ def _narrow_layer(channels, size, indices=False):
         x = torch.from_numpy(rng.standard_normal((1, channels[0], *size), np.float32))
         torch.manual_seed(0)
         network, order = _network(channels, axes, indices), _channels_last(axes)
-        network.requires_grad_(False)  # nobody is to keep anything for gradients
         weight, bias = network[0].weight, network[0].bias
         options = {"padding": 1, "activation": "relu", "pool": "max", "return_indices": indices}
         given = x.to(torch.bfloat16).contiguous(memory_format=order)

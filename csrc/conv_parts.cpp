@@ -165,7 +165,7 @@ namespace {
 // Where the pixels of pooling windows are in a block's sums, in panels.
 struct Windows {
   Size3 count, step;  // windows along an axis, panels from one to the next
-  // Of a window's pixels, in raster order: in panels, and in the full map.
+  // Of a window's pixels, in raster order: in panels and, if indices are wanted, in the full map.
   std::vector<std::int64_t> offsets;
   std::vector<std::int32_t> places;
 };
@@ -360,13 +360,12 @@ std::vector<Run> runs_in(const ConvolutionSpec& spec, const Size3& packed, std::
 void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_t c0,
                         const Box& box) const {
   const bool pools = spec.pooling != Pooling::none;
-  // Bias and activation rise with their argument, so that they may follow the maximum; but values
-  // that they make equal have the first one's index.
-  const bool only_pooled = spec.pooling == Pooling::max && !out.full;
-  const bool late = only_pooled && !out.indices && spec.slope >= 0;
+  // Bias and activation rise with their argument, so that they may follow the maximum; of places
+  // they are part, as values that they make equal have the first one's.
+  const bool later = spec.pooling == Pooling::max && !out.full && (out.indices || spec.slope >= 0);
   const std::int64_t channels = spec.out_channels - c0;
   Activated by{bias + c0, spec.activation, spec.slope};
-  if (!late && !(only_pooled && out.indices)) {
+  if (!later) {
     activate(sums, box.pixels(), channels, by);
     by = {zeros, Activation::none, 0};
   }
@@ -399,21 +398,23 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
     for (std::int64_t y = 0; y < pool[1]; ++y)
       for (std::int64_t x = 0; x < pool[2]; ++x) {
         windows.offsets.push_back(z * plane + y * row + x);
-        windows.places.push_back(static_cast<std::int32_t>((z * full[1] + y) * full[2] + x));
+        if (out.indices)
+          windows.places.push_back(static_cast<std::int32_t>((z * full[1] + y) * full[2] + x));
       }
   const auto count = windows.offsets.size();
   auto* const places = reinterpret_cast<std::int32_t*>(scratch + pooled.pixels() * panel);
-  if (spec.pooling == Pooling::average)
+  if (spec.pooling == Pooling::average) {
     averages(windows, sums, scratch);
-  else if (out.indices)
+  } else if (out.indices) {
     (count == 4   ? max_places<4>
      : count == 8 ? max_places<8>
                   : max_places<0>)(windows, sums, by, scratch, places);
-  else
+  } else {
     (count == 4   ? max_values<4>
      : count == 8 ? max_values<8>
                   : max_values<0>)(windows, sums, scratch);
-  if (late) activate(scratch, pooled.pixels(), channels, by);
+    if (later) activate(scratch, pooled.pixels(), channels, by);
+  }
   if (out.pooled)
     write_box(scratch, pooled.size[2], pooled.size[1] * pooled.size[2], *out.pooled, n, c0, pooled);
   if (out.indices) write_indices(spec, out, full, places, n, c0, pooled);

@@ -199,8 +199,6 @@ class Winograd final : public Convolution {
     float* products = scales + scale_floats + v_floats;
   };
 
-  std::int64_t taps() const { return depth_ * spec_.in_channels; }
-
   void run_stage(const Features& in, const Plan& plan, const Finish& finish, std::int64_t first,
                  std::int64_t count) const {
     const Stage s{places_, weights_.unit, weights_.units, in, plan, finish, first, count};
@@ -390,11 +388,12 @@ class Winograd final : public Convolution {
                              (last ? s.v_stride : 0) + j);
       const Value* const* const rows = &address[static_cast<std::size_t>(r)];
       if constexpr (fixed) {
-        const std::int64_t unit = some.z * weights_.units + some.c / weights_.unit;
+        const std::int64_t unit = some.c / weights_.unit;
         const auto dot = for_rows(s.used - r, []<int n>() { return &dot_fixed<A, n>; });
         dot(rows, &scales[static_cast<std::size_t>(r)],
-            {{offset, round_up(some.count, 2)}, plane * weights_.units + some.c / weights_.unit},
-            filters, weights_.scales_of(some.panel, some.place) + unit * panel, to, more);
+            {{offset, round_up(some.count, 2)}, plane * weights_.units + unit}, filters,
+            weights_.scales_of(some.panel, some.place) + (some.z * weights_.units + unit) * panel,
+            to, more);
       } else {
         const Run run{offset, some.count};
         const auto dot = for_rows(s.used - r, []<int n>() { return &dot_panel<n>; });

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "conv_lanes.hpp"
 #include "conv_words.hpp"
 #include "parallel.hpp"
 
@@ -16,6 +15,19 @@ namespace {
 constexpr std::int64_t pack_chunk = 16;  // filters that are transformed together
 // Filters that are lean. Integers take half the time to read that floats take: more of them stay.
 constexpr std::int64_t least_lean_floats = 130000, least_lean_integers = 250000;
+
+// Of `count` values, a panel each.
+struct Sizes {
+  Lanes largest{}, sum{};
+
+  Sizes(const float* from, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const Lanes value = load_lanes(from + i * panel), size = value < 0 ? -value : value;
+      largest = size > largest ? size : largest;
+      sum += size;
+    }
+  }
+};
 
 }  // namespace
 
@@ -65,7 +77,7 @@ const std::int16_t* WinogradWeights::words(std::int64_t p, std::int64_t place) c
 }
 
 const float* WinogradWeights::scales_of(std::int64_t p, std::int64_t place) const {
-  return scales_.data() + (p * transform.places() + place) * depth * units * panel;
+  return scales_.data() + scale_at(p, place);
 }
 
 void WinogradWeights::transformed(std::int64_t p, std::int64_t k, std::int64_t count, float* to,
@@ -76,8 +88,7 @@ void WinogradWeights::transformed(std::int64_t p, std::int64_t k, std::int64_t c
 void WinogradWeights::transformed(std::int64_t p, std::int64_t k, std::int64_t count,
                                   std::int16_t* to, std::int64_t by_place) const {
   const std::int64_t z = k / in_channels, c = k % in_channels;
-  const std::int16_t* const from = integers() + ((p * depth + z) * even() + c) * area() * panel;
-  transform_fixed(from, p, z * units + c / unit, count, to, by_place);
+  transform_fixed(integers_of(p, z, c), p, z * units + c / unit, count, to, by_place);
 }
 
 // `count` filters of a panel of output channels, planes outside, input channels inside, from
@@ -115,32 +126,25 @@ void WinogradWeights::pack_fixed(const float* weight, std::int64_t p, std::int64
   gather(weight, p, z * in_channels + first, count, filters.data());
 
   std::vector<std::int16_t> own(static_cast<std::size_t>(lean ? 0 : pairs * area() * panel));
-  std::int16_t* const integers_of =
-      lean ? integers() + ((p * depth + z) * even() + first) * area() * panel : own.data();
-  std::fill_n(integers_of, pairs * area() * panel, std::int16_t{});
+  std::int16_t* const rounded = lean ? integers_of(p, z, first) : own.data();
+  std::fill_n(rounded, pairs * area() * panel, std::int16_t{});
   for (std::int64_t j = 0; j < panel; j += lanes) {
-    Lanes largest{}, sum{};
-    for (std::int64_t i = 0; i < count * area(); ++i) {
-      const Lanes value = load_lanes(filters.data() + i * panel + j);
-      const Lanes size = value < 0 ? -value : value;
-      largest = size > largest ? size : largest;
-      sum += size;
-    }
-    const Lanes step = largest * (1 / 32767.0f);
+    const Sizes sizes(filters.data() + j, count * area());
+    const Lanes step = sizes.largest * (1 / 32767.0f);
     // NaN of a weight that is not finite
-    store_lanes(steps_.data() + (p * depth * units + some) * panel + j, step + (sum - sum));
+    store_lanes(steps_.data() + step_at(p, some) + j, step + (sizes.sum - sizes.sum));
     const Lanes inverse = step > 1e-30f ? 1.0f / step : Lanes{};
     for (std::int64_t i = 0; i < count * area(); ++i) {
       float* const tap = filters.data() + i * panel + j;
       const Ints16 words = rounded_words(load_lanes(tap) * inverse);
-      std::memcpy(integers_of + i * panel + j, &words, sizeof words);
+      std::memcpy(rounded + i * panel + j, &words, sizeof words);
       store_lanes(tap, __builtin_convertvector(words, Lanes));
     }
   }
   set_scales(filters.data(), p, some, count);
   if (lean) return;
   transform_fixed(
-      integers_of, p, some, count,
+      rounded, p, some, count,
       integers() + (p * transform.places() * depth * even() + z * even() + first) * panel,
       depth * even() * panel);
 }
@@ -155,18 +159,12 @@ void WinogradWeights::set_scales(const float* filters, std::int64_t p, std::int6
   const float room = 2147483000.0f / most - static_cast<float>(count);
   for (int place = 0; place < places; ++place)
     for (std::int64_t j = 0; j < panel; j += lanes) {
-      Lanes largest{}, sum{};
-      for (std::int64_t i = 0; i < count; ++i) {
-        const Lanes value = load_lanes(found.data() + (place * count + i) * panel + j);
-        const Lanes size = value < 0 ? -value : value;
-        largest = size > largest ? size : largest;
-        sum += size;
-      }
+      const Sizes sizes(found.data() + place * count * panel + j, count);
       const float gain = transform.gain(place);
-      const Lanes by_most = largest * (gain / 32766), by_sum = sum * (gain / room);
-      const Lanes step = load_lanes(steps_.data() + (p * depth * units + some) * panel + j);
-      store_lanes(scales_.data() + ((p * places + place) * depth * units + some) * panel + j,
-                  (by_sum > by_most ? by_sum : by_most) * step);
+      const Lanes by_most = sizes.largest * (gain / 32766), by_sum = sizes.sum * (gain / room);
+      store_lanes(
+          scales_.data() + scale_at(p, place) + some * panel + j,
+          (by_sum > by_most ? by_sum : by_most) * load_lanes(steps_.data() + step_at(p, some) + j));
     }
 }
 
@@ -174,7 +172,7 @@ void WinogradWeights::transform_fixed(const std::int16_t* filters, std::int64_t 
                                       std::int64_t some, std::int64_t count, std::int16_t* to,
                                       std::int64_t by_place) const {
   const int places = transform.places();
-  const float* const steps = steps_.data() + (p * depth * units + some) * panel;
+  const float* const steps = steps_.data() + step_at(p, some);
   alignas(64) float by[64 * panel];
   for (int place = 0; place < places; ++place) {
     const float factor = transform.gain(place) * transform.share(place);

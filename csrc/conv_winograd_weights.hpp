@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "conv_lanes.hpp"
 #include "conv_parts.hpp"
 #include "conv_winograd.hpp"
 
@@ -47,6 +48,16 @@ struct WinogradWeights {
   std::int64_t area() const { return transform.r * transform.r; }
   std::int64_t even() const { return round_up(in_channels, 2); }
   std::int64_t value_floats() const;
+  std::int64_t scale_at(std::int64_t p, std::int64_t place) const {
+    return (p * transform.places() + place) * depth * units * panel;
+  }
+  std::int64_t step_at(std::int64_t p, std::int64_t some) const {
+    return (p * depth * units + some) * panel;
+  }
+  // If `lean`: of a panel, those of input channels from c on.
+  std::int16_t* integers_of(std::int64_t p, std::int64_t z, std::int64_t c) const {
+    return integers() + ((p * depth + z) * even() + c) * area() * panel;
+  }
   std::int16_t* integers() const { return reinterpret_cast<std::int16_t*>(values_.get()); }
   void gather(const float* weight, std::int64_t p, std::int64_t first, std::int64_t count,
               float* to) const;
