@@ -57,10 +57,11 @@ AT_MOST_AVX2 = """
 
 # Of the sources compiled for each instruction set those that -O3 makes a tenth faster or more.
 AT_O3 = """
-    conv_amx conv_direct conv_dots conv_narrow conv_parts conv_planar conv_weight_gradient
-    conv_winograd conv_winograd_tiles conv_winograd_weights distance distance_passes distance_tile
-    halving histogram label local_median morphology morphology_bits morphology_grey nms overlap
-    paste_masks plan_attention plan_layers plan_pointwise resample_argmax roi_align sums upsampling
+    conv_amx conv_direct conv_dots conv_finish conv_narrow conv_parts conv_planar
+    conv_weight_gradient conv_winograd conv_winograd_tiles conv_winograd_weights distance
+    distance_passes distance_tile halving histogram label local_median morphology morphology_bits
+    morphology_grey nms overlap paste_masks plan_attention plan_layers plan_pointwise
+    resample_argmax roi_align sums upsampling
 """.split()
 
 # Of SHARED those that run as fast with the least optimisation that inlines (QUICK).
@@ -76,7 +77,7 @@ BINDINGS = [name for name in SOURCES if name.startswith(("bindings", "python"))]
 
 # Networks: products and sums may be one rounding, as their results have a tolerance.
 CONTRACTED = """
-    class_masks conv_amx conv_direct conv_dots conv_narrow conv_parts conv_planar
+    class_masks conv_amx conv_direct conv_dots conv_finish conv_narrow conv_parts conv_planar
     conv_weight_gradient conv_winograd conv_winograd_tiles conv_winograd_weights norm_activation
     plan_attention plan_layers plan_pointwise upsampling
 """.split()

@@ -21,6 +21,8 @@ namespace msf {
 using Lanes = Floats;
 using IntLanes = Ints;
 inline constexpr std::int64_t lanes = floats_in_register;
+// Channels that are worth a vector of their own.
+inline constexpr std::int64_t least_vector = lanes / 2;
 // Output channels computed together, for `dot_rows` pixels: as many sums as registers hold beside
 // their operands (12 of 16; 24 of AVX-512's 32).
 inline constexpr std::int64_t panel = 2 * lanes;
