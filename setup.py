@@ -78,8 +78,8 @@ BINDINGS = [name for name in SOURCES if name.startswith(("bindings", "python"))]
 # Networks: products and sums may be one rounding, as their results have a tolerance.
 CONTRACTED = """
     class_masks conv_amx conv_direct conv_dots conv_finish conv_narrow conv_parts conv_planar
-    conv_weight_gradient conv_winograd conv_winograd_tiles conv_winograd_weights norm_activation
-    plan_attention plan_layers plan_pointwise upsampling
+    conv_weight_gradient conv_winograd conv_winograd_plan conv_winograd_tiles conv_winograd_weights
+    norm_activation plan_attention plan_layers plan_pointwise upsampling
 """.split()
 
 # How much the compiler does. Half of an installation is the optimiser's time. Beside wider builds

@@ -27,7 +27,6 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <numeric>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -35,6 +34,7 @@
 #include "conv_lanes.hpp"
 #include "conv_parts.hpp"
 #include "conv_winograd.hpp"
+#include "conv_winograd_plan.hpp"
 #include "conv_winograd_weights.hpp"
 #include "conv_words.hpp"
 #include "parallel.hpp"
@@ -74,7 +74,7 @@ class Winograd final : public Convolution {
   }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
-    const Plan plan(*this, in);
+    const Plan plan(spec_, transform_, fixed, in);
     const Finish finish{spec_, bias_.data(), out, plan.full};
     const std::int64_t blocks = in.batch * plan.blocks;
     const std::int64_t stages = (blocks + plan.together - 1) / plan.together;
@@ -91,94 +91,7 @@ class Winograd final : public Convolution {
  private:
   static constexpr std::int64_t cached_taps = 256;  // whose weights the first level holds
 
-  // How the output is cut into blocks, and these into stages.
-  struct Plan {
-    Size3 full, tiles, block, packed, count;   // tiles: (planes, tiles, tiles) of a block
-    std::int64_t blocks, rows, v_rows, pitch;  // blocks of an image; rows of a block
-    std::int64_t together, group;              // blocks of a stage, panels of M
-    bool shared;                               // a stage by all threads
-
-    Plan(const Winograd& layer, const Features& in) : full(layer.spec_.full_size(in.size)) {
-      const ConvolutionSpec& spec = layer.spec_;
-      pitch = round_up(spec.in_channels, 16) + 16;
-      // 24 or 32 rows of a product: enough that its weights, streamed from the last-level cache,
-      // are not what it waits for, and so few that V fits the second level.
-      const bool deep = layer.depth_ > 1;
-      cut(layer, deep ? 32 : 24);
-      const std::int64_t v_floats = layer.places_ * v_rows * pitch / (fixed ? 2 : 1);
-      shared = v_floats > most_private_floats || blocks * in.batch < 4 * num_threads();
-      group = 1;
-      together = 1;
-      if (!shared) return;
-      group = layer.panels_;
-      const std::int64_t floats =
-          layer.places_ * (pitch / (fixed ? 2 : 1) + group * panel);  // of V and M, a tile
-      const std::int64_t most_tiles =
-          std::clamp<std::int64_t>(most_shared_floats / floats, 64, 256);
-      cut(layer, deep ? 128 : 64);
-      together = std::max<std::int64_t>(most_tiles / rows, 1);
-      const std::int64_t panel_floats = layer.places_ * together * rows * panel;  // of M
-      const std::int64_t groups = (group * panel_floats + most_products - 1) / most_products;
-      group = (group + groups - 1) / groups;
-    }
-
-    // Of the input of a tile, beside its products.
-    static constexpr double input_cost = 0.4;
-
-    void cut(const Winograd& layer, std::int64_t most_tiles) {
-      const ConvolutionSpec& spec = layer.spec_;
-      const int m = layer.transform_.m;
-      const Size3& pool = spec.pool;
-      const std::int64_t planes =
-          layer.depth_ > 1 ? round_up(std::min(full[0], 2 * layer.depth_ - 2), pool[0]) : pool[0];
-      const std::int64_t area = std::max<std::int64_t>(most_tiles / planes, 1);
-      const std::int64_t step_y = pool[1] / std::gcd<std::int64_t>(m, pool[1]);
-      const std::int64_t step_x = pool[2] / std::gcd<std::int64_t>(m, pool[2]);
-      const std::int64_t tiles_y = std::max<std::int64_t>((full[1] + m - 1) / m, 1);
-      const std::int64_t tiles_x = std::max<std::int64_t>((full[2] + m - 1) / m, 1);
-      // The block whose products, of what it covers beyond the image too, and input cost least.
-      tiles = {planes, step_y, step_x};
-      double least = 1e300;
-      for (std::int64_t x = step_x; x <= std::min<std::int64_t>(8, round_up(tiles_x, step_x));
-           x += step_x)
-        for (std::int64_t y = step_y; x * y <= area && y <= round_up(tiles_y, step_y);
-             y += step_y) {
-          const std::int64_t count = ((tiles_y + y - 1) / y) * ((tiles_x + x - 1) / x);
-          const auto pixels = static_cast<double>((y * m + layer.transform_.r - 1) *
-                                                  (x * m + layer.transform_.r - 1));
-          const auto products = static_cast<double>(round_up(planes * y * x, dot_rows / 3));
-          const double cost =
-              static_cast<double>(count) *
-              (products + input_cost * static_cast<double>(planes) * pixels / (m * m));
-          if (cost > least) continue;
-          least = cost;
-          tiles = {planes, y, x};
-        }
-      block = {planes, tiles[1] * m, tiles[2] * m};
-      packed = {(planes - 1) * spec.stride[0] + (spec.kernel[0] - 1) * spec.dilation[0] + 1,
-                block[1] + spec.kernel[1] - 1, block[2] + spec.kernel[2] - 1};
-      for (int a = 0; a < 3; ++a) count[a] = (full[a] + block[a] - 1) / block[a];
-      blocks = count[0] * count[1] * count[2];
-      rows = tiles[0] * tiles[1] * tiles[2];
-      v_rows = packed[0] * tiles[1] * tiles[2];
-    }
-
-    std::int64_t packed_floats(std::int64_t unit) const {
-      return packed[0] * packed[1] * packed[2] * unit;
-    }
-    std::int64_t strip_floats(std::int64_t unit) const {
-      return fixed ? 8 * unit * (packed[2] + 8) : 8 * packed[2] * lanes;
-    }
-    std::int64_t block_floats() const { return block[0] * block[1] * block[2] * panel; }
-    Box outputs(std::int64_t b) const {
-      return {{b / (count[1] * count[2]) * block[0], b / count[2] % count[1] * block[1],
-               b % count[2] * block[2]},
-              block};
-    }
-  };
-  static constexpr std::int64_t most_private_floats = 100000;  // of V: the second level holds it
-  static constexpr std::int64_t most_shared_floats = 2500000;  // of V and M: the last one does
-  static constexpr std::int64_t most_products = 600000;        // of M at once: it is memory as well
+  using Plan = WinogradPlan;
 
   // Where a stage's V and M are. Strides are off powers of two, which would put all places of a
   // vector into one set of a cache.
