@@ -94,16 +94,20 @@ def _by_tensors(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], de
     def given(value: Any) -> Any:
         return torch.utils.dlpack.from_dlpack(value) if isinstance(value, cupy.ndarray) else value
 
-    def result(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(map(result, value))
-        return cupy.from_dlpack(value) if isinstance(value, torch.Tensor) else value
-
     stream = torch.cuda.ExternalStream(cupy.cuda.get_current_stream().ptr, device.id)
     with torch.cuda.stream(stream), torch.no_grad():
         named = {name: given(value) for name, value in kwargs.items()}
         call = _triton.kernel_for(op, tuple(map(given, args)), named)
-        return NotImplemented if call is None else result(call())
+        return NotImplemented if call is None else _from_tensors(call())
+
+
+def _from_tensors(value: Any) -> Any:
+    """The tensors of a result as arrays."""
+    import torch
+
+    if isinstance(value, tuple):
+        return tuple(map(_from_tensors, value))
+    return cupy.from_dlpack(value) if isinstance(value, torch.Tensor) else value
 
 
 def require_gpu(op: str) -> None:

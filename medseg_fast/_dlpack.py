@@ -26,9 +26,11 @@ def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         namespace = value.__array_namespace__()
         return np.from_dlpack(value)
 
-    def back(value: Any) -> Any:
-        if isinstance(value, np.ndarray) and namespace is not None:
-            return namespace.from_dlpack(value)
-        return tuple(map(back, value)) if isinstance(value, tuple) else value
+    result = op.body(*map(to_numpy, args), **{k: to_numpy(v) for k, v in kwargs.items()})
+    return result if namespace is None else _back(result, namespace)
 
-    return back(op.body(*map(to_numpy, args), **{k: to_numpy(v) for k, v in kwargs.items()}))
+
+def _back(value: Any, namespace: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return namespace.from_dlpack(value)
+    return tuple(_back(each, namespace) for each in value) if isinstance(value, tuple) else value

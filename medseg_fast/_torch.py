@@ -23,6 +23,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,9 +75,7 @@ class _Registered:
 
     def _define(self, name: str, schema: str, read: Callable[..., dict[str, Any]]) -> Any:
         def kernel(*args: Any, **kwargs: Any) -> Any:
-            args, kwargs = self.as_called(read(*args, **kwargs))
-            result = _run(self.op, args, kwargs, fresh=True)
-            return self._wrap(self._as_told(result, args, kwargs))
+            return self.run(read(*args, **kwargs))
 
         def gpu_kernel(*args: Any, **kwargs: Any) -> Any:
             args, kwargs = self.as_called(read(*args, **kwargs))
@@ -125,6 +124,12 @@ class _Registered:
         )
         packet, _, overload = name.partition(".")
         return getattr(getattr(torch.ops.medseg_fast, packet), overload or "default")
+
+    def run(self, named: dict[str, Any]) -> Any:
+        """What the operators return of tensors on the CPU."""
+        args, kwargs = self.as_called(named)
+        result = _run(self.op, args, kwargs, fresh=True)
+        return self._wrap(self._as_told(result, args, kwargs))
 
     def _as_told(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result with the dtype that tracing is told; NumPy's may depend on the data."""
@@ -241,42 +246,53 @@ def _on_gpu(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
 
 def _run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], *, fresh: bool) -> Any:
     """The NumPy body on the tensors' memory. `fresh`: the results may not share it."""
-    seen: list[tuple[torch.Tensor, Any]] = []
+    lent = _Lent(op.features, fresh)
+    named = {name: lent.to_numpy(value) for name, value in kwargs.items()}
+    return lent.to_torch(op.body(*map(lent.to_numpy, args), **named))
 
-    def to_numpy(value: Any) -> Any:
+
+class _Lent:
+    """The arrays that stand for the tensors of one call.
+
+    Not functions within a function: those that call themselves are a cycle, and would hold the
+    call's tensors until the garbage collector comes.
+    """
+
+    def __init__(self, features: bool, fresh: bool) -> None:
+        self._features, self._fresh = features, fresh
+        self._seen: list[tuple[torch.Tensor, Any]] = []
+
+    def to_numpy(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             tensor = value.detach().resolve_neg()
             narrow = tensor.dtype is torch.bfloat16
             array = tensor.view(torch.uint16).numpy().view(BFLOAT16) if narrow else tensor.numpy()
-            seen.append((value, array))
-            return seen[-1][1]
-        return tuple(map(to_numpy, value)) if isinstance(value, (tuple, list)) else value
+            self._seen.append((value, array))
+            return array
+        return tuple(map(self.to_numpy, value)) if isinstance(value, (tuple, list)) else value
 
-    def to_torch(value: Any) -> Any:
+    def to_torch(self, value: Any) -> Any:
         if isinstance(value, tuple):
-            parts = map(to_torch, value)
+            parts = map(self.to_torch, value)
             return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
         if is_dataclass(value) and not isinstance(value, type):
             names = [field.name for field in fields(value)]
-            return replace(value, **{name: to_torch(getattr(value, name)) for name in names})
-        if not isinstance(value, (np.ndarray, np.generic)) and not fresh:
+            return replace(value, **{name: self.to_torch(getattr(value, name)) for name in names})
+        if not isinstance(value, (np.ndarray, np.generic)):
             return value  # a number or an object of ours
-        for tensor, array in seen:
+        for tensor, array in self._seen:
             if value is array:
-                if not fresh:
+                if not self._fresh:
                     return tensor  # out=, in_place=
                 value = value.copy()
         narrow = value.dtype == BFLOAT16
         array = value.view(np.uint16) if narrow else value
-        if not (op.features and _is_channels_last(array)):
+        if not (self._features and _is_channels_last(array)):
             array = np.require(array, requirements=["C", "W"])
-        if fresh and any(np.may_share_memory(array, given) for _, given in seen):
+        if self._fresh and any(np.may_share_memory(array, given) for _, given in self._seen):
             array = array.copy()
         tensor = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
         return tensor.view(torch.bfloat16) if narrow else tensor
-
-    result = op.body(*map(to_numpy, args), **{k: to_numpy(v) for k, v in kwargs.items()})
-    return to_torch(result)
 
 
 def _trace(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -302,17 +318,22 @@ def _tell(
 ) -> list[tuple[tuple[int, ...], torch.dtype]]:
     """What the operation's `result` says of a call with tensors."""
 
-    def describe(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            order = _CHANNELS_LAST.get(value.ndim)
-            last = order and not value.is_contiguous() and value.is_contiguous(memory_format=order)
-            shape = ChannelsLast(value.shape) if last and op.features else tuple(value.shape)
-            return _Spec(shape, _DTYPES[value.dtype])
-        return tuple(map(describe, value)) if isinstance(value, (tuple, list)) else value
-
     assert op.result is not None
-    told = op.result(*map(describe, args), **{k: describe(v) for k, v in kwargs.items()})
+    described = partial(_described, features=op.features)
+    told = op.result(*map(described, args), **{k: described(v) for k, v in kwargs.items()})
     return [(shape, _TORCH_DTYPES[np.dtype(dtype)]) for shape, dtype in specs_of(told)]
+
+
+def _described(value: Any, features: bool) -> Any:
+    """A tensor as `result` sees it."""
+    if isinstance(value, torch.Tensor):
+        order = _CHANNELS_LAST.get(value.ndim)
+        last = order and not value.is_contiguous() and value.is_contiguous(memory_format=order)
+        shape = ChannelsLast(value.shape) if last and features else tuple(value.shape)
+        return _Spec(shape, _DTYPES[value.dtype])
+    if isinstance(value, (tuple, list)):
+        return tuple(_described(each, features) for each in value)
+    return value
 
 
 def _is_channels_last(array: Any) -> bool:

@@ -30,34 +30,6 @@ def run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             'pip install "medseg_fast[cuda12]" or "medseg_fast[cuda13]"'
         ) from None
     _cupy.require_gpu(op.name)
-    seen: list[tuple[torch.Tensor, Any]] = []
-
-    def to_cupy(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            if value.device.type != "cuda":
-                raise TypeError(f"{op.name}: tensors must lie on one GPU, got one on the CPU")
-            tensor = value.detach().resolve_neg()
-            if tensor.dtype is torch.bfloat16:  # of which CuPy has no arrays
-                tensor = tensor.float()
-            boolean = tensor.dtype is torch.bool  # DLPack has known it for a short time only
-            array = cupy.from_dlpack(tensor.view(torch.uint8) if boolean else tensor)
-            seen.append((value, array.view(bool) if boolean else array))
-            return seen[-1][1]
-        return type(value)(map(to_cupy, value)) if type(value) in (list, tuple) else value
-
-    def to_torch(value: Any) -> Any:
-        if type(value) is tuple:
-            return tuple(map(to_torch, value))
-        if not isinstance(value, cupy.ndarray):
-            return value
-        for tensor, array in seen:
-            if value is array:  # out=
-                if tensor.dtype is torch.bfloat16:
-                    tensor.copy_(torch.utils.dlpack.from_dlpack(value))
-                return tensor
-        boolean = value.dtype == bool
-        result: Any = torch.utils.dlpack.from_dlpack(value.view("uint8") if boolean else value)
-        return result.view(torch.bool) if boolean else result
 
     def memory(size: int) -> Any:
         tensor = torch.empty(size, dtype=torch.uint8, device=device)
@@ -71,9 +43,46 @@ def run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         cupy.cuda.ExternalStream(stream),
         cupy.cuda.using_allocator(memory),
     ):
-        named = {name: to_cupy(value) for name, value in kwargs.items()}
-        result = to_torch(op.on_gpu(_cupy.CupyDevice(), tuple(map(to_cupy, args)), named))
+        lent = _Lent(op.name, cupy)
+        named = {name: lent.to_cupy(value) for name, value in kwargs.items()}
+        given = tuple(map(lent.to_cupy, args))
+        result = lent.to_torch(op.on_gpu(_cupy.CupyDevice(), given, named))
     return _narrowed(op, args, kwargs, result)
+
+
+class _Lent:
+    """CuPy's arrays that stand for the tensors of one call; a class for the reason of _torch.py."""
+
+    def __init__(self, name: str, cupy: Any) -> None:
+        self._name, self._cupy = name, cupy
+        self._seen: list[tuple[torch.Tensor, Any]] = []
+
+    def to_cupy(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            if value.device.type != "cuda":
+                raise TypeError(f"{self._name}: tensors must lie on one GPU, got one on the CPU")
+            tensor = value.detach().resolve_neg()
+            if tensor.dtype is torch.bfloat16:  # of which CuPy has no arrays
+                tensor = tensor.float()
+            boolean = tensor.dtype is torch.bool  # DLPack has known it for a short time only
+            array = self._cupy.from_dlpack(tensor.view(torch.uint8) if boolean else tensor)
+            self._seen.append((value, array.view(bool) if boolean else array))
+            return self._seen[-1][1]
+        return type(value)(map(self.to_cupy, value)) if type(value) in (list, tuple) else value
+
+    def to_torch(self, value: Any) -> Any:
+        if type(value) is tuple:
+            return tuple(map(self.to_torch, value))
+        if not isinstance(value, self._cupy.ndarray):
+            return value
+        for tensor, array in self._seen:
+            if value is array:  # out=
+                if tensor.dtype is torch.bfloat16:
+                    tensor.copy_(torch.utils.dlpack.from_dlpack(value))
+                return tensor
+        boolean = value.dtype == bool
+        result: Any = torch.utils.dlpack.from_dlpack(value.view("uint8") if boolean else value)
+        return result.view(torch.bool) if boolean else result
 
 
 def _tensors(value: Any) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -134,16 +134,15 @@ def to_literal(value: Any, tensors: list[torch.Tensor]) -> str | None:
 
 def from_literal(text: str, tensors: list[torch.Tensor]) -> Any:
     """What `to_literal` was given; lists come back as tuples."""
-    left = iter(tensors)
+    return _put_back(_parsed(text), iter(tensors))
 
-    def put_back(value: Any) -> Any:
-        if value is ...:
-            return next(left)
-        if isinstance(value, dict):
-            return {key: put_back(v) for key, v in value.items()}
-        return tuple(map(put_back, value)) if isinstance(value, tuple) else value
 
-    return put_back(_parsed(text))
+def _put_back(value: Any, tensors: Iterator[torch.Tensor]) -> Any:
+    if value is ...:
+        return next(tensors)
+    if isinstance(value, dict):
+        return {key: _put_back(v, tensors) for key, v in value.items()}
+    return tuple(_put_back(v, tensors) for v in value) if isinstance(value, tuple) else value
 
 
 @lru_cache(1024)

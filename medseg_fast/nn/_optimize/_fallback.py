@@ -66,24 +66,26 @@ class Runner:
                 results[i] = self._tensor(value, slots, made).contiguous()
 
     def _call(self, layer: Layer, slots: Sequence[Any], made: dict[Value, Any]) -> None:
-        def given(argument: Any) -> Any:
-            if isinstance(argument, Value):
-                return self._tensor(argument, slots, made)
-            if isinstance(argument, Rows):
-                return argument.of(self._tensor(argument.value, slots, made))
-            if isinstance(argument, (list, tuple)):
-                return type(argument)(given(each) for each in argument)
-            if isinstance(argument, dict):
-                return {key: given(each) for key, each in argument.items()}
-            return argument
-
-        arguments, keywords = given(layer["args"]), given(layer.attributes.get("kwargs", {}))
+        arguments = self._given(layer["args"], slots, made)
+        keywords = self._given(layer.attributes.get("kwargs", {}), slots, made)
         found = layer["target"](*arguments, **keywords)
         value = layer.outputs["out"]
         if value.native:
             np.copyto(self._array(value, slots), found.numpy().reshape(value.shape))
         else:
             made[value] = _own(found, slots[0])
+
+    def _given(self, argument: Any, slots: Sequence[Any], made: dict[Value, Any]) -> Any:
+        """An argument of a layer, with tensors for its values."""
+        if isinstance(argument, Value):
+            return self._tensor(argument, slots, made)
+        if isinstance(argument, Rows):
+            return argument.of(self._tensor(argument.value, slots, made))
+        if isinstance(argument, (list, tuple)):
+            return type(argument)(self._given(each, slots, made) for each in argument)
+        if isinstance(argument, dict):
+            return {key: self._given(each, slots, made) for key, each in argument.items()}
+        return argument
 
     def _tensor(self, value: Value, slots: Sequence[Any], made: dict[Value, Any]) -> Any:
         """A value as torch has it."""

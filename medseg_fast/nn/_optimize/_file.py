@@ -133,34 +133,41 @@ def _read(file: BinaryIO, name: str) -> tuple[dict[str, Any], mmap.mmap | None]:
         mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         data = np.frombuffer(mapping, np.uint8, offset=8 + length)
 
-    tensors: dict[str, NDArray[Any]] = {}  # one array for all steps that share it
-
-    def arrays(value: Any) -> Any:
-        if isinstance(value, dict) and "tensor" in value:
-            name = str(value["tensor"])
-            if name not in tensors:
-                entry = header[name]
-                begin, end = entry["data_offsets"]
-                if end > data.size or entry["dtype"] != "F32":
-                    raise ValueError("a tensor is not there")
-                array = data[begin:end].view("<f4").reshape(entry["shape"])
-                tensors[name] = np.ascontiguousarray(array)
-            return tensors[name]
-        if isinstance(value, list):
-            return [arrays(each) for each in value]
-        return value
-
+    tensors = _Tensors(header, data)
     try:
         for plan in parts.get("stages", {"": parts}).values():
             for step in plan["steps"]:
                 if step["call"] not in _CALLS:
                     raise ValueError(f"no step {step['call']!r}")
-                step["arguments"] = [arrays(each) for each in step["arguments"]]
+                step["arguments"] = list(map(tensors.put, step["arguments"]))
         if "detector" in parts:
-            parts["detector"] = {key: arrays(each) for key, each in parts["detector"].items()}
+            parts["detector"] = {key: tensors.put(each) for key, each in parts["detector"].items()}
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{damaged(name)}: {error}") from error
     return parts, mapping
+
+
+class _Tensors:
+    """The arrays of a plan's file: one for all steps that share it."""
+
+    def __init__(self, header: dict[str, Any], data: NDArray[Any]) -> None:
+        self._header, self._data = header, data
+        self._made: dict[str, NDArray[Any]] = {}
+
+    def put(self, value: Any) -> Any:
+        """A step's argument, with arrays in the place of their names."""
+        if isinstance(value, dict) and "tensor" in value:
+            name = str(value["tensor"])
+            if name not in self._made:
+                self._made[name] = self._read(self._header[name])
+            return self._made[name]
+        return list(map(self.put, value)) if isinstance(value, list) else value
+
+    def _read(self, entry: dict[str, Any]) -> NDArray[Any]:
+        begin, end = entry["data_offsets"]
+        if end > self._data.size or entry["dtype"] != "F32":
+            raise ValueError("a tensor is not there")
+        return np.ascontiguousarray(self._data[begin:end].view("<f4").reshape(entry["shape"]))
 
 
 def damaged(name: str | Path) -> str:
