@@ -43,6 +43,23 @@ _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _LIBRARY = torch.library.Library("medseg_fast", "DEF")
 
 
+def _plain_keys() -> list[Any]:
+    """The dispatch keys of a tensor on the CPU, made under inference_mode or not.
+
+    Empty where PyTorch lacks what `_unwatched` asks: it is not public, and the dispatcher will do.
+    """
+    needed = "_dispatch_keys _get_tracing_state _len_torch_dispatch_stack _len_torch_function_stack"
+    if not all(hasattr(_C, name) for name in needed.split()):
+        return []
+    inference = _C.DispatchKeySet(_C.DispatchKey.CPU).add(_C.DispatchKey.AutocastCPU)
+    kept = inference.add(_C.DispatchKey.AutogradCPU).add(_C.DispatchKey.ADInplaceOrView)
+    return [kept, inference]
+
+
+_C: Any = torch._C
+_PLAIN_KEYS = _plain_keys()
+
+
 class _Spec(NamedTuple):
     """What an operation's `result` may ask of an array."""
 
@@ -196,7 +213,9 @@ def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     named = registered.bind(args, kwargs)
     if named is None:
         return _outside(op, args, kwargs)
-    if registered.typed and all(
+    if _unwatched((*args, *kwargs.values())):
+        result = registered.run(named)
+    elif registered.typed and all(
         p.fits(named[p.name]) for p in registered.parameters if p.name in named
     ):
         result = registered.typed(**named)
@@ -209,6 +228,30 @@ def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not registered.many:
         return result
     return result[0] if len(result) == 1 else tuple(result)
+
+
+def _unwatched(values: tuple[Any, ...]) -> bool:
+    """Whether PyTorch has nothing to do in a call: no gradient, tracing, mode or profiler.
+
+    Such a call saves the way through the dispatcher: 50 us, 250 us with cold caches.
+    """
+    if (
+        torch.compiler.is_compiling()
+        or not _PLAIN_KEYS
+        or _C._get_tracing_state() is not None
+        or _C._len_torch_dispatch_stack()
+        or _C._len_torch_function_stack()
+        or _C._autograd._profiler_enabled()
+    ):
+        return False
+    learning = torch.is_grad_enabled()
+    return not any(
+        type(tensor) not in (torch.Tensor, torch.nn.Parameter)
+        or _C._dispatch_keys(tensor) not in _PLAIN_KEYS
+        or (learning and tensor.requires_grad)
+        for tensor in _leaves(values)
+        if isinstance(tensor, torch.Tensor)
+    )
 
 
 def _check(op: Operation, tensor: torch.Tensor) -> None:
@@ -340,7 +383,7 @@ def _is_channels_last(array: Any) -> bool:
     """Whether features are channels-last in memory and not in C order."""
     if array.ndim not in _CHANNELS_LAST or array.flags.c_contiguous:
         return False
-    return bool(np.moveaxis(array, 1, -1).flags.c_contiguous)
+    return bool(array.transpose(0, *range(2, array.ndim), 1).flags.c_contiguous)
 
 
 class _Place(int):

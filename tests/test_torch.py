@@ -364,3 +364,58 @@ def test_data_dependent_results_run_outside_the_graph(declare):
     find = declare(positions)
     image = torch.tensor([0, 3, 0, 1])
     assert torch.compile(lambda x: find(x + 0) + 1, backend="eager")(image).tolist() == [2, 4]
+
+
+class _DispatchMode(torch.utils._python_dispatch.TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.seen = [*getattr(self, "seen", []), function]
+        return function(*args, **(kwargs or {}))
+
+
+class _FunctionMode(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.seen = [*getattr(self, "seen", []), function]
+        return function(*args, **(kwargs or {}))
+
+
+def test_what_watches_a_call_sees_the_operator():
+    """Plain calls go past the dispatcher, but not while anything listens there."""
+    image = torch.rand(5, 6)
+    operator = torch.ops.medseg_fast.sobel.literal
+    for mode in (_DispatchMode(), _FunctionMode()):
+        with mode:
+            ms.sobel(image)
+        assert operator in mode.seen
+    with torch.profiler.profile() as profile:
+        ms.sobel(image)
+    assert "medseg_fast::sobel" in [event.name for event in profile.events()]
+    traced = torch.jit.trace(ms.sobel, image)
+    assert "medseg_fast::sobel" in str(traced.graph)
+    with torch._subclasses.FakeTensorMode() as fake:
+        assert isinstance(ms.sobel(fake.from_tensor(image)), torch._subclasses.FakeTensor)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_plain_calls_go_past_the_dispatcher(monkeypatch, mode):
+    image = torch.rand(5, 6)
+    expected = ms.sobel(image.numpy())
+    monkeypatch.setattr(OPERATIONS["sobel"].torch, "typed", None)
+    monkeypatch.setattr(OPERATIONS["sobel"].torch, "literal", None)
+    with mode():
+        assert_equal(ms.sobel(image), expected)
+        made_here = image.clone()
+        assert_equal(ms.sobel(made_here), expected)
+        assert ms.sobel(made_here).is_inference() is (mode is torch.inference_mode)
+    with torch.no_grad():
+        assert not ms.sobel(torch.nn.Parameter(image)).requires_grad
+
+
+def test_without_the_questions_calls_take_the_dispatcher(monkeypatch):
+    image, calls = torch.rand(5, 6), []
+    literal = OPERATIONS["sobel"].torch.literal
+    monkeypatch.setattr(
+        OPERATIONS["sobel"].torch, "literal", lambda *given: calls.append(1) or literal(*given)
+    )
+    monkeypatch.setattr(_torch, "_PLAIN_KEYS", [])
+    assert_equal(ms.sobel(image), ms.sobel(image.numpy()))
+    assert calls

@@ -8,11 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg_fast import _checks
+from medseg_fast._dispatch import BFLOAT16
 
 
 def is_bfloat16(dtype: np.dtype[Any]) -> bool:
     """Whether values are bfloat16: `BFLOAT16`, or the type of the package ml_dtypes."""
-    return dtype.itemsize == 2 and "bfloat16" in (dtype.name, *(dtype.names or ()))
+    # The name last: NumPy takes 2 us to make it.
+    return dtype.itemsize == 2 and (dtype == BFLOAT16 or dtype.name == "bfloat16")
+
+
+def channels_last(array: NDArray[Any]) -> NDArray[Any]:
+    """A view of (N, C, ...) with the channels as the last axis; `np.moveaxis` takes 3 us."""
+    return array.transpose(0, *range(2, array.ndim), 1)
+
+
+def channels_first(array: NDArray[Any]) -> NDArray[Any]:
+    """A view of (N, ..., C) with the channels as the second axis."""
+    return array.transpose(0, array.ndim - 1, *range(1, array.ndim - 1))
 
 
 def to_float32(array: NDArray[Any]) -> NDArray[Any]:
@@ -41,7 +53,7 @@ def ordered(array: NDArray[Any]) -> tuple[NDArray[Any], bool]:
     Copies only what is neither contiguous in the order of the axes nor channels-last.
     """
     if not array.flags.c_contiguous:
-        moved = np.moveaxis(array, 1, -1)
+        moved = channels_last(array)
         if moved.flags.c_contiguous:
             return _checks.contiguous(moved), True
     if array.dtype.kind == "V":

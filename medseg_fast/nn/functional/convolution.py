@@ -292,7 +292,8 @@ def _run(
     indices = empty(sizes.pooled(size), np.int64) if return_indices else None
     layer.run(packed, channels_last, full, pooled, indices)
     results = (pooled, indices, full) if pool else (full,)
-    wanted = [np.moveaxis(r, -1, 1) if channels_last else r for r in results if r is not None]
+    wanted = [r for r in results if r is not None]
+    wanted = list(map(_features.channels_first, wanted)) if channels_last else wanted
     return tuple(wanted) if len(wanted) > 1 else wanted[0]
 
 
