@@ -14,15 +14,16 @@
 // A kernel of several planes sums over them in the transformed domain: each input plane is
 // transformed once, for all output planes of the block that it reaches.
 //
-// The transforms' constants cost accuracy: m = 4 has an error below 3e-5 of the output's largest
-// value (tested), m = 2 about that of the direct sum for 3 taps, below 2e-5 for 5. F(6 x 6, 3 x 3)
-// was no quicker than F(4 x 4, 3 x 3): what it saves in products its transforms take.
+// The transforms' constants cost accuracy: F(4 x 4, 3 x 3) has an error below 1e-5 of the output's
+// largest value (tested), m = 2 about that of the direct sum for 3 taps, below 2e-5 for 5.
+// F(6 x 6, 3 x 3) takes 5 to 15 % less time than F(4 x 4, 3 x 3) where edges leave little over,
+// with four times its error: it is for fixed point alone.
 //
 // In fixed point V and weights are 16-bit integers, of which one instruction multiplies and adds up
 // pairs: V in multiples of a tile's own scale for each run of fixed_run channels, weights of one
-// for each of those, place and output channel, so small that no sum overflows. Its error is about
-// that of features and weights rounded to bfloat16 (0.1 to 0.2 % of the outputs' deviation; V and
-// weights in bfloat16 would have 1 to 2 %).
+// for each of those, place and output channel, so small that no sum overflows. Its error is 0.04 to
+// 0.07 % of the outputs' deviation, or 0.15 to 0.25 % for m = 6, which is about that of features
+// and weights rounded to bfloat16 (V and weights in bfloat16 would have 1 to 2 %).
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -74,7 +75,7 @@ class Winograd final : public Convolution {
   }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
-    const Plan plan(spec_, transform_, fixed, in);
+    const Plan plan(spec_, transform_, fixed, weights_.lean, in);
     const Finish finish{spec_, bias_.data(), out, plan.full};
     const std::int64_t blocks = in.batch * plan.blocks;
     const std::int64_t stages = (blocks + plan.together - 1) / plan.together;
@@ -378,8 +379,8 @@ class Winograd final : public Convolution {
         const std::int64_t row = (z * plan.tiles[1] + ty) * across;
         std::transform(maps.begin(), maps.end(), rows.begin(),
                        [&](const PixelRows& map) { return map.from(z, ty * transform_.m); });
-        transform_.input_fixed({rows.data(), maps.size()}, plan.packed[2], across, weights_.most,
-                               scratch, v + row * plan.pitch, plan.pitch, v_stride,
+        transform_.input_fixed({rows.data(), maps.size()}, plan.packed[2], across, scratch,
+                               v + row * plan.pitch, plan.pitch, v_stride,
                                scales + row * weights_.units, weights_.units);
       }
   }

@@ -10,6 +10,12 @@
 
 namespace msf {
 
+// In fixed point: what V's integers stay within, and what the norm of a tile's at one place does,
+// over fixed_run channels. That of the weights' is 2^31 over it at most, so that by Cauchy and
+// Schwarz no sum of products leaves its integer.
+inline constexpr float most_fixed = 32766, most_fixed_norm = 60000;
+inline constexpr std::int64_t fixed_run = 128;  // channels of V of one scale
+
 // Of n points: whether values at point i are larger than at others, by a factor of two or so.
 constexpr int gain_bit(int n, int i) { return n == 4 || i == 3 || i == 4 ? 0 : 1; }
 
@@ -39,12 +45,12 @@ struct WinogradTransform {
   // by_tile apart. strip: n() * width vectors.
   void (*input)(const float* rows, std::int64_t width, std::int64_t tiles, float* strip, float* to,
                 std::int64_t by_tile, std::int64_t by_place);
-  // The same for the channels of all maps, one's after another's, in integers of at most
-  // `most` < 2^15: what a tile's are multiples of goes to `scales`, by_scale apart, but for
-  // gain(place). scratch: n() * (width + n()) times the vectors of all maps.
+  // The same for the channels of all maps, one's after another's, in integers: what a tile's are
+  // multiples of goes to `scales`, by_scale apart, but for gain(place). scratch: n() * (width +
+  // n()) times the vectors of all maps.
   void (*input_fixed)(std::span<const PixelRows> maps, std::int64_t width, std::int64_t tiles,
-                      float most, float* scratch, std::int16_t* to, std::int64_t by_tile,
-                      std::int64_t by_place, float* scales, std::int64_t by_scale);
+                      float* scratch, std::int16_t* to, std::int64_t by_tile, std::int64_t by_place,
+                      float* scales, std::int64_t by_scale);
   // A row of tiles of sums, a panel for each, places by_place apart, back into rows of pixels;
   // `vectors` of a panel's two.
   void (*output)(const float* from, std::int64_t by_place, std::int64_t tiles, int vectors,
@@ -74,7 +80,7 @@ struct WinogradTransform {
   }
 };
 
-// (m, r): (2, 3), (4, 3), (2, 5) or (4, 5).
+// (m, r): (2, 3), (4, 3), (6, 3), (2, 5) or (4, 5).
 const WinogradTransform& winograd_transform(int m, int r);
 
 }  // namespace msf

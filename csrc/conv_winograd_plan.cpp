@@ -11,6 +11,7 @@ namespace msf {
 namespace {
 
 constexpr std::int64_t most_private_floats = 100000;  // of V: the second level holds it
+constexpr std::int64_t least_private_rows = 8;        // fewer wait for their weights
 constexpr std::int64_t most_shared_floats = 2500000;  // of V and M: the last one does
 constexpr std::int64_t most_products = 600000;        // of M at once: it is memory as well
 // Of the input of a tile, beside its products.
@@ -19,15 +20,18 @@ constexpr double input_cost = 0.4;
 }  // namespace
 
 WinogradPlan::WinogradPlan(const ConvolutionSpec& spec, const WinogradTransform& transform,
-                           bool fixed, const Features& in)
+                           bool fixed, bool lean, const Features& in)
     : full(spec.full_size(in.size)), fixed(fixed) {
   pitch = round_up(spec.in_channels, 16) + 16;
-  // 24 or 32 rows of a product: enough that its weights, streamed from the last-level cache,
-  // are not what it waits for, and so few that V fits the second level.
+  // Up to 24 or 32 rows of a product: enough that its weights, streamed from the last-level cache,
+  // are not what it waits for, and so few that V fits the second level. A block of a deep kernel
+  // has half as many rows of V again.
   const bool deep = spec.kernel[0] > 1;
-  cut(spec, transform, deep ? 32 : 24);
-  const std::int64_t v_floats = transform.places() * v_rows * pitch / (fixed ? 2 : 1);
-  shared = v_floats > most_private_floats || blocks * in.batch < 4 * num_threads();
+  const std::int64_t row_floats = transform.places() * pitch / (fixed ? 2 : 1);
+  const std::int64_t fit = most_private_floats / row_floats * 2 / (deep ? 3 : 2);
+  cut(spec, transform, std::min<std::int64_t>(std::max(fit, least_private_rows), deep ? 32 : 24));
+  shared =
+      lean || v_rows * row_floats > most_private_floats || blocks * in.batch < 4 * num_threads();
   group = 1;
   together = 1;
   if (!shared) return;

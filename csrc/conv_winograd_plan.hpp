@@ -15,8 +15,9 @@ struct WinogradPlan {
   std::int64_t together, group;              // blocks of a stage, panels of M
   bool shared, fixed;                        // a stage by all threads; V of 16-bit integers
 
+  // lean: filters are transformed for each stage, which then has to be a large one.
   WinogradPlan(const ConvolutionSpec& spec, const WinogradTransform& transform, bool fixed,
-               const Features& in);
+               bool lean, const Features& in);
 
   std::int64_t packed_floats(std::int64_t unit) const {
     return packed[0] * packed[1] * packed[2] * unit;

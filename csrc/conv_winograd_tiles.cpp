@@ -99,10 +99,38 @@ void transform_columns(const PixelRows& of, std::int64_t width, float* strip) {
   columns(right, width, nowhere);
 }
 
+inline Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
+
+// An upper bound of the norms of a tile's values at its places, given the largest sums of squares
+// in each lane of the places of either gain.
+inline float norm_of(const Lanes (&squares)[3]) {
+  const Lanes any = larger(squares[0], larger(squares[1] * 0.25f, squares[2] * 0.0625f));
+  float sum = 0;
+  for (std::int64_t i = 0; i < lanes; ++i) sum += any[i];
+  return std::sqrt(sum);
+}
+
+// The same from the values, of which the largest has a square too large or too small for a float.
+template <int n>
+float norm_of(const float* values, std::int64_t vectors, float largest) {
+  const float power = std::ldexp(1.0f, std::ilogb(largest));
+  Lanes squares[3] = {};
+  for (int i = 0; i < n * n; ++i) {
+    Lanes sum{};
+    for (std::int64_t v = 0; v < vectors; ++v) {
+      const Lanes value = load_lanes(values + (i * vectors + v) * lanes) * (1 / power);
+      sum += value * value;
+    }
+    Lanes& most = squares[gain_bit(n, i / n) + gain_bit(n, i % n)];
+    most = larger(sum, most);
+  }
+  return norm_of(squares) * power;
+}
+
 template <int m, int n>
 void input_fixed(std::span<const PixelRows> maps, std::int64_t width, std::int64_t tiles,
-                 float most, float* scratch, std::int16_t* to, std::int64_t by_tile,
-                 std::int64_t by_place, float* scales, std::int64_t by_scale) {
+                 float* scratch, std::int16_t* to, std::int64_t by_tile, std::int64_t by_place,
+                 float* scales, std::int64_t by_scale) {
   std::int64_t vectors = 0;
   for (const PixelRows& rows : maps) {
     float* const columns = scratch + vectors * n * width * lanes;
@@ -117,9 +145,11 @@ void input_fixed(std::span<const PixelRows> maps, std::int64_t width, std::int64
   for (std::int64_t tile = 0; tile < tiles; ++tile, to += by_tile, scales += by_scale) {
     // Sizes as bits, which are in order, with NaN and infinity above all.
     IntLanes sizes[3] = {};
-    for (std::int64_t v = 0; v < vectors; ++v)
+    Lanes squares[3] = {};
 #pragma GCC unroll 8
-      for (int y = 0; y < n; ++y) {
+    for (int y = 0; y < n; ++y) {
+      Lanes sums[n] = {};
+      for (std::int64_t v = 0; v < vectors; ++v) {
         load_strided(strip + ((v * n + y) * width + tile * m) * lanes, lanes, d);
         transform_pixels(d, t);
         store_strided(t, values + (y * n * vectors + v) * lanes, vectors * lanes);
@@ -127,8 +157,15 @@ void input_fixed(std::span<const PixelRows> maps, std::int64_t width, std::int64
         for (int x = 0; x < n; ++x) {
           IntLanes& size = sizes[gain_bit(n, y) + gain_bit(n, x)];
           size = larger(size, std::bit_cast<IntLanes>(t[x]) & 0x7fffffff);
+          sums[x] += t[x] * t[x];
         }
       }
+#pragma GCC unroll 8
+      for (int x = 0; x < n; ++x) {
+        Lanes& most = squares[gain_bit(n, y) + gain_bit(n, x)];
+        most = larger(sums[x], most);
+      }
+    }
     const auto share = [&](int i, float part) {
       return std::bit_cast<IntLanes>(std::bit_cast<Lanes>(sizes[i]) * part);
     };
@@ -136,8 +173,12 @@ void input_fixed(std::span<const PixelRows> maps, std::int64_t width, std::int64
     std::int32_t bits = 0;
     for (std::int64_t i = 0; i < lanes; ++i) bits = std::max(bits, every[i]);
     const auto largest = std::bit_cast<float>(bits);
-    *scales = std::isfinite(largest) ? largest / most : std::nanf("");
-    const float inverse = largest > 1e-30f ? most / largest : 0.0f;
+    const bool some = largest > 1e-30f && std::isfinite(largest);
+    const bool squared = largest > 1e-12f && largest < 1e12f;
+    const float norm = squared ? norm_of(squares) : some ? norm_of<n>(values, vectors, largest) : 0;
+    const float scale = std::max(largest / most_fixed, norm / most_fixed_norm);
+    *scales = std::isfinite(largest) ? scale : std::nanf("");
+    const float inverse = some ? 1 / scale : 0.0f;
     for (int y = 0; y < n; ++y)
       for (int x = 0; x < n; ++x) {
         const float by = inverse / static_cast<float>(1 << (gain_bit(n, y) + gain_bit(n, x)));
@@ -259,7 +300,7 @@ constexpr WinogradTransform made() {
 
 const WinogradTransform& winograd_transform(int m, int r) {
   static constexpr WinogradTransform all[] = {made<2, 3>(), made<4, 3>(), made<2, 5>(),
-                                              made<4, 5>()};
+                                              made<4, 5>(), made<6, 3>()};
   for (const WinogradTransform& each : all)
     if (each.m == m && each.r == r) return each;
   throw std::logic_error("convolution: no such Winograd transform");

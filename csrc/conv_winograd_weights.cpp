@@ -18,13 +18,14 @@ constexpr std::int64_t least_lean_floats = 130000, least_lean_integers = 250000;
 
 // Of `count` values, a panel each.
 struct Sizes {
-  Lanes largest{}, sum{};
+  Lanes largest{}, sum{}, squares{};
 
   Sizes(const float* from, std::int64_t count) {
     for (std::int64_t i = 0; i < count; ++i) {
       const Lanes value = load_lanes(from + i * panel), size = value < 0 ? -value : value;
       largest = size > largest ? size : largest;
       sum += size;
+      squares += value * value;
     }
   }
 };
@@ -42,7 +43,6 @@ WinogradWeights::WinogradWeights(const ConvolutionSpec& spec, const WinogradTran
       lean(taps() * spec.out_channels >= (fixed ? least_lean_integers : least_lean_floats)),
       unit(fixed ? std::min(fixed_run, round_up(spec.in_channels, lanes)) : panel),
       units((spec.in_channels + unit - 1) / unit),
-      most(std::min(32766.0f, 113500 / std::sqrt(static_cast<float>(unit)))),
       values_(aligned_floats(value_floats())),
       scales_(static_cast<std::size_t>(fixed ? panels * transform.places() * depth * units * panel
                                              : 0)),
@@ -150,21 +150,26 @@ void WinogradWeights::pack_fixed(const float* weight, std::int64_t p, std::int64
 }
 
 // The scales of a run, given its filters in steps: so large that, however they are rounded, neither
-// a transformed filter nor a sum of `most` times all of them leaves its integer.
+// a transformed filter nor its product with V leaves its integer.
 void WinogradWeights::set_scales(const float* filters, std::int64_t p, std::int64_t some,
                                  std::int64_t count) {
   const int places = transform.places();
   std::vector<float> found(static_cast<std::size_t>(places * count * panel));
   transform.filters(filters, count, found.data(), count * panel);
-  const float room = 2147483000.0f / most - static_cast<float>(count);
+  // Rounding moves each of the values by a half at most.
+  const float moved = 0.5f * std::sqrt(static_cast<float>(unit));
+  const float room = 2147400000.0f / (most_fixed_norm + moved) - moved;
   for (int place = 0; place < places; ++place)
     for (std::int64_t j = 0; j < panel; j += lanes) {
       const Sizes sizes(found.data() + place * count * panel + j, count);
       const float gain = transform.gain(place);
-      const Lanes by_most = sizes.largest * (gain / 32766), by_sum = sizes.sum * (gain / room);
-      store_lanes(
-          scales_.data() + scale_at(p, place) + some * panel + j,
-          (by_sum > by_most ? by_sum : by_most) * load_lanes(steps_.data() + step_at(p, some) + j));
+      const Lanes by_most = sizes.largest * (gain / most_fixed);
+      Lanes by_norm;
+      for (std::int64_t i = 0; i < lanes; ++i)
+        by_norm[i] = std::sqrt(sizes.squares[i]) * (gain / room);
+      store_lanes(scales_.data() + scale_at(p, place) + some * panel + j,
+                  (by_norm > by_most ? by_norm : by_most) *
+                      load_lanes(steps_.data() + step_at(p, some) + j));
     }
 }
 

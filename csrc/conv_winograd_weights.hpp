@@ -10,9 +10,6 @@
 
 namespace msf {
 
-// Channels of V of one scale, in fixed point.
-inline constexpr std::int64_t fixed_run = 128;
-
 // Floats, or in fixed point 16-bit integers with scales.
 struct WinogradWeights {
   WinogradWeights(const ConvolutionSpec& spec, const WinogradTransform& transform,
@@ -41,7 +38,6 @@ struct WinogradWeights {
   // to read as that saves.
   bool lean;
   std::int64_t unit, units;  // input channels packed at once, and how often a plane has so many
-  float most;                // of V in fixed point: the larger, the smaller weights must be
 
  private:
   std::int64_t taps() const { return depth * in_channels; }

@@ -50,6 +50,16 @@ bool has_tiles(const ConvolutionSpec& spec) {
   return true;
 }
 
+// Whether tiles of 6 x 6 outputs are worth their larger transforms: of 3 taps they save a fifth of
+// the products, less what they cover beyond the edges.
+bool takes_six(const ConvolutionSpec& spec, const Size3& out) {
+  if (spec.kernel[1] != 3) return false;
+  const auto products = [&](std::int64_t m) {
+    return ((out[1] + m - 1) / m) * ((out[2] + m - 1) / m) * (m + 2) * (m + 2);
+  };
+  return 100 * products(6) <= 82 * products(4);
+}
+
 }  // namespace
 
 bool carries(Algorithm algorithm, const ConvolutionSpec& spec) {
@@ -58,6 +68,8 @@ bool carries(Algorithm algorithm, const ConvolutionSpec& spec) {
     case Algorithm::winograd4:
     case Algorithm::fixed:
       return has_tiles(spec);
+    case Algorithm::fixed6:
+      return has_tiles(spec) && spec.kernel[1] == 3;
     default:
       return true;
   }
@@ -80,7 +92,8 @@ Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool na
   if (!narrow || !have_byte_products()) return Algorithm::winograd4;
   // Transforming weights, or reading transformed ones, takes too long for few pixels.
   const bool few = out[0] * out[1] * out[2] < 64;
-  return few && other == Algorithm::pairs ? other : Algorithm::fixed;
+  if (few && other == Algorithm::pairs) return other;
+  return takes_six(spec, out) ? Algorithm::fixed6 : Algorithm::fixed;
 }
 
 namespace {
@@ -145,6 +158,8 @@ std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const
       return make_winograd_fixed(spec, weight, bias, 4);
     case Algorithm::lines:
       return make_direct(spec, weight, bias, true);
+    case Algorithm::fixed6:
+      return make_winograd_fixed(spec, weight, bias, 6);
     default:
       return by_pixel(spec, make_direct(spec, weight, bias));
   }

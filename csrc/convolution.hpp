@@ -61,8 +61,9 @@ enum class Algorithm : std::uint8_t {
   winograd4,
   tiled,
   pairs,
-  fixed,  // winograd4 in 16-bit integers
-  lines,  // Winograd's F(4, 3) along columns; direct, where features are not in planes
+  fixed,   // winograd4 in 16-bit integers
+  lines,   // Winograd's F(4, 3) along columns; direct, where features are not in planes
+  fixed6,  // Winograd's F(6 x 6, 3 x 3) in 16-bit integers
 };
 
 struct ConvolutionSpec {

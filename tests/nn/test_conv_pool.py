@@ -8,6 +8,7 @@ from _convolutions import (
     BOUND,
     DIRECT,
     FIXED,
+    FIXED6,
     PAIRS,
     TILED,
     WINOGRAD2,
@@ -56,7 +57,7 @@ def test_equals_slow_twin(rng, axes, size, stride, dilation, kind):
     assert_near(got[0], slow.pool(full, kind, (2,) * axes)[0], BOUND[DIRECT])
 
 
-@pytest.mark.parametrize("algorithm", [DIRECT, WINOGRAD2, WINOGRAD4, FIXED])
+@pytest.mark.parametrize("algorithm", [DIRECT, WINOGRAD2, WINOGRAD4, FIXED, FIXED6])
 @pytest.mark.parametrize(
     ("channels", "size", "depth", "taps"),
     [
@@ -79,6 +80,8 @@ def test_equals_slow_twin(rng, axes, size, stride, dilation, kind):
     ],
 )
 def test_algorithms_agree_with_sums_in_float64(rng, isa, algorithm, channels, size, depth, taps):
+    if algorithm == FIXED6 and taps != 3:
+        pytest.skip("tiles of 6 x 6 are of 3 taps")
     size, kernel = ((depth, *size), (taps,) * 3) if depth else (size, (taps,) * 2)
     bound = BOUND[algorithm if taps == 3 or algorithm != WINOGRAD2 else WINOGRAD4]
     x, weight, bias = layer(rng, channels, size, kernel)
@@ -100,7 +103,7 @@ def test_error_of_winograd_with_many_channels(rng):
     x, weight, bias = layer(rng, (512, 32), (16, 16), (3, 3), batch=1)
     expected = conv_pool(*(a.astype(np.float64) for a in (x, weight, bias)), padding=1)
     sizes = convolution.geometry((3, 3), 1, 1, 1, None, 2)
-    for algorithm, bound in ((DIRECT, 3e-6), (WINOGRAD2, 3e-6), (WINOGRAD4, 3e-5)):
+    for algorithm, bound in ((DIRECT, 3e-6), (WINOGRAD2, 3e-6), (WINOGRAD4, 1e-5)):
         got = convolution._run(x, weight, bias, sizes, None, 0.0, None, False, False, algorithm)
         assert_near(got, expected, bound)
 
@@ -241,7 +244,7 @@ def test_few_channels_in_pairs_where_sums_are_long():
 
 
 @pytest.mark.parametrize("channels", [(3, 5), (20, 20)])
-@pytest.mark.parametrize("algorithm", [DIRECT, WINOGRAD4, FIXED])
+@pytest.mark.parametrize("algorithm", [DIRECT, WINOGRAD4, FIXED, FIXED6])
 def test_bfloat16_rounds_once(rng, channels, algorithm):
     x, weight, bias = layer(rng, channels, (13, 18), (3, 3))
     narrow, x = bfloat16(x)

@@ -57,7 +57,7 @@ def test_same_bits(isa, monkeypatch, parts, ndim, algorithm):
     model, x = Joined(parts, conv).eval(), torch.randn(shape)
     number = _lower.ALGORITHMS.index(algorithm)
     monkeypatch.setattr(_lower.core, "convolution_algorithm", lambda *_: number)
-    narrow = algorithm in ("tiles", "pairs", "fixed")
+    narrow = algorithm in ("tiles", "pairs", "fixed", "fixed 6x6")
     _, together, apart = joined_or_apart(model, x, monkeypatch, "bfloat16" if narrow else "float32")
     np.testing.assert_array_equal(apart, together)
     with torch.no_grad():

@@ -45,6 +45,7 @@ ALGORITHMS = (
     "pairs",
     "fixed",
     "lines",
+    "fixed 6x6",
 )
 _GROUP_CHANNELS = 16  # channels of grouped convolutions that are done together
 

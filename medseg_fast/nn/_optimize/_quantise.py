@@ -21,7 +21,7 @@ from medseg_fast.nn._optimize._plan import Plan
 Array = NDArray[Any]
 
 _DIRECT = ALGORITHMS.index("direct")
-_FASTER = tuple(ALGORITHMS.index(name) for name in ("tiles", "fixed"))
+_FASTER = tuple(ALGORITHMS.index(name) for name in ("tiles", "fixed", "fixed 6x6"))
 _LEAST_CHANNELS = 16  # with fewer the first layer's rounding costs more than it saves
 _PART = 1e-4  # of the values that may lie beyond the largest step
 _SEEN = 1 << 20  # values of a map that are looked at

@@ -190,12 +190,13 @@ def conv_pool(
     -----
     float32 and bfloat16 run on our kernels, with float32 sums: Winograd's F(4x4, 3x3) where rows
     and columns have 3 taps and stride 1 and there are at least 16 channels, with an error below
-    1e-4 of the largest output (typically 5e-6); F(4, 3) along columns of 3 taps and stride 1 from
+    1e-4 of the largest output (typically 3e-6); F(4, 3) along columns of 3 taps and stride 1 from
     few channels in planes to 12 or more, below 5e-6; and direct sums elsewhere. bfloat16 features
     of at least 16 channels, in and out, go through AMX's tiles where CPU and Linux have them. Where
     not, the direct sums go through AVX-512's products of pairs, and Winograd's algorithm through
     those of 16-bit integers (VNNI), scaled tile by tile: an error below 1e-2 of the largest output
-    (typically 3e-3), which is about that of weights rounded to bfloat16, as the others do.
+    (typically 1e-3, and 4e-3 on large maps, whose tiles are larger), which is at most about that of
+    weights rounded to bfloat16, as the others do.
     float64 is for checks of gradients: it goes through NumPy, one product of matrices per tap.
 
     NaN spreads to all outputs whose window meets it (of a Winograd tile: to 16), and is a maximum.
