@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,16 +29,9 @@ import numpy as np
 import torch
 
 from medseg_fast import _torch_schema
-from medseg_fast._dispatch import BFLOAT16, OPERATIONS, ChannelsLast, Operation, specs_of
+from medseg_fast._dispatch import OPERATIONS, ChannelsLast, Operation, specs_of
+from medseg_fast._torch_arrays import CHANNELS_LAST, DTYPES, TORCH_DTYPES, run
 
-_DTYPES = {
-    getattr(torch, name): np.dtype(name)
-    for name in "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64".split()
-    + "float16 float32 float64".split()
-}
-_DTYPES[torch.bfloat16] = BFLOAT16
-_TORCH_DTYPES = {dtype: torch_dtype for torch_dtype, dtype in _DTYPES.items()}
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _LIBRARY = torch.library.Library("medseg_fast", "DEF")
 
 
@@ -145,7 +137,7 @@ class _Registered:
     def run(self, named: dict[str, Any]) -> Any:
         """What the operators return of tensors on the CPU."""
         args, kwargs = self.as_called(named)
-        result = _run(self.op, args, kwargs, fresh=True)
+        result = run(self.op, args, kwargs, fresh=True)
         return self._wrap(self._as_told(result, args, kwargs))
 
     def _as_told(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -264,7 +256,7 @@ def _check(op: Operation, tensor: torch.Tensor) -> None:
         )
     if tensor.layout is not torch.strided:
         raise TypeError(f"{name}: tensors must be dense, got layout {tensor.layout}")
-    if tensor.dtype not in _DTYPES or (
+    if tensor.dtype not in DTYPES or (
         tensor.dtype is torch.bfloat16 and not (op.features or (tensor.is_cuda and op.of_networks))
     ):
         hint = "; pass image.float()" if tensor.dtype is torch.bfloat16 else ""
@@ -278,64 +270,13 @@ def _check(op: Operation, tensor: torch.Tensor) -> None:
 def _outside(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if any(isinstance(v, torch.Tensor) and v.is_cuda for v in (*args, *kwargs.values())):
         return _on_gpu(op, args, kwargs)
-    return _run(op, args, kwargs, fresh=False)
+    return run(op, args, kwargs, fresh=False)
 
 
 def _on_gpu(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     from medseg_fast import _torch_cuda
 
     return _torch_cuda.run(op, args, kwargs)
-
-
-def _run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], *, fresh: bool) -> Any:
-    """The NumPy body on the tensors' memory. `fresh`: the results may not share it."""
-    lent = _Lent(op.features, fresh)
-    named = {name: lent.to_numpy(value) for name, value in kwargs.items()}
-    return lent.to_torch(op.body(*map(lent.to_numpy, args), **named))
-
-
-class _Lent:
-    """The arrays that stand for the tensors of one call.
-
-    Not functions within a function: those that call themselves are a cycle, and would hold the
-    call's tensors until the garbage collector comes.
-    """
-
-    def __init__(self, features: bool, fresh: bool) -> None:
-        self._features, self._fresh = features, fresh
-        self._seen: list[tuple[torch.Tensor, Any]] = []
-
-    def to_numpy(self, value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            tensor = value.detach().resolve_neg()
-            narrow = tensor.dtype is torch.bfloat16
-            array = tensor.view(torch.uint16).numpy().view(BFLOAT16) if narrow else tensor.numpy()
-            self._seen.append((value, array))
-            return array
-        return tuple(map(self.to_numpy, value)) if isinstance(value, (tuple, list)) else value
-
-    def to_torch(self, value: Any) -> Any:
-        if isinstance(value, tuple):
-            parts = map(self.to_torch, value)
-            return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-        if is_dataclass(value) and not isinstance(value, type):
-            names = [field.name for field in fields(value)]
-            return replace(value, **{name: self.to_torch(getattr(value, name)) for name in names})
-        if not isinstance(value, (np.ndarray, np.generic)):
-            return value  # a number or an object of ours
-        for tensor, array in self._seen:
-            if value is array:
-                if not self._fresh:
-                    return tensor  # out=, in_place=
-                value = value.copy()
-        narrow = value.dtype == BFLOAT16
-        array = value.view(np.uint16) if narrow else value
-        if not (self._features and _is_channels_last(array)):
-            array = np.require(array, requirements=["C", "W"])
-        if self._fresh and any(np.may_share_memory(array, given) for _, given in self._seen):
-            array = array.copy()
-        tensor = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
-        return tensor.view(torch.bfloat16) if narrow else tensor
 
 
 def _trace(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -347,7 +288,7 @@ def _trace(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             shape,
             dtype=dtype,
             device=device,
-            memory_format=_CHANNELS_LAST[len(shape)]
+            memory_format=CHANNELS_LAST[len(shape)]
             if isinstance(shape, ChannelsLast)
             else torch.contiguous_format,
         )
@@ -364,26 +305,19 @@ def _tell(
     assert op.result is not None
     described = partial(_described, features=op.features)
     told = op.result(*map(described, args), **{k: described(v) for k, v in kwargs.items()})
-    return [(shape, _TORCH_DTYPES[np.dtype(dtype)]) for shape, dtype in specs_of(told)]
+    return [(shape, TORCH_DTYPES[np.dtype(dtype)]) for shape, dtype in specs_of(told)]
 
 
 def _described(value: Any, features: bool) -> Any:
     """A tensor as `result` sees it."""
     if isinstance(value, torch.Tensor):
-        order = _CHANNELS_LAST.get(value.ndim)
+        order = CHANNELS_LAST.get(value.ndim)
         last = order and not value.is_contiguous() and value.is_contiguous(memory_format=order)
         shape = ChannelsLast(value.shape) if last and features else tuple(value.shape)
-        return _Spec(shape, _DTYPES[value.dtype])
+        return _Spec(shape, DTYPES[value.dtype])
     if isinstance(value, (tuple, list)):
         return tuple(_described(each, features) for each in value)
     return value
-
-
-def _is_channels_last(array: Any) -> bool:
-    """Whether features are channels-last in memory and not in C order."""
-    if array.ndim not in _CHANNELS_LAST or array.flags.c_contiguous:
-        return False
-    return bool(array.transpose(0, *range(2, array.ndim), 1).flags.c_contiguous)
 
 
 class _Place(int):

@@ -51,7 +51,7 @@ def run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 class _Lent:
-    """CuPy's arrays that stand for the tensors of one call; a class for the reason of _torch.py."""
+    """CuPy's arrays that stand for the tensors of one call; a class as in _torch_arrays.py."""
 
     def __init__(self, name: str, cupy: Any) -> None:
         self._name, self._cupy = name, cupy
