@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg_fast._cpu import core
+from medseg_fast._tuples import tuple_of
 
 _LEAST_KEPT = 1 << 20  # bytes, see csrc/kept_memory.hpp
 
@@ -155,7 +156,7 @@ def spacing(op: str, value: Any, ndim: int) -> tuple[float, ...]:
     """Voxel size in mm, one number per axis; None means 1 mm."""
     if value is None:
         return (1.0,) * ndim
-    sizes = tuple(float(number(op, "spacing", v)) for v in value)
+    sizes = tuple_of(float(number(op, "spacing", v)) for v in value)
     if len(sizes) != ndim or not all(0 < s < math.inf for s in sizes):
         raise ValueError(f"{op}: spacing must be {ndim} positive numbers (mm), got {value!r}")
     return sizes

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg_fast import _checks
+from medseg_fast._tuples import tuple_of
 
 # Nested tuples as csrc/bindings.cpp reads them: lead, low, span, buffers, steps, rows.
 Part = tuple[Any, ...]
@@ -36,7 +37,7 @@ class Flat(NamedTuple):
         """The same footprint with every offset negated."""
         if self is NOTHING:
             return self
-        low = tuple(1 - first - n for first, n in zip(self.low, self.size, strict=True))
+        low = tuple_of(1 - first - n for first, n in zip(self.low, self.size, strict=True))
         return Flat(low, self.size, None if self.members is None else self.members[::-1])
 
     def symmetric_box(self) -> bool:

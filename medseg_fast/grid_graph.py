@@ -15,6 +15,7 @@ from medseg_fast import _checks, _grid_arguments, _grid_graph_file
 from medseg_fast._cpu import core
 from medseg_fast._flow_graph import FlowGraph
 from medseg_fast._grid_arguments import grid_offsets
+from medseg_fast._tuples import tuple_of
 
 _NAME = "GridGraph"
 
@@ -385,11 +386,11 @@ class GridGraph(FlowGraph):
         ndim = len(self.shape)
         if np.ndim(offset) == 0:
             axis = _checks.integer(op, "offset", offset, 0, ndim - 1)
-            return 2 * self.offsets.index(tuple(int(a == axis) for a in range(ndim)))
-        step = tuple(_checks.integer(op, "offset", o) for o in offset)  # type: ignore[union-attr]
+            return 2 * self.offsets.index(tuple_of(int(a == axis) for a in range(ndim)))
+        step = tuple_of(_checks.integer(op, "offset", o) for o in offset)  # type: ignore[union-attr]
         if step in self.offsets:
             return 2 * self.offsets.index(step)
-        opposite = tuple(-o for o in step)
+        opposite = tuple_of(-o for o in step)
         if opposite in self.offsets:
             return 2 * self.offsets.index(opposite) + 1
         raise ValueError(

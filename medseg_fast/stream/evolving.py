@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from medseg_fast import _checks
+from medseg_fast._tuples import tuple_of
 from medseg_fast.morphological_snakes import morphological_chan_vese
 from medseg_fast.stream.tracking import _first, _sizes, _Tracked
 
@@ -93,7 +94,7 @@ class TrackedLevelSet(_Tracked):
         )
 
     def _follow(self) -> None:
-        box = tuple(
+        box = tuple_of(
             slice(needed.start - window.start, needed.stop - window.start)
             for needed, window in zip(self._needed, self._window, strict=True)
         )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from medseg_fast import _checks
+from medseg_fast._tuples import tuple_of
 from medseg_fast.hysteresis import apply_hysteresis_threshold
 from medseg_fast.morphology_binary import binary_dilation, binary_erosion
 from medseg_fast.region import connected_threshold
@@ -123,7 +124,7 @@ class _Tracked(_Plan):
         ):
             return
         if wide or any(r < s for r, s in zip(room, size, strict=True)):
-            room = tuple(
+            room = tuple_of(
                 min(n, s + max(2 * self._reach, s // 4))
                 for n, s in zip(self.shape, size, strict=True)
             )
@@ -131,7 +132,7 @@ class _Tracked(_Plan):
             min(max(0, part.start - (r - s) // 2), n - r)
             for part, r, s, n in zip(needed, room, size, self.shape, strict=True)
         ]
-        self._place(tuple(slice(b, b + r) for b, r in zip(starts, room, strict=True)))
+        self._place(tuple_of(slice(b, b + r) for b, r in zip(starts, room, strict=True)))
 
     def _place(self, window: _Box) -> None:
         """Put the window there."""
@@ -161,7 +162,7 @@ def _box(mask: NDArray[np.bool_], begin: Sequence[int] | None = None) -> _Box:
     """The smallest box that holds a mask, which is not empty and begins there."""
     found = []
     for axis in range(mask.ndim):
-        others = tuple(a for a in range(mask.ndim) if a != axis)
+        others = tuple_of(a for a in range(mask.ndim) if a != axis)
         there = np.flatnonzero(mask.any(others))
         first = begin[axis] if begin is not None else 0
         found.append(slice(first + int(there[0]), first + int(there[-1]) + 1))
@@ -169,14 +170,14 @@ def _box(mask: NDArray[np.bool_], begin: Sequence[int] | None = None) -> _Box:
 
 
 def _grown(box: _Box, by: int, shape: Sequence[int]) -> _Box:
-    return tuple(
+    return tuple_of(
         slice(max(0, part.start - by), min(n, part.stop + by))
         for part, n in zip(box, shape, strict=True)
     )
 
 
 def _sizes(box: _Box) -> tuple[int, ...]:
-    return tuple(part.stop - part.start for part in box)
+    return tuple_of(part.stop - part.start for part in box)
 
 
 def _first(room: NDArray[Any], sizes: tuple[int, ...]) -> NDArray[Any]:

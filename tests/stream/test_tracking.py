@@ -1,5 +1,7 @@
 """Regions followed from frame to frame, beside what they are in whole frames."""
 
+import gc
+import sys
 import tracemalloc
 
 import numpy as np
@@ -61,6 +63,26 @@ def test_says_when_it_lost_the_region_and_finds_it_again(tracked):
     assert follow.lost
     follow.restart()
     assert follow(np.full((60, 80), 120, np.uint8)).all()
+
+
+@pytest.mark.parametrize("tracked", [*TRACKED, TrackedLevelSet])
+def test_python_keeps_nothing_of_a_frame(tracked):
+    """Not for later use either: thousands of freed tuples a size make a stream's memory grow."""
+    follow = tracked((60, 80), np.uint8, (30, 20), 100, 140, reach=4)
+    frames = [disc((30 + t % 3, 20 + t % 5), 9) for t in range(15)]
+    for image in frames * 4:
+        follow(image)
+    gc.collect()  # empties what is kept, which then fills up again
+    gc.disable()
+    try:
+        for image in frames * 8:
+            follow(image)
+        before = sys.getallocatedblocks()
+        for image in frames * 10:
+            follow(image)
+        assert sys.getallocatedblocks() - before < 30  # of 150 frames
+    finally:
+        gc.enable()
 
 
 def test_cut_follows_a_border_that_noise_hides():
