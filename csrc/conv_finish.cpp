@@ -28,6 +28,13 @@ void write_row(const float* from, std::int64_t count, std::int64_t n, T* to,
     for (std::int64_t x = 0; x < n; ++x)
       for (c = 0; c < count; c += lanes)
         store_some(to + x * pixel_stride + c, load_lanes(from + x * panel + c), count - c);
+  } else if (channel_stride == 1 && pixel_stride == count) {
+    // Whole vectors, over which the next pixels are written, as long as these are in the row.
+    const std::int64_t values = n * count;
+    for (std::int64_t x = 0; x < n; ++x)
+      store_some(to + x * count, load_lanes(from + x * panel),
+                 x * count + lanes <= values ? lanes : count);
+    c = count;
   } else if (pixel_stride == 1) {
     for (; c + lanes <= count && n >= lanes; c += lanes)
       turn_channels(from + c, panel, n, to + c * channel_stride, channel_stride);

@@ -21,7 +21,12 @@ template <class T>
 void pack_row(const T* from, std::int64_t channel_stride, std::int64_t pixel_stride,
               std::int64_t count, std::int64_t n, float* to, std::int64_t pitch) {
   std::int64_t c = 0;
-  if (channel_stride == 1 && count >= least_vector) {
+  if (channel_stride == 1 && pixel_stride == count && pitch == count) {
+    const std::int64_t values = n * count;
+    for (std::int64_t i = 0; i < values; i += lanes)
+      store_some(to + i, load_some(from + i, values - i), values - i);
+    c = count;
+  } else if (channel_stride == 1 && count >= least_vector) {
     for (std::int64_t x = 0; x < n; ++x)
       for (c = 0; c < count; c += lanes) {
         const std::int64_t left = count - c;

@@ -113,18 +113,18 @@ inline float norm_of(const Lanes (&squares)[3]) {
 // The same from the values, of which the largest has a square too large or too small for a float.
 template <int n>
 float norm_of(const float* values, std::int64_t vectors, float largest) {
-  const float power = std::ldexp(1.0f, std::ilogb(largest));
+  const float size = std::ldexp(1.0f, std::ilogb(largest));
   Lanes squares[3] = {};
   for (int i = 0; i < n * n; ++i) {
     Lanes sum{};
     for (std::int64_t v = 0; v < vectors; ++v) {
-      const Lanes value = load_lanes(values + (i * vectors + v) * lanes) * (1 / power);
+      const Lanes value = load_lanes(values + (i * vectors + v) * lanes) * (1 / size);
       sum += value * value;
     }
     Lanes& most = squares[gain_bit(n, i / n) + gain_bit(n, i % n)];
     most = larger(sum, most);
   }
-  return norm_of(squares) * power;
+  return norm_of(squares) * size;
 }
 
 template <int m, int n>
