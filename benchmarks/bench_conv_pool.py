@@ -7,17 +7,14 @@ U-Net, the first layer on one and three channels, SegNet's with indices, one of 
 from __future__ import annotations
 
 import copy
-import tempfile
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 from _cases import Case
+from _runtimes import THREADS, converted_model, onnx_of, onnxruntime_call, openvino_call
 
 from medseg_fast.nn.functional import conv_pool
-
-THREADS = 2
 
 
 def _same(ours, theirs):
@@ -95,9 +92,10 @@ def _torch_calls(x, weight, bias, indices):
         "PyTorch channels-last": lambda: run(last, tensor_last),
     }
     if find_spec("openvino"):
-        calls["OpenVINO"] = _openvino(plain, tensor, x)
+        calls["OpenVINO"] = openvino_call(converted_model(plain, (tensor,)), [x], every=True)
     if find_spec("onnxruntime") and find_spec("onnx"):
-        calls["ONNX Runtime"] = _onnxruntime(plain, tensor, x)
+        model = onnx_of(plain, (tensor,), ["x"])
+        calls["ONNX Runtime"] = onnxruntime_call(model, {"x": x}, every=True)
     return calls
 
 
@@ -125,7 +123,8 @@ def _narrow_layer(channels, size, indices=False):
         given = x.to(torch.bfloat16).contiguous(memory_format=order)
         calls = {"medseg_fast": lambda: conv_pool(given, weight, bias, **options)}
         if find_spec("openvino"):
-            calls["OpenVINO"] = _openvino(network, x, x.numpy(), "bf16")
+            model = converted_model(network, (x,))
+            calls["OpenVINO"] = openvino_call(model, [x.numpy()], "bf16", every=True)
         last = copy.deepcopy(network).to(torch.bfloat16).to(memory_format=order)
         torch._inductor.config.freezing = True
         for name, model in {
@@ -141,40 +140,6 @@ def _narrow_layer(channels, size, indices=False):
         return x.numpy(), calls
 
     return build
-
-
-def _openvino(model, tensor, x, precision="f32"):
-    import openvino
-
-    converted = openvino.convert_model(model, example_input=tensor)
-    converted.reshape(list(x.shape))
-    options = {
-        "INFERENCE_NUM_THREADS": THREADS,
-        "INFERENCE_PRECISION_HINT": precision,
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    request = openvino.Core().compile_model(converted, "CPU", options).create_infer_request()
-    request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
-
-    def call():
-        request.infer()
-        return [request.get_output_tensor(i).data for i in range(len(converted.outputs))]
-
-    return call
-
-
-def _onnxruntime(model, tensor, x):
-    import onnxruntime
-    import torch
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    with tempfile.TemporaryDirectory() as folder:
-        file = str(Path(folder, "layer.onnx"))
-        torch.onnx.export(model, (tensor,), file, dynamo=False)
-        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: x}
-    return lambda: session.run(None, feed)
 
 
 def _case(name, channels, size, target, indices=False, precision="float32"):
