@@ -74,6 +74,8 @@ class _Registered:
         self.many = "tuple" in returns or returns == "Any"
         self.pure = [p for p in self.parameters if p.name not in op.eager]
         self.names = [p.name for p in self.pure]
+        positions = {p.name: None if p.keyword_only else i for i, p in enumerate(self.parameters)}
+        self.eager = [(name, positions[name]) for name in op.eager if name in positions]
         typed = _torch_schema.schema(self.pure)
         self.typed = typed and self._define(op.name, typed, self._by_name)
         self.literal = self._define(
@@ -84,7 +86,8 @@ class _Registered:
 
     def _define(self, name: str, schema: str, read: Callable[..., dict[str, Any]]) -> Any:
         def kernel(*args: Any, **kwargs: Any) -> Any:
-            return self.run(read(*args, **kwargs))
+            args, kwargs = self.as_called(read(*args, **kwargs))
+            return self._wrap(self.run(args, kwargs))
 
         def gpu_kernel(*args: Any, **kwargs: Any) -> Any:
             args, kwargs = self.as_called(read(*args, **kwargs))
@@ -134,11 +137,17 @@ class _Registered:
         packet, _, overload = name.partition(".")
         return getattr(getattr(torch.ops.medseg_fast, packet), overload or "default")
 
-    def run(self, named: dict[str, Any]) -> Any:
-        """What the operators return of tensors on the CPU."""
-        args, kwargs = self.as_called(named)
-        result = run(self.op, args, kwargs, fresh=True)
-        return self._wrap(self._as_told(result, args, kwargs))
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of tensors on the CPU."""
+        return self._as_told(run(self.op, args, kwargs, fresh=True), args, kwargs)
+
+    def changes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether a call writes to an argument, or only the data tell the shape of its result."""
+        for name, at in self.eager:
+            value = kwargs.get(name) if at is None or at >= len(args) else args[at]
+            if value is not None and value is not False:
+                return True
+        return False
 
     def _as_told(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result with the dtype that tracing is told; NumPy's may depend on the data."""
@@ -202,12 +211,12 @@ def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     registered = op.torch
     if registered is None:
         return _outside(op, args, kwargs)
+    if _unwatched((*args, *kwargs.values())) and not registered.changes(args, kwargs):
+        return _plain(registered.run(args, kwargs))
     named = registered.bind(args, kwargs)
     if named is None:
         return _outside(op, args, kwargs)
-    if _unwatched((*args, *kwargs.values())):
-        result = registered.run(named)
-    elif registered.typed and all(
+    if registered.typed and all(
         p.fits(named[p.name]) for p in registered.parameters if p.name in named
     ):
         result = registered.typed(**named)
@@ -217,7 +226,12 @@ def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if literal is None:
             return _outside(op, args, kwargs)
         result = registered.literal(tensors, literal)
-    if not registered.many:
+    return _plain(result)
+
+
+def _plain(result: Any) -> Any:
+    """One tensor, or a tuple of several."""
+    if not isinstance(result, (tuple, list)):
         return result
     return result[0] if len(result) == 1 else tuple(result)
 
