@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,9 +61,12 @@ def paired(
 
     def timed(name: str) -> float:
         time.sleep(0.01)  # threads of some peers spin for a while, on the CPUs of who comes next
-        start = time.perf_counter()
-        result = calls[name]()
-        seconds = time.perf_counter() - start
+        call = calls[name]
+        around, call = (call.around, call.call) if isinstance(call, Within) else (nullcontext, call)
+        with around():
+            start = time.perf_counter()
+            result = call()
+            seconds = time.perf_counter() - start
         del result
         return seconds
 
@@ -84,29 +88,38 @@ def paired(
     return {name: 1e3 * statistics.median(t) for name, t in times.items()}
 
 
+@dataclass(frozen=True)
+class Within:
+    """A call for which something is set before it is timed, and set back afterwards."""
+
+    around: Callable[[], AbstractContextManager[None]]
+    call: Call
+
+    def __call__(self) -> Any:
+        with self.around():
+            return self.call()
+
+
 def with_threads(n: int, call: Call) -> Call:
     """The same call limited to `n` of our threads."""
+    return Within(lambda: medseg_fast.num_threads(n), call)
 
-    def limited() -> Any:
-        with medseg_fast.num_threads(n):
-            return call()
 
-    return limited
+@contextmanager
+def _one_thread_of_opencv() -> Iterator[None]:
+    import cv2
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def on_one_thread(call: Call) -> Call:
     """An OpenCV call limited to one thread."""
-    import cv2
-
-    def limited() -> Any:
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        try:
-            return call()
-        finally:
-            cv2.setNumThreads(threads)
-
-    return limited
+    return Within(_one_thread_of_opencv, call)
 
 
 def measure(case: Case) -> dict[str, Any]:
