@@ -52,8 +52,7 @@ bool has_tiles(const ConvolutionSpec& spec) {
 
 // Whether tiles of 6 x 6 outputs are worth their larger transforms: of 3 taps they save a fifth of
 // the products, less what they cover beyond the edges.
-bool takes_six(const ConvolutionSpec& spec, const Size3& out) {
-  if (spec.kernel[1] != 3) return false;
+bool six_pay(const Size3& out) {
   const auto products = [&](std::int64_t m) {
     return ((out[1] + m - 1) / m) * ((out[2] + m - 1) / m) * (m + 2) * (m + 2);
   };
@@ -93,7 +92,8 @@ Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool na
   // Transforming weights, or reading transformed ones, takes too long for few pixels.
   const bool few = out[0] * out[1] * out[2] < 64;
   if (few && other == Algorithm::pairs) return other;
-  return takes_six(spec, out) ? Algorithm::fixed6 : Algorithm::fixed;
+  const bool six = carries(Algorithm::fixed6, spec) && six_pay(out);
+  return six ? Algorithm::fixed6 : Algorithm::fixed;
 }
 
 namespace {

@@ -18,30 +18,19 @@ struct BitsOf<float> {
   using Type = std::int32_t;
 };
 
-// x, but not below or above a bound. NaN stays NaN. An instruction each, which GCC does not find.
+// x, but not below or above these. NaN stays NaN. An instruction each, which GCC does not find.
 template <class V>
-[[gnu::always_inline]] inline V at_least(V x, float bound) {
-  const V low = V{} + bound;
+[[gnu::always_inline]] inline V clamped(V x, float low, float high) {
+  const V least = V{} + low, most = V{} + high;
 #if defined(__AVX512F__)
   if constexpr (sizeof(V) == 64) {
-    V most;
-    asm("vmaxps %2, %1, %0" : "=v"(most) : "v"(low), "v"(x));
-    return most;
+    asm("vmaxps %0, %1, %0" : "+v"(x) : "v"(least));
+    asm("vminps %0, %1, %0" : "+v"(x) : "v"(most));
+    return x;
   }
 #endif
-  return x < low ? low : x;
-}
-template <class V>
-[[gnu::always_inline]] inline V at_most(V x, float bound) {
-  const V high = V{} + bound;
-#if defined(__AVX512F__)
-  if constexpr (sizeof(V) == 64) {
-    V least;
-    asm("vminps %2, %1, %0" : "=v"(least) : "v"(high), "v"(x));
-    return least;
-  }
-#endif
-  return x > high ? high : x;
+  x = x < least ? least : x;
+  return x > most ? most : x;
 }
 
 }  // namespace detail
@@ -50,7 +39,7 @@ template <class V>
 template <class V>
 [[gnu::always_inline]] inline V exponential(V x) {
   using Bits = typename detail::BitsOf<V>::Type;
-  const V zero{}, y = detail::at_most(detail::at_least(x, -87), 88);
+  const V zero{}, y = detail::clamped(x, -87, 88);
   constexpr float whole = 12582912.0f;  // 1.5 * 2^23: no bits are left for fractions
   const V shifted = y * 1.44269504f + whole, k = shifted - whole;
   const V r = (y - k * 0.693359375f) + k * 2.12194440e-4f;
@@ -69,7 +58,7 @@ template <class V>
 // tanh is 1 but for one unit) as there. NaN stays NaN.
 template <class V>
 [[gnu::always_inline]] inline V hyperbolic_tangent(V x) {
-  const V zero{}, y = detail::at_most(detail::at_least(x, -8.5f), 8.5f), s = y * y;
+  const V zero{}, y = detail::clamped(x, -8.5f, 8.5f), s = y * y;
   V p = zero + 1.4268526e-8f;
   p = p * s + 2.1250629e-5f;
   p = p * s + 3.5340055e-3f;
@@ -80,7 +69,7 @@ template <class V>
   q = q * s + 2.6022674e-2f;
   q = q * s + 4.6746553e-1f;
   q = q * s + 1.0f;
-  return detail::at_most(detail::at_least(y * p / q, -1), 1);  // rounded, it may be more than 1
+  return detail::clamped(y * p / q, -1, 1);  // rounded, it may be more than 1
 }
 
 }  // namespace msf

@@ -166,7 +166,7 @@ class _Registered:
         return {name: tuple(v) if isinstance(v, list) else v for name, v in named.items()}
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
-        """Arguments by name; None if they do not fit (the body words the error) or change in place.
+        """Arguments by name; None if they do not fit (the body words the error).
 
         torch.compile traces this function; inspect.Signature.bind costs it seconds.
         """
@@ -176,9 +176,7 @@ class _Registered:
         named.update(kwargs)
         for p in self.parameters:
             if p.name in self.op.eager:
-                value = named.pop(p.name, None)
-                if value is not None and value is not False:
-                    return None
+                named.pop(p.name, None)
             elif p.required and p.name not in named:
                 return None
         return named if all(name in self.names for name in named) else None
@@ -209,9 +207,9 @@ def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(value, torch.Tensor):
             _check(op, value)
     registered = op.torch
-    if registered is None:
+    if registered is None or registered.changes(args, kwargs):
         return _outside(op, args, kwargs)
-    if _unwatched((*args, *kwargs.values())) and not registered.changes(args, kwargs):
+    if _unwatched((*args, *kwargs.values())):
         return _plain(registered.run(args, kwargs))
     named = registered.bind(args, kwargs)
     if named is None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg_fast.nn.functional import _features
+
 
 def plain_conv_pool(
     x: NDArray[Any],
@@ -21,12 +23,12 @@ def plain_conv_pool(
     return_full: bool,
 ) -> NDArray[Any] | tuple[NDArray[Any], ...]:
     """What `conv_pool` returns, through NumPy."""
-    moved = np.moveaxis(x, 1, -1)
+    moved = _features.channels_last(x)
     channels_last = moved.flags.c_contiguous and not x.flags.c_contiguous
 
     def order(result: NDArray[Any]) -> NDArray[Any]:  # from channels last
-        result = np.ascontiguousarray(result if channels_last else np.moveaxis(result, -1, 1))
-        return np.moveaxis(result, -1, 1) if channels_last else result
+        result = np.ascontiguousarray(result if channels_last else _features.channels_first(result))
+        return _features.channels_first(result) if channels_last else result
 
     padded = np.pad(moved, [(0, 0), *zip(sizes.before, sizes.after, strict=True), (0, 0)])
     size = sizes.full(x.shape[2:])

@@ -199,8 +199,8 @@ def conv_pool(
     weights rounded to bfloat16, as the others do.
     float64 is for checks of gradients: it goes through NumPy, one product of matrices per tap.
 
-    NaN spreads to all outputs whose window meets it (of a Winograd tile: to 16), and is a maximum.
-    The result does not depend on the number of threads.
+    NaN spreads to all outputs whose window meets it (of a Winograd tile: to 16 or 36), and is a
+    maximum. The result does not depend on the number of threads.
 
     Packed weights of the layers called last are kept (at most 512 MB, the least recently used go
     first) and used again while the weights are unchanged. Extra memory beside these and the

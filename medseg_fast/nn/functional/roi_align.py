@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from medseg_fast import _checks
 from medseg_fast._cpu import core
 from medseg_fast._dispatch import BFLOAT16, operation
-from medseg_fast.nn.functional import _boxes
+from medseg_fast.nn.functional import _boxes, _features
 
 Size = int | Sequence[int]
 
@@ -67,14 +67,14 @@ def pool(
         return
     if 0 in array.shape[2:]:
         raise ValueError(f"{op}: input must have pixels, got shape {array.shape}")
-    channels_last = np.moveaxis(array, 1, -1)
+    channels_last = _features.channels_last(array)
     native = array.dtype == out.dtype and array.dtype.isnative
     narrow = out.dtype == BFLOAT16
     whole = channels_last.flags.c_contiguous and channels_last.flags.aligned
     last = bool(native and whole and (narrow or not array.flags.c_contiguous))
     given = channels_last if last else np.require(array, out.dtype, ["C", "A"])
     out_last = bool(narrow or not out.flags.c_contiguous)
-    to = np.moveaxis(out, 1, -1) if out_last else out
+    to = _features.channels_last(out) if out_last else out
     core.roi_align(given, last, regions, places, sizes, scale, samples, aligned, to, out_last)
 
 
