@@ -217,9 +217,10 @@ struct PlanarConvolution::Block {
       return spec.in_channels * packed[0] * plane;
     };
     while (measure() > most_floats && (size[1] > least_rows || size[2] > 4 * columns))
-      size[size[1] > least_rows && size[2] <= 8 * columns ? 1 : 2] /= 2;
-    size[2] = (size[2] + columns - 1) / columns * columns;
-    measure();
+      if (size[1] > least_rows && size[2] <= 8 * columns)
+        size[1] = round_up(size[1] / 2, least_rows);
+      else
+        size[2] = round_up(size[2] / 2, columns);
     for (std::int64_t z = 0; z < k[0]; ++z)
       for (std::int64_t y = 0; y < (lines ? 1 : k[1]); ++y)
         for (std::int64_t x = 0; x < k[2]; ++x)

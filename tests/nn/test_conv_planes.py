@@ -16,6 +16,7 @@ from _convolutions import (
 )
 from numpy.testing import assert_array_equal
 
+from medseg_fast import num_threads
 from medseg_fast._dispatch import BFLOAT16
 from medseg_fast.nn.functional import conv_pool
 from medseg_fast.reference import nn_conv_pool as slow
@@ -88,6 +89,26 @@ def test_lines(rng, isa, threads, channels, size, kernel, stride, dilation, kind
         assert full.flags.c_contiguous
         bound = BOUND[LINES] if dtype == np.float32 else 2**-6
         assert_near(convolution._features.to_float32(full), expected, bound)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "kernel", "stride"),
+    [
+        ((512, 2), (6, 20), (3, 3), 1),
+        ((64, 2), (6, 64), (7, 7), 1),
+        ((128, 1), (11, 40), (5, 5), 2),
+        ((16, 2), (9, 10, 5), (3, 3, 3), 2),
+    ],
+)
+def test_blocks_of_few_rows(rng, channels, size, kernel, stride):
+    """Six rows in several blocks, each of which writes its own alone."""
+    x, weight, bias = layer(rng, channels, size, kernel)
+    sizes = convolution.geometry(kernel, stride, kernel[0] // 2, 1, None, (1,) * len(size))
+    options = (sizes, None, 0, None, False, False, DIRECT)
+    expected = convolution._run(channels_last(x), weight, bias, *options)
+    with num_threads(4):
+        for _ in range(20):
+            assert_array_equal(convolution._run(x, weight, bias, *options), expected)
 
 
 @pytest.mark.parametrize("kernel", [1, 3])

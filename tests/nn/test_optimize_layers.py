@@ -391,8 +391,7 @@ def test_what_is_not_covered_is_left_to_torch(name):
         expected = model(x)
     for a, b in zip(_leaves(plan(x)), _leaves(expected), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-    if name != "constant alone":
-        assert plan.fallbacks
+    assert plan.fallbacks
     assert "convolution" in str(plan)
     with pytest.raises(ValueError, match="save: plan must not leave layers to torch"):
         plan.save("never written")

@@ -58,16 +58,18 @@ def optimize(
     -------
     plan : Plan or DetectorPlan
         ``plan(x)`` gives what ``model(x)`` gives, as tensors for tensors and NumPy arrays for
-        arrays. ``print(plan)`` lists its steps, memory, and the layers it leaves to torch. Of a
-        `mask_rcnn.MaskRCNN` a `DetectorPlan`: its network in three parts, and the choice of boxes
+        arrays; named tuples become tuples, and what the model writes to its inputs and buffers is
+        not written. ``print(plan)`` lists its steps, memory, and the layers it leaves to torch. Of
+        a `mask_rcnn.MaskRCNN` a `DetectorPlan`: its network in three parts, and the choice of boxes
         between them, which needs no torch either.
 
     Raises
     ------
     TypeError
-        If `model` is no module, or the example is not of float32 tensors.
+        If `model` is no module, or does not take the example, or that is not of float32 tensors.
     ValueError
-        If `precision` is unknown, or "int8" and the example holds zeros alone.
+        If `precision` is unknown, or "int8" and the example holds zeros alone; or if the model
+        cannot be traced: it fails on the example, or its course depends on values.
     NotImplementedError
         If `precision` is not "float32" for a network with layers left to torch, or "int8" for Mask
         R-CNN.
@@ -87,7 +89,8 @@ def optimize(
     layer, of which one value in 10 000 may lie beyond the largest; sums are exact in 32 bits.
 
     float32 results are within 1e-4 of torch's, relative to the largest: the order of sums differs,
-    and convolutions of 3 x 3 and 5 x 5 go by Winograd's algorithm.
+    and convolutions of 3 x 3 and 5 x 5 go by Winograd's algorithm. Networks that enlarge rounding,
+    as `nonlocal_unet` does with random weights (torch is 6e-5 from float64 there), are within 3e-4.
 
     The plan's packed weights take one to four times the memory of the module's in float32, half to
     twice in bfloat16, the least for filters of many channels; the weights themselves, which

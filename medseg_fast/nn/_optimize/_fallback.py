@@ -107,8 +107,6 @@ class Runner:
 
     def _array(self, value: Value, slots: Sequence[Any]) -> Any:
         """A whole map in its place, its axes in torch's order."""
-        if value.indices:
-            raise NotImplementedError("optimize: torch cannot be given a plan's pooling indices")
         slot, offset, _, batch, channels, size, by_batch, by_channel, strides = view_of(
             self.placement, value
         )
@@ -116,6 +114,9 @@ class Runner:
         rank = len(value.shape) - 2
         shape = (batch, channels, *size[3 - rank :])
         steps = (by_batch, by_channel, *strides[3 - rank :])
+        item = np.dtype(np.int64 if value.indices else np.float32)
         return np.lib.stride_tricks.as_strided(
-            memory[: memory.size // 4 * 4].view(np.float32), shape, [4 * s for s in steps]
+            memory[: memory.size // item.itemsize * item.itemsize].view(item),
+            shape,
+            [item.itemsize * s for s in steps],
         )

@@ -48,6 +48,7 @@ ALGORITHMS = (
     "fixed 6x6",
 )
 _GROUP_CHANNELS = 16  # channels of grouped convolutions that are done together
+_OF_PIXELS = ((1, 1, 1), (0, 0, 0), (0, 0, 0))  # stride, zeros before and after
 
 
 @dataclass
@@ -143,7 +144,11 @@ class _Lowering:
             yield self._one(layer, weight, bias, maps, full, pooled, indices)
             return
         if groups == 1 and full is not None and pooled is None:
-            whole, full, weight = batch_as_pixels(layer, whole, full, weight)
+            joined = batch_as_pixels(layer, whole, full, weight)
+            if joined is not None:
+                source, target, flat = joined
+                yield self._one(layer, flat, bias, [source], target, None, indices, _OF_PIXELS)
+                return
         if groups == 1:
             parts: list[tuple[View, View | None, tuple[Size3, Size3, Size3] | None]]
             parts = [(whole, full, None)]

@@ -79,7 +79,7 @@ class Placement:
             self.buffers[value] = Buffer(value, 1 + i, planar=i not in graph.internal_inputs)
         for i, value in enumerate(graph.outputs):
             slot = 1 + len(graph.inputs) + i
-            if not value.native:
+            if not value.root.native:
                 continue
             producer = producers.get(value) if value.base is None else None
             internal = i in graph.internal_outputs
@@ -91,12 +91,15 @@ class Placement:
                 and uses[value] == 1
             )
             if not direct:
-                whole = Value(value.shape)
+                source = value.base if value.flat and value.base is not None else value
+                whole = Value(source.shape)
                 attributes = {"maps": [None] * 3, "fill": 0.0}
                 graph.layers.append(
-                    Layer("gather", "output", {"in": value}, {"out": whole}, attributes)
+                    Layer("gather", "output", {"in": source}, {"out": whole}, attributes)
                 )
-                graph.outputs[i] = value = whole
+                flat = Value(value.shape, base=whole, flat=True)
+                graph.outputs[i] = flat if value.flat else whole
+                value = whole
             self.buffers[value] = Buffer(value, slot, planar=not internal)
 
     def _read_apart(self) -> None:

@@ -21,18 +21,18 @@ def floats(values: Any) -> NDArray[np.float32]:
 
 def batch_as_pixels(
     layer: Layer, source: View, target: View, weight: NDArray[Any]
-) -> tuple[View, View, NDArray[Any]]:
+) -> tuple[View, View, NDArray[Any]] | None:
     """A convolution to one pixel of each of a batch, as a linear layer is, as one to an image.
 
     Its pixels are the batch, its channels all that the kernel covers: so weights are read for many
-    pixels, not for each.
+    pixels, not for each. It has neither stride nor padding; None if there is no such convolution.
     """
     slot, offset, narrow, batch, channels, size, by_batch, by_channel, strides = source
     count = size[0] * size[1] * size[2]
     if batch == 1 or target[5] != (1, 1, 1) or tuple(weight.shape[2:]) != size:
-        return source, target, weight
+        return None
     if any((*layer["before"], *layer["after"])):
-        return source, target, weight
+        return None
     runs = [n * s for n, s in zip(size[1:], strides[1:], strict=True)]  # to the next row, plane
     inner = strides[2]
     joined = (size[1] == 1 or strides[1] == runs[1]) and (size[0] == 1 or strides[0] == runs[0])
@@ -43,7 +43,7 @@ def batch_as_pixels(
     elif joined and by_channel == 1 and inner == channels:  # and inside
         flat = np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
     else:
-        return source, target, weight
+        return None
     by_channel = by_channel if count == 1 else 1
     flat = floats(flat).reshape(len(weight), -1, 1, 1, 1)
     line = (1, 1, batch)

@@ -74,7 +74,7 @@ def _avg_pool(rank: int) -> Handler:
         padding: Any,
         ceil_mode: bool,
         count_include_pad: bool,
-        divisor_override: Any,
+        divisor_override: Any = None,  # not in 1D
     ) -> Value:
         x = _batched(map_of(self), rank)
         windows = _windows(x, kernel_size, stride, padding, 1)
@@ -192,7 +192,9 @@ def _nearest(call: Call, input: Any = None, **options: Any) -> Value:
     size = Value(call.shapes[0]).size
     maps = []
     for inputs, outputs, factor in zip(x.size, size, _scales(x, options), strict=True):
-        step = np.float32(1 / factor if factor else inputs / outputs)
+        # In two dimensions torch looks at the sizes first.
+        exact = len(x.shape) == 4 and outputs in (inputs, 2 * inputs)
+        step = np.float32(1 / factor if factor and not exact else inputs / outputs)
         at = np.floor(np.arange(outputs, dtype=np.float32) * step).astype(np.int64)
         maps.append(np.minimum(at, inputs - 1))
     return call.add("gather", {"in": x}, maps=maps, fill=0.0)

@@ -15,11 +15,16 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.export.graph_signature import OutputKind
 from torch.utils import _pytree
 
 from medseg_fast.nn import _seam
 from medseg_fast.nn._optimize import _layers
 from medseg_fast.nn._optimize._graph import Graph, Layer, Value
+
+_VIEWS = ("view", "_unsafe_view")  # which need their input to lie as it was traced
+# What takes the indices of a pooling.
+_OF_INDICES = ("max_unpool2d", "max_unpool3d", "alias", "clone", "contiguous", "detach")
 
 
 def trace(model: nn.Module, examples: tuple[Any, ...]) -> Graph:
@@ -34,7 +39,7 @@ def _exported(model: nn.Module, examples: tuple[Any, ...]) -> tuple[Any, Any]:
     try:
         with _seam.torch_only(), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.export(model, examples, strict=False)
+            program = _program(model, examples)
             if any(_writes(node) for node in program.graph.nodes):
                 # In place calls become plain ones; no layer is taken apart.
                 program = program.run_decompositions({})
@@ -44,6 +49,15 @@ def _exported(model: nn.Module, examples: tuple[Any, ...]) -> tuple[Any, Any]:
             return program, _structure(_pytree.tree_unflatten(leaves, spec))
     finally:
         model.train(training)
+
+
+def _program(model: nn.Module, examples: tuple[Any, ...]) -> Any:
+    try:
+        return torch.export.export(model, examples, strict=False)
+    except (RuntimeError, TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        reason = str(error).partition("\n")[0]
+        raise kind(f"optimize: model cannot be traced with the example: {reason}") from error
 
 
 def _writes(node: fx.Node) -> bool:
@@ -99,7 +113,11 @@ class _Tracer:
             elif node.op == "call_function":
                 self.known[node] = self._call(node)
             elif node.op == "output":
-                outputs = [self._result(each) for each in node.args[0]]
+                made = zip(signature.output_specs, node.args[0], strict=True)
+                # The others are what the module wrote to its inputs and buffers.
+                outputs = [
+                    self._result(each) for spec, each in made if spec.kind is OutputKind.USER_OUTPUT
+                ]
             else:
                 raise TypeError(f"optimize: model holds a {node.op}, which plans do not know")
         return Graph(self.layers, self.inputs, outputs, structure, self.reasons)
@@ -116,15 +134,22 @@ class _Tracer:
 
     def _result(self, node: Any) -> Value:
         value = self.known[node] if isinstance(node, fx.Node) else node
-        if isinstance(value, torch.Tensor):  # the same for every input
-            made = Value(tuple(value.shape), native=False)
-            self.layers.append(
-                Layer("torch", "constant", {}, {"out": made}, {"target": value.clone, "args": ()})
-            )
-            return made
+        if isinstance(value, torch.Tensor):
+            return self._by_torch("output", torch.clone, value, "a result is constant")
         if not isinstance(value, Value):
             raise TypeError(f"optimize: model must return tensors, got {type(value).__name__}")
+        if value.indices:
+            return self._by_torch("output", torch.clone, value, "indices of maxima are a result")
         return value
+
+    def _by_torch(self, name: str, target: Callable[..., Any], operand: Any, reason: str) -> Value:
+        """A result that torch makes of a value or a constant."""
+        self.reasons[f"{name}: {target.__name__}"] = reason
+        made = Value(tuple(operand.shape), native=False)
+        inputs = {str(i): value for i, value in enumerate(_values(operand))}
+        attributes = {"target": target, "args": (operand,), "op": target.__name__}
+        self.layers.append(Layer("torch", name, inputs, {"out": made}, attributes))
+        return made
 
     def _call(self, node: fx.Node) -> Any:
         arguments: Any = fx.node.map_arg(node.args, lambda n: self.known[n])
@@ -144,6 +169,8 @@ class _Tracer:
             handler = _layers.HANDLERS.get(_key(target))
             if handler is None:
                 raise _layers.NotCovered("no such layer")
+            if any(value.indices for value in values) and _key(target) not in _OF_INDICES:
+                raise _layers.NotCovered("its input are indices of maxima")
             if not all(value.native or value.indices for value in values):
                 raise _layers.NotCovered("its input is no float32 feature map")
             return handler(call, **_by_name(target, arguments, keywords))
@@ -159,6 +186,8 @@ class _Tracer:
         keywords: Any,
         reason: str,
     ) -> Any:
+        if _key(target) in _VIEWS:
+            target = torch.ops.aten.reshape.default
         if target is not operator.getitem:
             self.reasons[f"{name}: {_key(target)}"] = reason
         meta = node.meta.get("val")
