@@ -30,7 +30,7 @@ import torch
 
 from medseg_fast import _torch_schema
 from medseg_fast._dispatch import OPERATIONS, ChannelsLast, Operation, specs_of
-from medseg_fast._torch_arrays import CHANNELS_LAST, DTYPES, TORCH_DTYPES, run
+from medseg_fast._torch_arrays import CHANNELS_LAST, DTYPES, TORCH_DTYPES, run, tensor_of
 
 _LIBRARY = torch.library.Library("medseg_fast", "DEF")
 
@@ -107,23 +107,24 @@ class _Registered:
 
         def backward(ctx: Any, *gradients: Any) -> Any:
             if self.op.gradient is None:
-                raise NotImplementedError(f"{self.op.name}: no gradient; pass image.detach()")
+                first = self.names[0]
+                raise NotImplementedError(f"{self.op.name}: no gradient; pass {first}.detach()")
             given = ctx.saved_tensors[: ctx.input_count]
             results = ctx.saved_tensors[ctx.input_count :]
-            inputs = _put_tensors(ctx.inputs, given)
-            named = read(*inputs)
             found = self.op.gradient(
-                named, results, tuple(gradients[0]) if self.many else gradients
+                read(*_put_tensors(ctx.inputs, given)),
+                results,
+                tuple(gradients[0]) if self.many else gradients,
             )
+            # By places: one tensor may be several arguments.
+            places = read(*ctx.inputs)
             of = {
-                id(tensor): gradient
+                place: gradient
                 for name, gradient in found.items()
-                for tensor, gradient in zip(_leaves(named[name]), _leaves(gradient), strict=True)
+                for place, gradient in zip(_leaves(places[name]), _leaves(gradient), strict=True)
+                if isinstance(place, _Place)
             }
-            return tuple(
-                [of.get(id(t)) for t in value] if _has_tensors(value) else of.get(id(value))
-                for value in inputs
-            )
+            return tuple(_at_places(value, of) for value in ctx.inputs)
 
         returns = "Tensor[]" if self.many else "Tensor"
         _LIBRARY.define(f"{name}({schema}) -> {returns}", tags=(torch.Tag.pt2_compliant_tag,))
@@ -181,6 +182,14 @@ class _Registered:
                 return None
         return named if all(name in self.names for name in named) else None
 
+    def without_numpy(self, named: dict[str, Any]) -> dict[str, Any]:
+        """The arguments as an operator takes them, which alone keeps gradients."""
+        return {
+            p.name: _without_numpy(named[p.name], p.arrays)
+            for p in self.parameters
+            if p.name in named
+        }
+
     def as_called(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """All arguments, defaults included: the positional ones, then keywords."""
         args, kwargs = [], {}
@@ -203,17 +212,20 @@ def register(op: Operation) -> None:
 
 def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation on tensors. torch.compile traces this function."""
-    for value in (*args, *kwargs.values()):
+    values = (*args, *kwargs.values())
+    for value in values:
         if isinstance(value, torch.Tensor):
-            _check(op, value)
+            _check(op, value, args, kwargs)
     registered = op.torch
     if registered is None or registered.changes(args, kwargs):
         return _outside(op, args, kwargs)
-    if _unwatched((*args, *kwargs.values())):
+    if _unwatched(values):
         return _plain(registered.run(args, kwargs))
     named = registered.bind(args, kwargs)
     if named is None:
         return _outside(op, args, kwargs)
+    if not torch.compiler.is_compiling() and _learning(values):
+        named = registered.without_numpy(named)
     if registered.typed and all(
         p.fits(named[p.name]) for p in registered.parameters if p.name in named
     ):
@@ -248,39 +260,61 @@ def _unwatched(values: tuple[Any, ...]) -> bool:
         or _C._autograd._profiler_enabled()
     ):
         return False
-    learning = torch.is_grad_enabled()
-    return not any(
+    return not _learning(values) and not any(
         type(tensor) not in (torch.Tensor, torch.nn.Parameter)
         or _C._dispatch_keys(tensor) not in _PLAIN_KEYS
-        or (learning and tensor.requires_grad)
         for tensor in _leaves(values)
         if isinstance(tensor, torch.Tensor)
     )
 
 
-def _check(op: Operation, tensor: torch.Tensor) -> None:
+def _learning(values: tuple[Any, ...]) -> bool:
+    """Whether a gradient is wanted of a call."""
+    return torch.is_grad_enabled() and any(
+        isinstance(leaf, torch.Tensor) and leaf.requires_grad for leaf in _leaves(values)
+    )
+
+
+def _check(
+    op: Operation, tensor: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
     name = op.name
     served = ("cpu", "meta") if op.gpu is None else ("cpu", "meta", "cuda")
     if tensor.device.type not in served:
         raise NotImplementedError(
             f"{name}: no implementation for tensors on {tensor.device}; "
-            "pass image.cpu() to run it on the CPU"
+            f"pass {_name_of(op, tensor, args, kwargs)}.cpu() to run it on the CPU"
         )
     if tensor.layout is not torch.strided:
         raise TypeError(f"{name}: tensors must be dense, got layout {tensor.layout}")
     if tensor.dtype not in DTYPES or (
         tensor.dtype is torch.bfloat16 and not (op.features or (tensor.is_cuda and op.of_networks))
     ):
-        hint = "; pass image.float()" if tensor.dtype is torch.bfloat16 else ""
+        argument = _name_of(op, tensor, args, kwargs)
+        hint = f"; pass {argument}.float()" if tensor.dtype is torch.bfloat16 else ""
         raise TypeError(
-            f"{name}: image must be bool, integer or float of at most 64 bits, "
+            f"{name}: {argument} must be bool, integer or float of at most 64 bits, "
             f"got {tensor.dtype}{hint}"
         )
 
 
+def _name_of(
+    op: Operation, tensor: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str:
+    """Which argument of the call a tensor is."""
+    named = dict(zip(inspect.signature(op.body).parameters, args, strict=False)) | kwargs
+    return next(name for name, value in named.items() if value is tensor)
+
+
 @torch.compiler.disable  # type: ignore[untyped-decorator, unused-ignore]
 def _outside(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if any(isinstance(v, torch.Tensor) and v.is_cuda for v in (*args, *kwargs.values())):
+    values = (*args, *kwargs.values())
+    if op.gradient is not None and _learning(values):
+        raise TypeError(
+            f"{op.name}: for a gradient, arguments must be tensors, arrays, numbers or tuples of "
+            "them, and out None; pass detached tensors for none"
+        )
+    if any(isinstance(v, torch.Tensor) and v.is_cuda for v in values):
         return _on_gpu(op, args, kwargs)
     return run(op, args, kwargs, fresh=False)
 
@@ -355,8 +389,24 @@ def _put_tensors(value: Any, tensors: Sequence[torch.Tensor]) -> Any:
     return value
 
 
-def _has_tensors(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and any(isinstance(v, torch.Tensor) for v in value)
+def _at_places(value: Any, of: dict[_Place, Any]) -> Any:
+    """What belongs to an argument of tensors, or to each of a list; None for any other."""
+    if isinstance(value, _Place):
+        return of.get(value)
+    if isinstance(value, (tuple, list)) and any(isinstance(each, _Place) for each in value):
+        return [_at_places(each, of) for each in value]
+    return None
+
+
+def _without_numpy(value: Any, arrays: bool) -> Any:
+    """Arrays as tensors, or as lists where none are taken; NumPy's numbers as Python's."""
+    if isinstance(value, np.ndarray):
+        return tensor_of(np.require(value, requirements=["C", "W"])) if arrays else value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (tuple, list, range)):
+        return tuple(_without_numpy(each, arrays) for each in value)
+    return value
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -61,14 +61,19 @@ class _Lent:
                 if not self._fresh:
                     return tensor  # out=, in_place=
                 value = value.copy()
-        narrow = value.dtype == BFLOAT16
-        array = value.view(np.uint16) if narrow else value
-        if not (self._features and _is_channels_last(array)):
-            array = np.require(array, requirements=["C", "W"])
-        if self._fresh and any(np.may_share_memory(array, given) for _, given in self._seen):
-            array = array.copy()
-        tensor = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
-        return tensor.view(torch.bfloat16) if narrow else tensor
+        if not (self._features and _is_channels_last(value)):
+            value = np.require(value, requirements=["C", "W"])
+        if self._fresh and any(np.may_share_memory(value, given) for _, given in self._seen):
+            value = value.copy()
+        return tensor_of(value)
+
+
+def tensor_of(array: Any) -> torch.Tensor:
+    """A tensor on the memory of a writable array, if its bytes are in this machine's order."""
+    narrow = array.dtype == BFLOAT16
+    words = array.view(np.uint16) if narrow else array
+    tensor = torch.from_numpy(words.astype(words.dtype.newbyteorder("="), copy=False))
+    return tensor.view(torch.bfloat16) if narrow else tensor
 
 
 def _is_channels_last(array: Any) -> bool:

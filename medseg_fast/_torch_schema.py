@@ -42,6 +42,7 @@ class Parameter(NamedTuple):
     optional: bool
     default: Any  # inspect.Parameter.empty if there is none
     keyword_only: bool
+    arrays: bool  # takes them, alone or in a sequence
 
     @property
     def required(self) -> bool:
@@ -59,6 +60,7 @@ def parameters(signature: inspect.Signature) -> list[Parameter]:
     found = []
     for p in signature.parameters.values():
         annotation = str(p.annotation)
+        arrays = "ArrayLike" in annotation or "NDArray" in annotation
         kind = annotation.removesuffix(" | None")
         if kind.startswith("NDArray["):
             kind = "ArrayLike"
@@ -66,7 +68,12 @@ def parameters(signature: inspect.Signature) -> list[Parameter]:
             kind = "str"
         found.append(
             Parameter(
-                p.name, _TYPES.get(kind), kind != annotation, p.default, p.kind is p.KEYWORD_ONLY
+                p.name,
+                _TYPES.get(kind),
+                kind != annotation,
+                p.default,
+                p.kind is p.KEYWORD_ONLY,
+                arrays,
             )
         )
     return found
@@ -113,9 +120,13 @@ def to_literal(value: Any, tensors: list[torch.Tensor]) -> str | None:
         return "..."
     if isinstance(value, float) and value != value:
         return None
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, float):  # NumPy's, too, which is written otherwise
         # Python reads 1e999 as infinity, but has no literal of that name.
-        return repr(value).replace("inf", "1e999") if isinstance(value, float) else repr(value)
+        return repr(float(value)).replace("inf", "1e999")
+    if isinstance(value, str):
+        return repr(str(value))
+    if value is None or isinstance(value, (bool, int)):
+        return repr(value)
     if isinstance(value, (tuple, list)):
         parts = [to_literal(v, tensors) for v in value]
         opening, closing = "(", ")"
