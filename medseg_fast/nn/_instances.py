@@ -132,17 +132,14 @@ def _finder(
     import torch
     from torch import nn
 
+    from medseg_fast.nn._modes import evaluated
+
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     weight = next(model.parameters(), torch.empty(0))
 
     def find(x: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        before = model.training
-        model.eval()
-        try:
-            with torch.inference_mode():
-                found = model([torch.from_numpy(x).to(weight.device, weight.dtype)])[0]
-        finally:
-            model.train(before)
+        with evaluated(model), torch.inference_mode():
+            found = model([torch.from_numpy(x).to(weight.device, weight.dtype)])[0]
         return {name: _arrays.to_numpy(value) for name, value in found.items()}
 
     double = weight.dtype == torch.float64

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medseg_fast.nn._lenet import LeNet5, to_fully_convolutional
+from medseg_fast.nn._modes import evaluated
 from medseg_fast.nn._runners import Runner
 
 _STEP = 32  # usual networks halve five times at most
@@ -44,15 +45,9 @@ class ModuleRunner(Runner):
     def running(self) -> Iterator[None]:
         """Evaluation mode, without gradients."""
         model = self.model
-        training = isinstance(model, nn.Module) and model.training
-        if training and isinstance(model, nn.Module):
-            model.eval()
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            if training and isinstance(model, nn.Module):
-                model.train()
+        mode = evaluated(model) if isinstance(model, nn.Module) else nullcontext()
+        with mode, torch.inference_mode():
+            yield
 
     def window(self, length: int, size: int, axis: int) -> tuple[int, int]:
         """As large as asked for, or as the image if that is smaller."""

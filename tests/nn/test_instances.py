@@ -73,6 +73,13 @@ def test_volume_and_intensities():
     np.testing.assert_array_equal(model.seen[0], real)
 
 
+def test_each_module_keeps_its_mode():
+    model = Detector()
+    model.conv.eval()
+    nn.instances(model, np.zeros((9, 9)))
+    assert [module.training for module in model.modules()] == [True, False]
+
+
 def test_nothing_found():
     found = nn.instances(Detector(), np.zeros((9, 9)), score=1.0)
     assert not found.labels.any()

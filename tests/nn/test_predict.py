@@ -251,6 +251,18 @@ def test_other_modules(rng):
     assert nn.predict(lambda x: [x, None], image, window=8).shape == (9, 60)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_each_module_keeps_its_mode(training):
+    """All are evaluated, however a frozen norm or a single one in training mode stands out."""
+    norm = torch.nn.BatchNorm2d(1)
+    model = torch.nn.Sequential(norm, torch.nn.Conv2d(1, 2, 3, padding=1))
+    model.train(training)
+    norm.train(not training)
+    nn.predict(model, np.ones((32, 32), np.float32))
+    assert [module.training for module in model.modules()] == [training, not training, training]
+    assert norm.running_mean == 0
+
+
 def test_progress_and_cancel(rng):
     model = Edges(2)
     image = rng.normal(size=(16, 16))
