@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import pickle
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +25,28 @@ if TYPE_CHECKING:
 
 _KEY = "medseg_fast"  # of the metadata
 # Under which names training scripts put the weights beside their optimiser's state.
-_CONTAINERS = ("state_dict", "model_state_dict", "network_weights", "model", "net", "weights")
-# What wrappers (DataParallel, torch.compile, Lightning) put before every key.
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+_CONTAINERS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "network_weights",
+    "model",
+    "net",
+    "weights",
+    "params",
+)
+# What wrappers (DataParallel, torch.compile, Lightning) put before keys, in any order.
+_WRAPPERS = {"module", "_orig_mod", "model", "net", "network"}
+# What torch says of an object that it refuses to make.
+_REFUSED = re.compile(r"Unsupported (?:global: GLOBAL|class) (\S+)")
+_COUNTER = "num_batches_tracked"  # of batch norms; files of before PyTorch 0.4.1 lack it
 
 
 @dataclass(frozen=True)
 class LoadReport:
     """What `load_weights` found in a file and did with it; ``print(report)`` says it in words.
+
+    Of batch norms' ``num_batches_tracked``, which evaluation does not need, nothing is said.
 
     Attributes
     ----------
@@ -101,7 +117,7 @@ def load_weights(
     path : str or path-like
         A ``.safetensors`` file, or one written by ``torch.save``, of which only tensors are read
         (``weights_only=True``). The weights may lie under ``state_dict`` or a similar name, and
-        their names begin with ``module.`` or the like.
+        their names begin with ``module.`` or the like, which is taken off where more fits without.
     strict : bool, optional
         True: raise if anything of the model's stays as it was that the file should hold. False:
         load what fits.
@@ -118,26 +134,33 @@ def load_weights(
         report. Nothing has been loaded then.
     ImportError
         If safetensors is missing.
+
+    Notes
+    -----
+    Where the sizes of an image do not halve evenly, the U-Nets of milesial and MONAI pad the maps
+    of their decoders and ours pads the image: results are theirs, to rounding, at multiples of
+    ``2 ** depth`` pixels (16 for five levels) and differ a little elsewhere.
     """
-    state, _ = read_state(path)
-    layout = _layouts.find(state, model)
-    state = layout.convert(state, model)
+    given, _ = read_state(path)
     own = model.state_dict()
+    layout, state = max(
+        (_converted(candidate, model) for candidate in _unwrapped(given)),
+        key=lambda found: len(own.keys() & found[1].keys()),
+    )
     fitting, mismatched = {}, {}
     for key, value in state.items():
         if key in own and tuple(own[key].shape) != tuple(value.shape):
             mismatched[key] = (tuple(value.shape), tuple(own[key].shape))
         elif key in own:
             fitting[key] = value
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [
-        key for key in state if key not in own and not key.endswith("num_batches_tracked")
-    ]
-    complete = bool(fitting) and not mismatched and not unexpected
+    loaded = _counted(fitting)
+    missing = _counted(key for key in own if key not in state)
+    unexpected = _counted(key for key in state if key not in own)
+    complete = bool(loaded) and not mismatched and not unexpected
     report = LoadReport(
         os.fspath(path),
         layout.name,
-        list(fitting),
+        loaded,
         missing,
         unexpected,
         mismatched,
@@ -147,6 +170,16 @@ def load_weights(
         raise ValueError(f"load_weights: the file does not fit the model\n{report}")
     model.load_state_dict(fitting, strict=False)
     return report
+
+
+def _counted(keys: Iterable[str]) -> list[str]:
+    """The keys that a report names."""
+    return [key for key in keys if not key.endswith(_COUNTER)]
+
+
+def _converted(state: _layouts.State, model: nn.Module) -> tuple[_layouts.Layout, _layouts.State]:
+    layout = _layouts.find(state, model)
+    return layout, layout.convert(state, model)
 
 
 def save_model(
@@ -209,8 +242,8 @@ def load_model(path: str | os.PathLike[str]) -> Network | MaskRCNN:
     Parameters
     ----------
     path : str or path-like
-        A file of `save_model`; or a checkpoint of one of the U-Nets that `load_weights` knows,
-        whose channels and depth are read off its weights.
+        A file of `save_model`; or a checkpoint of one of the U-Nets that `load_weights` knows (and
+        whose Notes hold here, too), whose channels and depth are read off its weights.
 
     Returns
     -------
@@ -226,12 +259,18 @@ def load_model(path: str | os.PathLike[str]) -> Network | MaskRCNN:
 
     state, facts = read_state(path)
     if facts is None:
-        layout = _layouts.find(state, None)
-        if layout.build is None:
+        known = [
+            (layout, candidate)
+            for candidate in _unwrapped(state)
+            for layout in [_layouts.find(candidate, None)]
+            if layout.build is not None
+        ]
+        if not known:
             raise ValueError(
                 f"load_model: {os.fspath(path)} does not say which network it is for: make the "
                 "network and use load_weights(model, path)"
             )
+        layout, state = known[0]
         state = layout.convert(state, None)
         facts = {"network": "unet", "arguments": _layouts.unet_arguments(layout, state)}
     name = facts.get("network")
@@ -272,51 +311,70 @@ def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[st
         raise FileNotFoundError(f"{name}: no such file")
     facts = None
     if Path(path).suffix == ".safetensors":
-        safe_open = _safetensors("safe_open")
-        try:
-            with safe_open(name, "pt") as file:
-                state: Any = {key: file.get_tensor(key) for key in file.keys()}
-                text = (file.metadata() or {}).get(_KEY)
-        except Exception as error:  # SafetensorError: not exported everywhere
-            if isinstance(error, (OSError, MemoryError)):
-                raise
-            raise ValueError(f"{name}: not a safetensors file: {error}") from None
-        if text is not None:
-            try:
-                facts = json.loads(text)
-            except json.JSONDecodeError:
-                raise ValueError(f"{name}: its metadata are damaged") from None
-            if not isinstance(facts, dict):
-                raise ValueError(f"{name}: its metadata are damaged")
+        state, facts = _read_safetensors(name)
     else:
-        try:
-            state = torch.load(name, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(
-                f"{name}: not a file of weights (of torch.save's only tensors are read, no other "
-                f"Python objects): {first}"
-            ) from None
-    state = _unwrapped(state)
+        state = _tensors(_read_pickle(name))
     if not state:
         raise ValueError(f"{name}: holds no weights")
     return state, facts
 
 
-def _unwrapped(state: Any) -> dict[str, Tensor]:
-    """The mapping of names to tensors, out of what training scripts put around it."""
-    while isinstance(state, Mapping) and not any(isinstance(v, Tensor) for v in state.values()):
-        inner = next((state[k] for k in _CONTAINERS if isinstance(state.get(k), Mapping)), None)
-        if inner is None:
-            return {}
-        state = inner
+def _read_safetensors(name: str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    safe_open = _safetensors("safe_open")
+    try:
+        with safe_open(name, "pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}
+            text = (file.metadata() or {}).get(_KEY)
+    except Exception as error:  # SafetensorError: not exported everywhere
+        if isinstance(error, (OSError, MemoryError)):
+            raise
+        raise ValueError(f"{name}: not a safetensors file: {error}") from None
+    if text is None:
+        return state, None
+    try:
+        facts = json.loads(text)
+    except json.JSONDecodeError:
+        facts = None
+    if not isinstance(facts, dict):
+        raise ValueError(f"{name}: its metadata are damaged")
+    return state, facts
+
+
+def _read_pickle(name: str) -> Any:
+    """What `torch.save` wrote, if it is made of tensors and plain values alone."""
+    try:
+        return torch.load(name, map_location="cpu", weights_only=True)
+    except Exception as error:  # any, of a damaged file: EINVAL where it is to be read before 0
+        if isinstance(error, MemoryError) or getattr(error, "errno", errno.EINVAL) != errno.EINVAL:
+            raise
+        refused = _REFUSED.search(str(error))
+        what = f"it holds {refused[1]!r}" if refused else f"damaged? ({type(error).__name__})"
+        raise ValueError(
+            f"{name}: not a file of weights (of torch.save's only tensors are read, no other "
+            f"Python objects): {what}"
+        ) from None
+
+
+def _tensors(state: Any) -> dict[str, Tensor]:
+    """The mapping of names to tensors, out of what training scripts put around and beside it."""
     if not isinstance(state, Mapping):
         return {}
-    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
-    for prefix in _PREFIXES:
-        if tensors and all(key.startswith(prefix) for key in tensors):
-            tensors = {key[len(prefix) :]: value for key, value in tensors.items()}
-    return tensors
+    for name in _CONTAINERS:
+        if inner := _tensors(state.get(name)):
+            return inner
+    return {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def _unwrapped(state: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The weights by their names, then without each of the prefixes that wrappers gave them."""
+    prefixes = {""}
+    for key in state:
+        wrappers = takewhile(_WRAPPERS.__contains__, key.split("."))
+        prefixes.update(accumulate(f"{name}." for name in wrappers))
+    for prefix in sorted(prefixes):
+        inside = [key for key in state if key.startswith(prefix)]
+        outside = {key: value for key, value in state.items() if not key.startswith(prefix)}
+        yield {**outside, **{key.removeprefix(prefix): state[key] for key in inside}}
 
 
 def _safetensors(name: str) -> Any:

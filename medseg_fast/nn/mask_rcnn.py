@@ -21,6 +21,7 @@ from medseg_fast.nn import functional as ops
 from medseg_fast.nn._blocks import Architecture, choice, network, positive
 from medseg_fast.nn._mask_rcnn import LEVELS, OPTIONS, Backbone, Heads, Proposals, Target
 from medseg_fast.nn._resnet import FrozenBatchNorm2d, NormLayer, ResNet
+from medseg_fast.nn._weights import read_state
 
 __all__ = ["MaskRCNN", "mask_rcnn", "maskrcnn_resnet50_fpn"]
 
@@ -305,6 +306,5 @@ def _read(weights: Mapping[str, Tensor] | str | Path | None) -> dict[str, Tensor
     if weights is None:
         return None
     if isinstance(weights, (str, Path)):
-        loaded: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
-        return loaded
+        return read_state(weights)[0]
     return dict(weights)

@@ -272,6 +272,15 @@ def test_unets_of_other_projects(make, arguments, layout, tmp_path):
         torch.testing.assert_close(read(x), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_load_model_of_wrapped_weights(tmp_path):
+    theirs = buda().eval()
+    state = {f"model.module.{key}": value for key, value in theirs.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": torch.tensor(1)}, tmp_path / "w.pth")
+    x = torch.randn(1, 1, 16, 20)
+    with torch.no_grad():
+        torch.testing.assert_close(nn.load_model(tmp_path / "w.pth")(x), theirs(x))
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("features", [(4, 4, 8, 8, 16, 4), (4, 8, 8, 16, 16, 6)])
 def test_monai_basic_unet(ndim, features, tmp_path):
