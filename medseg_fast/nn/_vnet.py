@@ -68,12 +68,8 @@ class VNet(Network):
         choice(op, "norm", norm, NORMS)
         w = width_list(op, widths, 2, 5)
         depth = self.depth = len(w) - 1
-        if w[0] % in_channels:
-            raise ValueError(
-                f"{op}: widths[0] must be a multiple of in_channels ({in_channels}), which the "
-                f"first stage repeats to add them, got {w[0]}"
-            )
-        self.repeats = w[0] // in_channels
+        # The first stage adds its input, its channels repeated, the last time perhaps not all.
+        self.repeats, self.rest = divmod(w[0], in_channels)
 
         def step(layer: nn.Module, outputs: int) -> nn.Sequential:
             after = normalisation(norm, ndim, outputs)
@@ -104,7 +100,8 @@ class VNet(Network):
         """(N, in_channels, [D,] H, W) -> logits (N, classes, [D,] H, W)."""
         self.check(x)
         y = pad_to_multiple(x, 2**self.depth)
-        shortcut = torch.cat([y] * self.repeats, 1)
+        part = [y[:, : self.rest]] if self.rest else []
+        shortcut = torch.cat([y] * self.repeats + part, 1)
         skips = []
         for level, stage in enumerate(self.encoder):
             if level:
@@ -136,7 +133,8 @@ def vnet(
     ndim : {2, 3}, optional
         Spatial axes.
     widths : sequence of 2 to 5 int, optional
-        Channels of the encoder's stages, growing; the first is a multiple of `in_channels`.
+        Channels of the encoder's stages, growing. The first stage adds its input to its result, the
+        channels repeated in turn until there are as many.
     norm : {"none", "batch", "instance", "group"}, optional
         Normalisation after each convolution. The paper has none.
     dropout : float, optional

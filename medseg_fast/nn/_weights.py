@@ -153,9 +153,9 @@ def load_weights(
             mismatched[key] = (tuple(value.shape), tuple(own[key].shape))
         elif key in own:
             fitting[key] = value
-    loaded = _counted(fitting)
-    missing = _counted(key for key in own if key not in state)
-    unexpected = _counted(key for key in state if key not in own)
+    loaded = _reported(fitting)
+    missing = _reported(key for key in own if key not in state)
+    unexpected = _reported(key for key in state if key not in own)
     complete = bool(loaded) and not mismatched and not unexpected
     report = LoadReport(
         os.fspath(path),
@@ -172,7 +172,7 @@ def load_weights(
     return report
 
 
-def _counted(keys: Iterable[str]) -> list[str]:
+def _reported(keys: Iterable[str]) -> list[str]:
     """The keys that a report names."""
     return [key for key in keys if not key.endswith(_COUNTER)]
 

@@ -113,7 +113,6 @@ def test_architecture_makes_it_again(name):
         (lambda: nn.unet(norm="layer"), ValueError, "unet: norm must be one of 'none', 'batch'"),
         (lambda: nn.unet(widths=(8,)), ValueError, "unet: widths must have at least 2 entries"),
         (lambda: nn.unet(dropout=1.0), ValueError, r"unet: dropout must be in \[0, 1\), got 1.0"),
-        (lambda: nn.vnet(3), ValueError, r"vnet: widths\[0\] must be a multiple of in_channels"),
         (lambda: nn.segnet(widths=(2, 2)), ValueError, "segnet: widths must have 5 entries"),
         (lambda: nn.pspnet(backbone="vgg"), ValueError, "pspnet: backbone must be one of"),
         (lambda: nn.nonlocal_unet(width=3), ValueError, "width must be a multiple of heads"),

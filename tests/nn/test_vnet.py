@@ -1,5 +1,6 @@
 """V-Net: convolutions and receptive fields of the paper's table 1."""
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="networks need the extra nn")
@@ -42,6 +43,21 @@ def test_residual_of_the_input():
         repeated = torch.cat([x, x], 1)
         found = model.encoder[0](x, repeated)
         assert torch.equal(found, torch.where(repeated > 0, repeated, 0.25 * repeated))
+
+
+@pytest.mark.parametrize(("channels", "repeated"), [(3, [0, 1, 2, 0]), (5, [0, 1, 2, 3])])
+def test_any_number_of_channels(channels, repeated):
+    """Those of the input are added in turn, where they do not divide the first stage's, too."""
+    model = nn.vnet(channels, 2, widths=(4, 8)).eval()
+    seen = []
+    model.encoder[0].register_forward_pre_hook(lambda _, given: seen.extend(given))
+    x = torch.randn(1, channels, 4, 6, 2)
+    with torch.no_grad():
+        expected = model(x)
+    assert torch.equal(seen[1], x[:, repeated])
+    plan = nn.optimize(model, x)
+    assert plan.fallbacks == {}
+    np.testing.assert_allclose(plan(x.numpy()), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "instance", "group"])
