@@ -20,8 +20,11 @@ def is_tensor(x: Any) -> bool:
 
 
 def to_numpy(x: Any) -> NDArray[Any]:
-    """The same values in NumPy's memory."""
-    return np.asarray(x.cpu()) if is_tensor(x) else np.asarray(x)
+    """The same values in NumPy's memory; bfloat16, which it lacks, as float32."""
+    if not is_tensor(x):
+        return np.asarray(x)
+    x = x.detach().cpu()
+    return np.asarray(x.float() if x.dtype == sys.modules["torch"].bfloat16 else x)
 
 
 def as_like(array: NDArray[Any], like: Any) -> Any:

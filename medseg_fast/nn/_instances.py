@@ -80,7 +80,7 @@ def instances(
     ValueError
         If the image does not fit the model, or holds NaN or infinity.
     """
-    given = image.array if isinstance(image, Volume) else np.asarray(image)
+    given = image.array if isinstance(image, Volume) else _arrays.to_numpy(image)
     if given.dtype.kind not in "buif" or given.dtype.itemsize > 8:
         raise TypeError(f"{_OP}: image must be bool, integer or float, got {given.dtype}")
     if isinstance(image, Volume) and not set(image.axes) <= set("yxc"):
@@ -88,7 +88,7 @@ def instances(
     if given.ndim not in (2, 3) or 0 in given.shape:
         raise ValueError(f"{_OP}: image must have shape (H, W[, C]), got {given.shape}")
     for name, value in (("score", score), ("mask", mask)):
-        if not 0 <= value <= 1:
+        if not 0 <= _checks.number(_OP, name, value) <= 1:
             raise ValueError(f"{_OP}: {name} must be in [0, 1], got {value}")
     _checks.finite(_OP, "image", given)
     find, channels, dtype = _finder(model)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks, _warp
 from medseg_fast.io.volume import Volume
+from medseg_fast.nn import _arrays
 from medseg_fast.nn._intensities import scaling
 from medseg_fast.nn._runners import Runner, runner
 from medseg_fast.nn._windows import Axis, Image, Output, axis, slide
@@ -36,7 +37,7 @@ def predict(
     window: int | Sequence[int] | None = None,
     overlap: float = 0.5,
     blend: str = "gaussian",
-    mirror: Sequence[int] = (),
+    mirror: int | Sequence[int] = (),
     spacing: Sequence[float] | None = None,
     normalise: str | Sequence[float] | None = None,
     output: str = "labels",
@@ -70,7 +71,7 @@ def predict(
     blend : {"gaussian", "constant"}, optional
         Weight of a window's logits where windows overlap: less towards its border (a Gaussian whose
         sigma is an eighth of the window), or the same all over.
-    mirror : sequence of int, optional
+    mirror : int or sequence of int, optional
         Axes along which windows are flipped, too: the mean over all combinations, 2 ** n times the
         work. From 0 for the first axis that the network sees.
     spacing : sequence of float, optional
@@ -127,7 +128,7 @@ def predict(
     _checks.choice(_OP, "blend", blend, ("gaussian", "constant"))
     _checks.choice(_OP, "output", output, ("labels", "probabilities"))
     batch = _checks.integer(_OP, "batch", batch, 1)
-    if not 0 <= overlap < 1:
+    if not 0 <= _checks.number(_OP, "overlap", overlap) < 1:
         raise ValueError(f"{_OP}: overlap must be in [0, 1), got {overlap}")
     network = runner(model, np.ndim(volume.array if isinstance(volume, Volume) else volume))
     array, own_spacing = _pixels(volume, network)
@@ -174,7 +175,7 @@ def predict(
 
 def _pixels(volume: Any, network: Runner) -> tuple[Array, tuple[float, ...] | None]:
     """Spatial axes first, channels last; and the spacing, where it is known."""
-    given = volume.array if isinstance(volume, Volume) else np.asarray(volume)
+    given = volume.array if isinstance(volume, Volume) else _arrays.to_numpy(volume)
     if given.dtype.kind not in "buif" or given.dtype.itemsize > 8:
         raise TypeError(f"{_OP}: volume must be bool, integer or float, got {given.dtype}")
     if isinstance(volume, Volume):
@@ -193,9 +194,10 @@ def _pixels(volume: Any, network: Runner) -> tuple[Array, tuple[float, ...] | No
     return array, spacing
 
 
-def _mirror_sets(mirror: Sequence[int], ndim: int) -> list[tuple[int, ...]]:
+def _mirror_sets(mirror: int | Sequence[int], ndim: int) -> list[tuple[int, ...]]:
     """All combinations of the axes, as dimensions of (N, C, ...)."""
-    axes = sorted({_checks.integer(_OP, "mirror", number, 0, ndim - 1) for number in mirror})
+    given = mirror if np.iterable(mirror) else (mirror,)
+    axes = sorted({_checks.integer(_OP, "mirror", number, 0, ndim - 1) for number in given})
     return [
         tuple(2 + a for a in chosen)
         for count in range(len(axes) + 1)

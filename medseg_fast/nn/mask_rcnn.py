@@ -134,6 +134,8 @@ class MaskRCNN(nn.Module):
         self, images: list[Tensor], targets: list[Target] | None
     ) -> tuple[Tensor, list[det.Size], list[Target] | None]:
         """Normalised, resized images in one array of a size that 32 divides; targets alike."""
+        if len(images) == 0:
+            raise ValueError("MaskRCNN: images must be at least one, got none")
         resized, changed = [], []
         for k, image in enumerate(images):
             if image.ndim != 3 or not image.is_floating_point():

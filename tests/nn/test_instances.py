@@ -103,6 +103,17 @@ def test_mistakes(image, arguments, message):
         nn.instances(Detector(), image, **arguments)
 
 
+def test_score_is_a_number():
+    with pytest.raises(TypeError, match="instances: score must be a number, got 'high'"):
+        nn.instances(Detector(), np.zeros((4, 4)), score="high")
+
+
+def test_tensors():
+    model = Detector()
+    nn.instances(model, torch.full((4, 5), 0.5, dtype=torch.bfloat16, requires_grad=True))
+    assert (model.seen == 0.5).all()
+
+
 def test_torchvisions_model():
     detection = pytest.importorskip(
         "torchvision.models.detection", reason="torchvision is not installed"

@@ -229,6 +229,7 @@ def test_drawn_boxes_keep_the_ratio():
     ("call", "error", "message"),
     [
         (lambda m: m.train()(images((9, 9))), ValueError, "targets must be given"),
+        (lambda m: m([]), ValueError, "images must be at least one"),
         (lambda m: m([torch.ones(9, 9)]), ValueError, "images must be floating-point"),
         (lambda m: m([torch.ones(3, 9, 9).int()]), ValueError, "images must be floating-point"),
         (lambda m: mask_rcnn.MaskRCNN(2, size=3), TypeError, "unexpected options size"),

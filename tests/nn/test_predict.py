@@ -263,6 +263,14 @@ def test_each_module_keeps_its_mode(training):
     assert norm.running_mean == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_tensors(dtype, rng):
+    """Those that are trained and of types that NumPy lacks, too."""
+    x = torch.from_numpy(rng.normal(size=(9, 12))).to(dtype).requires_grad_()
+    expected = nn.predict(Edges(2), x.detach().double().numpy(), mirror=(1,))
+    np.testing.assert_array_equal(nn.predict(Edges(2), x, mirror=1), expected)
+
+
 def test_progress_and_cancel(rng):
     model = Edges(2)
     image = rng.normal(size=(16, 16))
@@ -306,7 +314,9 @@ def test_memory_is_one_slab(rng, monkeypatch):
         ({"output": "x"}, ValueError, "predict: output must be one of 'labels', 'probabilities'"),
         ({"window": (1, 2, 3)}, ValueError, "predict: window must be one number or 2"),
         ({"window": 0}, ValueError, "predict: window must be"),
+        ({"overlap": "a"}, TypeError, "predict: overlap must be a number, got 'a'"),
         ({"mirror": (2,)}, ValueError, "predict: mirror must be"),
+        ({"mirror": None}, TypeError, "predict: mirror must be an integer, got None"),
         ({"batch": 0}, ValueError, "predict: batch must be at least 1"),
         (
             {"normalise": "minmax"},
