@@ -181,3 +181,11 @@ class DataDependent(nn.Module):
 def test_models_that_cannot_be_traced(model, example, error):
     with pytest.raises(error, match="optimize: model cannot be traced with the example: "):
         optimize(model, example)
+
+
+def test_modes_come_back():
+    """Of each module inside: a frozen norm stays frozen, one that learns goes on learning."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)).train()
+    model[1].eval()
+    optimize(model, torch.zeros(1, 1, 8, 8))
+    assert [each.training for each in model.modules()] == [True, True, False, True]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medseg_fast.nn._mask_rcnn import ANCHOR_RATIOS, LEVELS
+from medseg_fast.nn._modes import evaluated
 from medseg_fast.nn._optimize._detector import DetectorPlan
 from medseg_fast.nn._optimize._plan import Plan
 from medseg_fast.nn.mask_rcnn import MaskRCNN
@@ -103,9 +104,7 @@ def optimize_detector(
     regions = min(_REGIONS, options["rpn_post_nms_top_n_test"])
     detections = min(_DETECTIONS, options["box_detections_per_img"])
     first, levels = frozenset([0]), frozenset(range(LEVELS))
-    training = model.training
-    model.eval()
-    try:
+    with evaluated(model):
         scale = model._scale(image)
         stages = {
             "maps": compile(_Maps(model), image[None], internal_outputs=levels),
@@ -119,8 +118,6 @@ def optimize_detector(
                 internal_outputs=first,
             ),
         }
-    finally:
-        model.train(training)
     weight, bias = _copies(model.roi_heads.mask_predictor.mask_fcn_logits)
     resized = [int(n * scale) for n in image.shape[1:]]
     settings = {

@@ -19,6 +19,7 @@ from torch.export.graph_signature import OutputKind
 from torch.utils import _pytree
 
 from medseg_fast.nn import _seam
+from medseg_fast.nn._modes import evaluated
 from medseg_fast.nn._optimize import _layers
 from medseg_fast.nn._optimize._graph import Graph, Layer, Value
 
@@ -34,21 +35,16 @@ def trace(model: nn.Module, examples: tuple[Any, ...]) -> Graph:
 
 
 def _exported(model: nn.Module, examples: tuple[Any, ...]) -> tuple[Any, Any]:
-    training = model.training
-    model.eval()
-    try:
-        with _seam.torch_only(), torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = _program(model, examples)
-            if any(_writes(node) for node in program.graph.nodes):
-                # In place calls become plain ones; no layer is taken apart.
-                program = program.run_decompositions({})
-            spec = program.call_spec.out_spec
-            assert spec is not None
-            leaves = [_Leaf(i) for i in range(spec.num_leaves)]
-            return program, _structure(_pytree.tree_unflatten(leaves, spec))
-    finally:
-        model.train(training)
+    with evaluated(model), _seam.torch_only(), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = _program(model, examples)
+        if any(_writes(node) for node in program.graph.nodes):
+            # In place calls become plain ones; no layer is taken apart.
+            program = program.run_decompositions({})
+    spec = program.call_spec.out_spec
+    assert spec is not None
+    leaves = [_Leaf(i) for i in range(spec.num_leaves)]
+    return program, _structure(_pytree.tree_unflatten(leaves, spec))
 
 
 def _program(model: nn.Module, examples: tuple[Any, ...]) -> Any:
