@@ -101,14 +101,30 @@ def start_thread(name: str, job: Callable[[], None], priority: int | None) -> th
     return thread
 
 
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """No pauses for garbage: frames leave no cycles behind, and reference counts free the rest."""
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+class _NoCollection:
+    """No pauses for garbage: frames leave no cycles behind, and reference counts free the rest.
+
+    The collector is the process's: the last of several streams gives it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._enabled = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._enabled = gc.isenabled()
+                gc.collect()
+                gc.disable()
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users and self._enabled:
+                gc.enable()
+
+
+no_collection = _NoCollection()

@@ -281,7 +281,7 @@ class Pipeline:
                 pin(self._cpus, self._priority)
                 self._warm()
                 stack.enter_context(pinned_kernels(self._cpus, self._priority))
-                stack.enter_context(no_collection())
+                stack.enter_context(no_collection)
                 self._last_sent = now()
                 self._ready.set()
                 while (item := self._mailbox.get()) is not None:

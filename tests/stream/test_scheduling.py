@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 
@@ -17,6 +18,20 @@ from medseg_fast.stream.igtl import Client, Server, Status
 def frames(count):
     """Frame i is filled with i."""
     return [np.full((6, 8), i, np.uint8) for i in range(count)]
+
+
+class Endless:
+    """One frame, then nothing until it is closed."""
+
+    def __init__(self):
+        self.closed = threading.Event()
+
+    def __iter__(self):
+        yield frames(1)[0]
+        self.closed.wait()
+
+    def close(self):
+        self.closed.set()
 
 
 def test_pinned():
@@ -88,6 +103,16 @@ def test_no_right_to_a_priority(monkeypatch):
         Server(0, priority=3)
     with pytest.raises(ValueError, match="priority must be"):
         Server(0, priority=100)
+
+
+def test_no_garbage_collection_while_any_stream_runs():
+    assert gc.isenabled()
+    one, other = (Pipeline(Endless(), lambda a: a).start() for _ in range(2))
+    assert not gc.isenabled()
+    one.stop()
+    assert not gc.isenabled()
+    other.stop()
+    assert gc.isenabled()
 
 
 def test_threads_of_kernels():
