@@ -283,7 +283,7 @@ def _histogram(records: Sequence[Record], deadline: float | None) -> str:
     high = max(*total, deadline or 0) * 1.1
     edges = np.geomspace(low, max(high, low * 1.5), _BINS + 1)
     counts, _ = np.histogram(total, edges)
-    tall = np.log1p(counts) / np.log1p(counts.max()) * _HEIGHT
+    tall = np.log1p(counts) / np.log1p(max(counts.max(), 1)) * _HEIGHT
     step = _WIDTH / _BINS
     bars = "".join(
         f'<rect x="{i * step:.1f}" y="{_HEIGHT - h:.1f}" width="{step - 1:.1f}" height="{h:.1f}">'
@@ -322,9 +322,10 @@ def _timeline(records: Sequence[Record], deadline: float | None) -> str:
             continue
         x = (record.received - first) / span * _WIDTH
         y = _HEIGHT - min(record.total_ms / top, 1.0) * _HEIGHT if record.sent else _HEIGHT
-        title = f"{record.id}: {record.status} {html.escape(record.reason)}"
+        status = html.escape(record.status)
+        title = html.escape(f"{record.id}: {record.status} {record.reason}")
         dots.append(
-            f'<circle class="{record.status}" cx="{x:.1f}" cy="{y:.1f}" r="2">'
+            f'<circle class="{status}" cx="{x:.1f}" cy="{y:.1f}" r="2">'
             f"<title>{title}</title></circle>"
         )
     ticks = f'<text x="0" y="{_HEIGHT + 16}">0 s</text>'

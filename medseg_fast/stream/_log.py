@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from medseg_fast._config import show_config
-from medseg_fast.stream._frame import Record, now
+from medseg_fast.stream._frame import STATUSES, Record, now
 from medseg_fast.stream._summary import Summary
 
 FORMAT = 1  # of the lines; readers refuse others
@@ -77,37 +77,81 @@ def read_log(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[Record]
     Raises
     ------
     ValueError
-        If the file is no log, or of another format.
+        If the file is no log, or of another format, or a line isn't what a log holds.
     """
     lines = _lines(Path(path))
-    start = next(lines, None)
+    where, start = next(lines, ("", None))
     if not isinstance(start, dict) or start.get("type") != "start":
         raise ValueError(f"{os.fspath(path)}: not the log of a stream")
     if start.get("format") != FORMAT:
         raise ValueError(
             f"{os.fspath(path)}: log format {start.get('format')!r}, this version reads {FORMAT}"
         )
+    _checked(where, start, {"settings": lambda found: isinstance(found, dict)})
+    _checked(where, start["settings"], _SETTINGS)
     records = []
-    for line in lines:
+    for where, line in lines:
+        if not isinstance(line, dict):
+            raise ValueError(f"{where} is no object")
         if line.get("type") == "frame":
-            try:
-                records.append(Record(**{name: line[name] for name in _FIELDS}))
-            except KeyError as missing:
-                raise ValueError(f"{os.fspath(path)}: a frame without {missing}") from None
+            records.append(Record(**_checked(where, line, _FRAME)))
     return start, records
 
 
-def _lines(path: Path) -> Iterator[Any]:
+def _lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """What each line holds, and how to name it."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        waiting: str | None = None
         for number, text in enumerate(file, 1):
+            where = f"{path}: line {number}"
             try:
-                yield json.loads(text)
-            except json.JSONDecodeError:
-                waiting = f"{path}: line {number} is no JSON"
-                break
-        if waiting and file.readline():
-            raise ValueError(waiting)
+                found = json.loads(text)
+            except (ValueError, RecursionError):  # also a number of too many digits
+                if file.readline():
+                    raise ValueError(f"{where} is no JSON") from None
+                return
+            yield where, found
+
+
+def _checked(
+    where: str, given: Mapping[str, Any], allowed: Mapping[str, Callable[[Any], bool]]
+) -> dict[str, Any]:
+    """What is allowed of what is given, or an error that names the line."""
+    for name, fits in allowed.items():
+        if name not in given:
+            raise ValueError(f"{where} has no {name}")
+        if not fits(given[name]):
+            raise ValueError(f"{where}: {name} can't be {given[name]!r:.60}")
+    return {name: given[name] for name in allowed}
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < 2**63  # no NaN
+
+
+def _time(value: Any) -> bool:
+    return isinstance(value, int) and _number(value)
+
+
+def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(fits, value))
+
+
+_SETTINGS = {
+    "steps": _list_of(_text),
+    "deadline_ms": lambda value: value is None or (_number(value) and value > 0),
+}
+_FRAME = {
+    "id": _time,
+    "captured": lambda value: value is None or isinstance(value, int | float),
+    **dict.fromkeys(("received", "start", "end", "sent"), _time),
+    "steps": _list_of(_number),
+    "status": STATUSES.__contains__,
+    "reason": _text,
+}
 
 
 def summarise(start: Mapping[str, Any], records: Sequence[Record]) -> Summary:
