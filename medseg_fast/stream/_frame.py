@@ -70,11 +70,12 @@ class Record:
     captured : float or None
         Unix time in seconds, as the sender says.
     received, start, end, sent : int
-        Nanoseconds of `time.perf_counter_ns`; 0 where the frame did not come so far.
+        Nanoseconds of `time.perf_counter_ns`; 0 where the frame did not come so far. A mask that
+        all sinks failed on was not sent.
     steps : list of float
         Milliseconds in each step.
     reason : str
-        Why it was dropped, is stale, or failed.
+        Why it was dropped, is stale, or failed: where, and the error's type, not its text.
     """
 
     id: int

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from medseg_fast._config import show_config
 from medseg_fast.stream._frame import STATUSES, Record, now
 from medseg_fast.stream._summary import Summary
 
+_logger = logging.getLogger("medseg_fast.stream")
 FORMAT = 1  # of the lines; readers refuse others
 
 
@@ -23,6 +26,7 @@ class Log:
 
     The first line tells what ran: version, commit, instruction set, settings and a hash of them.
     Every frame's line repeats the hash and the instruction set. The last line is the summary.
+    When a line can't be written, `failure` says why, and none comes after it.
     """
 
     def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
@@ -32,6 +36,7 @@ class Log:
             "parameters": hashlib.sha256(text.encode()).hexdigest()[:16],
             "kernels": config["build"]["chosen"],
         }
+        self.failure: OSError | None = None
         self._file = open(path, "x", encoding="utf-8", buffering=1)
         self._line(
             {
@@ -48,6 +53,8 @@ class Log:
                 "threads": config["threads"],
             }
         )
+        if self.failure is not None:
+            raise self.failure
 
     def frame(self, record: Record) -> None:
         """Write a frame's line."""
@@ -62,10 +69,20 @@ class Log:
     def end(self, summary: Summary) -> None:
         """Write the last line and close the file."""
         self._line({"type": "end", "clock_ns": now(), "summary": summary.as_dict()})
-        self._file.close()
+        self._attempt(self._file.close)
 
     def _line(self, content: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(content) + "\n")
+        if not self._file.closed:
+            self._attempt(self._file.write, json.dumps(content) + "\n")
+
+    def _attempt(self, action: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            action(*arguments)
+        except OSError as error:
+            _logger.warning("the log ends here: %s", error)
+            self.failure = error
+            with suppress(OSError):
+                self._file.close()
 
 
 _FIELDS = tuple(field.name for field in fields(Record))

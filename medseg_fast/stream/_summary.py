@@ -10,8 +10,9 @@ from typing import Any
 from medseg_fast.stream._frame import STATUSES, Record
 from medseg_fast.stream._latency import PERCENTILES, Latencies
 
+STAGES = ("wait", "compute", "send", "total")  # the pipeline's own times
 _WORST = 5
-# An error's text may differ from frame to frame.
+# Reasons that are not ours may differ from frame to frame.
 _REASONS, _REASON_LENGTH, _OTHERS = 64, 200, "other reasons"
 
 
@@ -42,9 +43,10 @@ class Summary:
         self.received = 0
         self.counts: Counter[str] = Counter(dict.fromkeys(STATUSES, 0))
         self.reasons: Counter[str] = Counter()
-        self._times = {name: Latencies() for name in ("wait", "compute", "send", "total")}
+        self._times = {name: Latencies() for name in STAGES}
         self._steps = [Latencies() for _ in steps]
         self._first_sent = self._last_sent = 0
+        self._too_late = 0
         self._worst: list[tuple[float, int, str]] = []
 
     def add(self, record: Record) -> None:
@@ -55,18 +57,16 @@ class Summary:
         if record.status == "stale":
             return
         self.received += 1
+        self._too_late += record.status == "dropped" and record.end > 0  # its mask was ready
         if not record.sent:
             return
         if not self.sent:
             self._first_sent = record.sent
         self._last_sent = record.sent
-        for name, value in (
-            ("wait", (record.start - record.received) / 1e6),
-            ("compute", record.compute_ms),
-            ("send", (record.sent - record.end) / 1e6),
-            ("total", record.total_ms),
-        ):
-            self._times[name].add(value)
+        waited, sending = record.start - record.received, record.sent - record.end
+        times = (waited / 1e6, record.compute_ms, sending / 1e6, record.total_ms)
+        for kept, value in zip(self._times.values(), times, strict=True):
+            kept.add(value)
         for kept, value in zip(self._steps, record.steps, strict=False):
             kept.add(value)
         entry = (record.total_ms, -record.id, record.status)
@@ -81,13 +81,13 @@ class Summary:
 
     @property
     def sent(self) -> int:
-        """Masks made of a frame of their own and sent."""
+        """Masks made of a frame of their own that a sink took, or that needed none."""
         return self._times["total"].count
 
     @property
     def misses(self) -> int:
-        """Frames whose mask came after the deadline or, for a failure, not at all."""
-        return self.counts["late"] + self.counts["error"]
+        """Frames whose mask was ready after the deadline or, for a failure, not at all."""
+        return self.counts["late"] + self.counts["error"] + self._too_late
 
     @property
     def fps(self) -> float:

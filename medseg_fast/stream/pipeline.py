@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Literal
@@ -15,6 +14,7 @@ import numpy as np
 
 from medseg_fast import _checks
 from medseg_fast._threads import get_num_threads, num_threads
+from medseg_fast.stream._arguments import callables, integers, name_of, positive, unique_names
 from medseg_fast.stream._frame import Frame, Record, Result, now
 from medseg_fast.stream._log import Log
 from medseg_fast.stream._mailbox import Mailbox
@@ -64,10 +64,12 @@ class Pipeline:
         as much: each time a thread has to wake, it waits for milliseconds otherwise. OpenIGTLink's
         endpoints have a `priority` of their own.
     log : str or path-like, optional
-        A new file for the log, JSON lines.
+        A new file for the log, JSON lines. When it can't be written any more (the disk is full),
+        masks are still made and sent, and `stop` raises why at the end.
     warm_up : int, optional
         Runs of the steps on an empty image before the first frame, where the first step has
-        `shape` and `dtype`.
+        `shape` and `dtype`. A plan that fails then fails the start; another step need not take
+        empty images.
     capacity : int, optional
         Frames that may wait under "block" and "all".
 
@@ -82,7 +84,9 @@ class Pipeline:
     -----
     Two threads: one receives, the other runs steps and sinks; a third one watches with
     `watchdog_ms`. Python's garbage collection rests meanwhile. A step or sink that raises makes its
-    frame an "error"; the stream goes on. No frame is lost without a record that says why.
+    frame an "error"; the stream goes on. No frame is lost without a record that says why. Records
+    and log name an error's type and where it was raised; its text, which may hold a patient's name,
+    goes to the logger ``medseg_fast.stream`` alone.
 
     Examples
     --------
@@ -116,8 +120,8 @@ class Pipeline:
         capacity: int = 4,
     ) -> None:
         self._source = source
-        self._steps = _callables("steps", steps)
-        self._sinks = _callables("sinks", sinks)
+        self._steps = callables("steps", steps)
+        self._sinks = callables("sinks", sinks)
         if not self._steps:
             raise ValueError(f"{_OP}: steps must be at least one callable, got none")
         if policy not in POLICIES:
@@ -125,41 +129,42 @@ class Pipeline:
         if late not in ("send", "drop"):
             raise ValueError(f"{_OP}: late must be send or drop, got {late!r}")
         self._policy, self._drop_late = policy, late == "drop"
-        self._deadline = _positive("deadline_ms", deadline_ms)
-        self._max_age = _positive("max_age_ms", max_age_ms)
-        self._watchdog = _positive("watchdog_ms", watchdog_ms)
-        self._threads = get_num_threads() if threads is None else threads
-        _checks.integer(_OP, "threads", self._threads, 1, 1024)
-        self._cpus = cpus
+        self._deadline = positive("deadline_ms", deadline_ms)
+        self._max_age = positive("max_age_ms", max_age_ms)
+        self._watchdog = positive("watchdog_ms", watchdog_ms)
+        threads = get_num_threads() if threads is None else threads
+        self._threads = _checks.integer(_OP, "threads", threads, 1, 1024)
+        self._cpus = integers("cpus", cpus)
         self._priority = checked_priority(_OP, priority)
         self._warm_up = _checks.integer(_OP, "warm_up", warm_up, 0)
         room = 1 if policy == "latest" else _checks.integer(_OP, "capacity", capacity, 1)
         self._mailbox: Mailbox[tuple[Frame, Record]] = Mailbox(room, replace=policy == "latest")
-        self._names = _names(self._steps)
-        self.summary = Summary(self._names, deadline_ms)
+        self._names = unique_names(self._steps)
+        self.summary = Summary(self._names, self._deadline)
         settings = {
             "steps": self._names,
             "plans": [repr(step) for step in self._steps],
             "policy": policy,
-            "deadline_ms": deadline_ms,
+            "deadline_ms": self._deadline,
             "late": late,
-            "max_age_ms": max_age_ms,
-            "watchdog_ms": watchdog_ms,
+            "max_age_ms": self._max_age,
+            "watchdog_ms": self._watchdog,
             "threads": self._threads,
-            "cpus": None if cpus is None else sorted(cpus),
-            "priority": priority,
-            "warm_up": warm_up,
+            "cpus": self._cpus,
+            "priority": self._priority,
+            "warm_up": self._warm_up,
             "capacity": room,
             # Names of files and addresses might name a patient.
             "source": type(source).__name__,
-            "sinks": [_name(sink) for sink in self._sinks],
+            "sinks": [name_of(sink) for sink in self._sinks],
         }
         self._log = None if log is None else Log(log, settings)
         self._account = threading.Lock()  # one record at a time
         self._sending = threading.RLock()  # sinks see one mask at a time
+        self._ready = threading.Event()  # the steps are warm
         self._stopping = threading.Event()
-        self._ended = threading.Event()
-        self._ready = threading.Event()
+        self._worked = threading.Event()  # no frame comes any more
+        self._ended = threading.Event()  # and sinks and log are closed
         self._started: list[threading.Thread] = []
         self._failure: BaseException | None = None
         self._last: tuple[Any, Record] | None = None  # for the watch-dog
@@ -167,7 +172,10 @@ class Pipeline:
         self._kept: Any = None
 
     def run(self, *, frames: int | None = None, seconds: float | None = None) -> Summary:
-        """Run until the source ends, or after so many frames or seconds; Ctrl-C stops, too.
+        """Run until the source ends, or after so many frames or seconds.
+
+        Ctrl-C ends it in order, too. A step is never interrupted: one that takes seconds, or
+        hangs, holds the end up for as long.
 
         Parameters
         ----------
@@ -179,22 +187,37 @@ class Pipeline:
         Returns
         -------
         summary : Summary
+
+        Raises
+        ------
+        Exception
+            As `stop`.
         """
-        self.start(frames=frames)
+        seconds = positive("seconds", seconds)
+        jobs = self._jobs(frames)
         try:
+            self._launch(jobs)
             self.wait(seconds)
+        except KeyboardInterrupt:
+            pass  # a second one, while it ends, is raised
         finally:
             summary = self.stop()
         return summary
 
     def start(self, *, frames: int | None = None) -> Pipeline:
         """Start the threads and return when the steps are warm."""
-        if self._started:
+        self._launch(self._jobs(frames))
+        return self
+
+    def _jobs(self, frames: int | None) -> dict[str, Callable[[], None]]:
+        """What each thread does."""
+        most = None if frames is None else _checks.integer(_OP, "frames", frames, 1)
+        if self._started or self._stopping.is_set():
             raise RuntimeError(f"{_OP}: was started before: make a new one for another run")
-        jobs: dict[str, Callable[[], None]] = {"work": self._work}
-        if self._watchdog is not None:
-            jobs["watch"] = self._watch
-        jobs["receive"] = lambda: self._receive(frames)
+        watch = {} if self._watchdog is None else {"watch": self._watch}
+        return {"work": self._work, **watch, "receive": lambda: self._receive(most)}
+
+    def _launch(self, jobs: Mapping[str, Callable[[], None]]) -> None:
         for name, job in jobs.items():
             thread = threading.Thread(target=job, name=f"medseg_fast-{name}", daemon=True)
             self._started.append(thread)
@@ -203,39 +226,43 @@ class Pipeline:
                 self._ready.wait()
                 if self._failure is not None:
                     self.stop()
-        return self
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until the source has ended and all frames are done; whether that is so."""
+        """Wait until all frames are done, sinks and log closed; whether that is so."""
         return self._ended.wait(seconds)
 
     def stop(self) -> Summary:
-        """Stop receiving, drop what waits, end the threads; returns the summary.
+        """Stop receiving, drop what waits, close sinks and log; returns the summary.
+
+        A sink, a step or the source may call it, too: it returns at once then, and the stream ends
+        after the frame that is at work. Everybody else waits for that frame, however long its steps
+        and sinks take.
 
         Raises
         ------
         Exception
-            What the source, or the start, failed with.
+            What the source, the start or, after all masks were sent, the log failed with.
         """
-        if not self._stopping.is_set():
-            self._stopping.set()
-            if not self._ended.is_set():
-                close = getattr(self._source, "close", None)
-                if close is not None and self._failure is None:
-                    _quietly(close)
-            self._mailbox.close()
-            for frame, record in self._mailbox.clear():
-                self._dropped(frame, record, "stopped")
-            for thread in self._started:
-                # A source that sits in a wait which nothing ends is left behind, as a daemon.
-                thread.join(None if thread.name.endswith("work") else 1.0)
-            for sink in self._sinks:
-                _quietly(getattr(sink, "close", None))
-            if self._log is not None:
-                self._log.end(self.summary)
+        first = self._halt()
+        if threading.current_thread() in self._started:
+            return self.summary
+        if self._started:
+            self._ended.wait()
+        elif first:
+            self._close()
         if self._failure is not None:
             raise self._failure
         return self.summary
+
+    def _halt(self) -> bool:
+        """Ask the threads to end; whether nobody did before. The working one drops what waits."""
+        if self._stopping.is_set():
+            return False
+        self._stopping.set()
+        if not self._worked.is_set() and self._failure is None:
+            _quietly("close", "source", getattr(self._source, "close", None))
+        self._mailbox.close()
+        return True
 
     def __enter__(self) -> Pipeline:
         return self.start()
@@ -256,7 +283,8 @@ class Pipeline:
             for number, given in enumerate(self._source):
                 received = now()
                 frame = Frame.of(given)
-                record = Record(number, frame.captured, received)
+                captured = None if frame.captured is None else float(frame.captured)
+                record = Record(number, captured, received)
                 lost = self._mailbox.put((frame, record))
                 if lost is not None:
                     ended = lost[1] is record
@@ -265,10 +293,10 @@ class Pipeline:
                         return
                 if number + 1 == most or self._stopping.is_set():
                     return
-        except Exception as error:
+        except BaseException as error:
             if not self._stopping.is_set():  # closing it may be why it fails
                 self._failure = error
-                self._event("source failed", f"{type(error).__name__}: {error}")
+                self._event("source failed", type(self._source).__name__, error)
         finally:
             self._mailbox.close()
 
@@ -289,21 +317,54 @@ class Pipeline:
         except BaseException as error:
             self._failure = error
         finally:
-            self._ended.set()
+            self._worked.set()
             self._ready.set()
+            self._close()
+
+    def _close(self) -> None:
+        """End what is left when no frame comes any more."""
+        self._mailbox.close()
+        while (left := self._mailbox.get()) is not None:
+            self._dropped(*left, "stopped")
+        for thread in self._started:
+            if thread is not threading.current_thread() and thread.is_alive():
+                # A source that sits in a wait which nothing ends is left behind, as a daemon.
+                thread.join(1.0 if thread.name.endswith("receive") else None)
+        for sink in self._sinks:
+            _quietly("close", name_of(sink), getattr(sink, "close", None))
+        with self._account:
+            if self._log is not None:
+                self._log.end(self.summary)
+                self._failure = self._failure or self._log.failure
+            self._ended.set()
 
     def _warm(self) -> None:
         shape, dtype = (getattr(self._steps[0], name, None) for name in ("shape", "dtype"))
         if shape is None or dtype is None:
             return
         for _ in range(self._warm_up):
-            value: Any = np.zeros(shape, dtype)
-            for step in self._steps:
-                value = step(value)
+            if not self._warmed(np.zeros(shape, dtype)):
+                break
         for step in self._steps:  # what follows a region has seen no frame yet
             restart = getattr(step, "restart", None)
             if callable(restart):
                 restart()
+
+    def _warmed(self, value: Any) -> bool:
+        """Run the steps on an image that no source gave; whether all of them could.
+
+        A plan takes every image of its shape, so that it fails for a wrong one. Of other steps it
+        is not known: their frames will tell.
+        """
+        for name, step in zip(self._names, self._steps, strict=True):
+            try:
+                value = step(value)
+            except Exception as error:
+                if hasattr(step, "shape"):
+                    raise
+                self._event("warm-up failed", name, error)
+                return False
+        return True
 
     def _process(self, frame: Frame, record: Record) -> None:
         record.start = now()
@@ -320,12 +381,10 @@ class Pipeline:
                 after = now()
                 record.steps.append((after - before) / 1e6)
                 before = after
-        except Exception as error:
+        except BaseException as error:
             record.end = now()
-            record.status, record.reason = "error", f"{name}: {type(error).__name__}: {error}"
-            _logger.warning("frame %d: %s", record.id, record.reason)
-            frame.done()
-            return self._accounted(record)
+            record.status, record.reason = "error", _failed(f"frame {record.id}", name, error)
+            return self._accounted(record, frame)
         record.end = before
         if self._overdue(before, record):
             if self._drop_late:
@@ -334,25 +393,28 @@ class Pipeline:
         self._send(Result(value, frame, record))
         if record.status == "ok" and self._overdue(record.sent, record):
             record.status = "late"
-        frame.done()
-        return self._accounted(record)
+        return self._accounted(record, frame)
 
     def _overdue(self, when: int, record: Record) -> bool:
         return self._deadline is not None and when - record.received > self._deadline * 1e6
 
     def _send(self, result: Result) -> None:
         record = result.record
+        failures = []
         with self._sending:
             for sink in self._sinks:
                 try:
                     sink(result)
-                except Exception as error:
-                    record.status = "error"
-                    record.reason = f"{_name(sink)}: {type(error).__name__}: {error}"
-                    _logger.warning("frame %d: %s", record.id, record.reason)
-            record.sent = self._last_sent = now()
-            if self._watchdog is not None and result.frame is not None:
-                self._keep(result)
+                except BaseException as error:
+                    failures.append(_failed(f"frame {record.id}", name_of(sink), error))
+            self._last_sent = now()
+            if len(failures) < max(len(self._sinks), 1):  # some sink has it, or none is there
+                record.sent = self._last_sent
+                if self._watchdog is not None and result.frame is not None:
+                    self._keep(result)
+        if failures:
+            record.status = "stale" if record.status == "stale" else "error"
+            record.reason = "; ".join(filter(None, (record.reason, *failures)))
 
     def _keep(self, result: Result) -> None:
         """A copy of the mask, as the next frame's steps write over it."""
@@ -371,7 +433,7 @@ class Pipeline:
         assert self._watchdog is not None
         pin(None, self._priority)
         pause = self._watchdog / 1e3
-        while not self._ended.wait(max(pause - (now() - self._last_sent) / 1e9, pause / 20)):
+        while not self._worked.wait(max(pause - (now() - self._last_sent) / 1e9, pause / 20)):
             with self._sending:
                 silent = (now() - self._last_sent) / 1e6
                 if silent < self._watchdog or self._last is None:
@@ -385,58 +447,37 @@ class Pipeline:
     # --- accounting
 
     def _dropped(self, frame: Frame, record: Record, reason: str) -> None:
-        frame.done()
         record.status, record.reason = "dropped", reason
-        self._accounted(record)
+        self._accounted(record, frame)
 
-    def _accounted(self, record: Record) -> None:
+    def _accounted(self, record: Record, frame: Frame | None = None) -> None:
+        if frame is not None:
+            _quietly(f"frame {record.id}", "release", frame.done)
         with self._account:
+            if self._ended.is_set():
+                return  # what a source gives that was left behind
             self.summary.add(record)
             if self._log is not None:
                 self._log.frame(record)
 
-    def _event(self, name: str, text: str) -> None:
-        _logger.warning("%s: %s", name, text)
+    def _event(self, name: str, where: str, error: BaseException) -> None:
+        text = _failed(name, where, error)
         with self._account:
             if self._log is not None:
                 self._log.event(name, text)
 
 
-def _callables(name: str, given: Any) -> tuple[Callable[[Any], Any], ...]:
-    found = (given,) if callable(given) else tuple(given)
-    for each in found:
-        if not callable(each):
-            raise TypeError(f"{_OP}: {name} must be callables, got {type(each).__name__}")
-    return found
+def _failed(what: str, where: str, error: BaseException) -> str:
+    """What records and the log say of an error: not its text, which may name a patient."""
+    reason = f"{where}: {type(error).__name__}"
+    _logger.warning("%s: %s: %s", what, reason, error)
+    return reason
 
 
-def _name(step: Any) -> str:
-    return str(getattr(step, "__name__", type(step).__name__))
-
-
-def _names(steps: Sequence[Any]) -> tuple[str, ...]:
-    """One name per step; a second one of a name gets a number."""
-    names: list[str] = []
-    for step in steps:
-        name = _name(step)
-        count = sum(other.partition(" ")[0] == name for other in names)
-        names.append(f"{name} {count + 1}" if count else name)
-    return tuple(names)
-
-
-def _positive(name: str, value: float | None) -> float | None:
-    if value is None:
-        return None
-    number = float(_checks.number(_OP, name, value))
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{_OP}: {name} must be positive, got {value!r}")
-    return number
-
-
-def _quietly(close: Callable[[], Any] | None) -> None:
-    """Close a source or a sink; that it fails must not hide what came before."""
-    if close is not None:
+def _quietly(what: str, where: str, end: Callable[[], Any] | None) -> None:
+    """Close a source or a sink, give pixels back: failing, it must not hide what came before."""
+    if end is not None:
         try:
-            close()
-        except Exception as error:
-            _logger.warning("close: %s: %s", type(error).__name__, error)
+            end()
+        except BaseException as error:
+            _failed(what, where, error)
