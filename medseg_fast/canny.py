@@ -215,6 +215,16 @@ class CannyPlan:
         if convention not in ("skimage", "opencv"):
             raise ValueError(f"{op}: convention must be skimage or opencv, got {convention!r}")
         self.shape, self.dtype = sizes, kind
+        self._settings = {
+            "sigma": sigma,
+            "low_threshold": low_threshold,
+            "high_threshold": high_threshold,
+            "mode": mode,
+            "cval": cval,
+            "spacing": spacing,
+            "convention": convention,
+            "l2_gradient": l2_gradient,
+        }
         if convention == "opencv":
             _canny.opencv_refuses(op, kind, sigma=(sigma, (0, 1.0)), spacing=(spacing, (None,)))
             self._levels = _canny.opencv_thresholds(op, low_threshold, high_threshold)
@@ -252,3 +262,7 @@ class CannyPlan:
         written = _checks.scratch(edges)
         self._plan.edges(array, None, *self._levels, written)
         return _checks.finish(edges, written)
+
+    def __repr__(self) -> str:
+        settings = "".join(f", {name}={value!r}" for name, value in self._settings.items())
+        return f"CannyPlan({self.shape!r}, {self.dtype.name!r}{settings})"

@@ -20,7 +20,7 @@ from medseg_fast._cut_costs import (
 )
 from medseg_fast._grid_arguments import grid_offsets
 from medseg_fast.grid_graph import GridGraph
-from medseg_fast.stream.plans import _Plan
+from medseg_fast.stream.plans import _Plan, digest
 
 __all__ = ["GraphCutPlan"]
 
@@ -42,6 +42,11 @@ class CutModel(NamedTuple):
 
     sigma: float
     intensities: Histograms | None
+
+    def settings(self) -> list[Any]:
+        """All numbers that it consists of."""
+        tables = self.intensities
+        return [self.sigma, *(vars(tables).values() if tables is not None else ())]
 
     @classmethod
     def learn(
@@ -148,6 +153,7 @@ class GraphCutPlan(_Plan):
         self._seed_cost = np.int32(seed_cost)
 
         self.model: CutModel | None = None  # until `learn`
+        self._first_frame: CutModel | None = None  # the model, where no one told another
         self._graph = GridGraph(self.shape, self._connectivity, np.int32)
         self._mask = np.zeros(self.shape, bool)
         self._costs = np.zeros((2, *self.shape), np.float32)
@@ -164,7 +170,7 @@ class GraphCutPlan(_Plan):
     ) -> None:
         """Use other seeds from the next image on; None leaves those of one region as they are.
 
-        The masks are used as they are then, not copied.
+        The masks are used as they are then, not copied; no pixel may be in both.
         """
         pair = []
         for name, given, now in (
@@ -177,6 +183,10 @@ class GraphCutPlan(_Plan):
                     f"{self._op}: {name} must have shape {self.shape}, got {mask.shape}"
                 )
             pair.append(mask)
+        if np.logical_and(*pair).any():
+            raise ValueError(
+                f"{self._op}: foreground_seeds and background_seeds must have no pixel in common"
+            )
         self._foreground, self._background = pair
 
     def learn(self, image: ArrayLike, foreground: ArrayLike, background: ArrayLike) -> None:
@@ -199,11 +209,20 @@ class GraphCutPlan(_Plan):
             region=self._region,
         )
 
+    def restart(self) -> None:
+        """Forget what the first image told: the next one is the first again.
+
+        What `learn` was told stays.
+        """
+        if self.model is self._first_frame:
+            self.model = None
+
     def __call__(self, image: ArrayLike) -> NDArray[np.bool_]:
         """The foreground of one image; the next call overwrites it."""
         array = self.checked(image)
         if self.model is None:
             self.learn(array, self._foreground, self._background)
+            self._first_frame = self.model
         assert self.model is not None
         given = CutImage(self._op, array, None, self._spacing)
         self._change_edges(given, self.model.sigma)
@@ -242,7 +261,11 @@ class GraphCutPlan(_Plan):
         np.copyto(self._terminal, self._new)
 
     def _settings(self) -> dict[str, Any]:
+        told = self.model if self.model is not self._first_frame else None
         return {
+            "foreground_seeds": digest(self._foreground),
+            "background_seeds": digest(self._background),
+            "model": told and digest(told.settings()),
             "lambda_": self._lambda,
             "sigma": self._given_sigma,
             "connectivity": self._connectivity,

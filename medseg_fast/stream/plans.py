@@ -6,8 +6,10 @@ Each is called with an image and returns its own output array, which the next ca
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,27 @@ __all__ = [
     "ThresholdPlan",
     "WatershedPlan",
 ]
+
+
+def digest(value: Any) -> str:
+    """Some digits of the SHA-256 of arrays and what holds them, for what is too long for a log."""
+    total = hashlib.sha256()
+
+    def add(part: Any) -> None:
+        if isinstance(part, dict):
+            part = list(part.items())
+        if isinstance(part, (list, tuple)):
+            total.update(f"{len(part)}:".encode())
+            for each in part:
+                add(each)
+        elif isinstance(part, np.ndarray):
+            total.update(f"{part.dtype}{part.shape}".encode())
+            total.update(np.ascontiguousarray(part).data)
+        else:
+            total.update(repr(part).encode())
+
+    add(value)
+    return f"sha256:{total.hexdigest()[:16]}"
 
 
 class _Plan:
@@ -121,24 +144,28 @@ class ThresholdPlan(_Plan):
         super().__init__(shape, dtype)
         if isinstance(threshold, str) and threshold != "otsu":
             raise ValueError(f"{self._op}: threshold must be a number or 'otsu', got {threshold!r}")
+        if not isinstance(threshold, str):
+            _checks.number(self._op, "threshold", threshold)
+        if upper is not None:
+            _checks.number(self._op, "upper", upper)
         self._threshold, self._upper, self._largest = threshold, upper, largest
         self._mask = np.zeros(self.shape, bool)
         self._part = np.zeros(self.shape, bool) if largest else self._mask
         otsu_below = threshold == "otsu" and upper is not None
         self._below = np.zeros(self.shape, bool) if otsu_below else self._mask
+        self(np.zeros(self.shape, self.dtype))  # raises for limits that never fit
 
     def __call__(self, image: ArrayLike) -> NDArray[np.bool_]:
         """The mask of one image; the next call overwrites it."""
         array = self.checked(image)
-        level = threshold_otsu(array) if self._threshold == "otsu" else self._threshold
         # Otsu's value belongs to the lower class, a limit of the user's to the upper one.
-        if self._threshold == "otsu":
-            np.greater(array, level, out=self._mask)
+        if isinstance(self._threshold, str):
+            np.greater(array, threshold_otsu(array), out=self._mask)
             if self._upper is not None:
                 np.less_equal(array, self._upper, out=self._below)
                 self._mask &= self._below
         else:
-            threshold(array, float(level), self._upper, out=self._mask)
+            threshold(array, self._threshold, self._upper, out=self._mask)
         if self._largest:
             largest_component(self._mask, out=self._part)
         return self._part
@@ -162,6 +189,7 @@ class LargestPlan(_Plan):
         super().__init__(shape, bool)
         self._connectivity = connectivity
         self._part = np.zeros(self.shape, bool)
+        self(self._part.copy())  # raises for a connectivity that never fits
 
     def __call__(self, mask: ArrayLike) -> NDArray[np.bool_]:
         """The largest component of one mask; the next call overwrites it."""
@@ -234,16 +262,17 @@ class WatershedPlan(_Plan):
         self._connectivity, self._size = connectivity, size
         self._gradient = np.zeros(self.shape, self.dtype)
         self.set_markers(markers)
+        self(np.zeros(self.shape, self.dtype))  # raises for options that never fit
 
     def set_markers(self, markers: ArrayLike) -> None:
-        """Use other markers from the next image on."""
+        """Use a copy of other markers from the next image on."""
         given = np.asarray(markers)
         if given.shape != self.shape or given.dtype.kind not in "iu":
             raise ValueError(
                 f"{self._op}: markers must be integers of shape {self.shape}, "
                 f"got {given.dtype} of shape {given.shape}"
             )
-        self._markers = np.ascontiguousarray(given)
+        self._markers = given.copy("C")
         self._labels = np.zeros_like(self._markers)
 
     def __call__(self, image: ArrayLike) -> NDArray[Any]:
@@ -252,7 +281,11 @@ class WatershedPlan(_Plan):
         return watershed(self._gradient, self._markers, self._connectivity, out=self._labels)
 
     def _settings(self) -> dict[str, Any]:
-        return {"connectivity": self._connectivity, "size": self._size}
+        return {
+            "markers": digest(self._markers),
+            "connectivity": self._connectivity,
+            "size": self._size,
+        }
 
 
 class EdgePlan(_Plan):
@@ -295,7 +328,11 @@ class NetworkPlan(_Plan):
 
     Notes
     -----
-    One class means a mask, of which a logit above 0 is the inside.
+    One class means a mask, of which a logit above 0 is the inside. Labels are uint8, beyond 256
+    classes uint16.
+
+    A log has the SHA-256 of a file, a digest of a plan's contents, and of other networks their name
+    alone.
     """
 
     def __init__(
@@ -309,6 +346,7 @@ class NetworkPlan(_Plan):
         super().__init__(shape, dtype)
         if len(self.shape) not in (2, 3):
             raise ValueError(f"{self._op}: shape must be (H, W) or (H, W, C), got {self.shape}")
+        given = network
         if isinstance(network, (str, os.PathLike)):
             from medseg_fast.nn import load_plan
 
@@ -324,15 +362,16 @@ class NetworkPlan(_Plan):
 
         self._largest = resample_argmax
         self._network, self._intensities = network, intensities
+        self._identity = _identity(given)
         rows, columns, *channels = self.shape
         self._input = np.zeros((1, *(channels or [1]), rows, columns), np.float32)
         # Ours writes to an array that is kept; others allocate their logits anew.
         shapes: Sequence[tuple[int, ...]] = getattr(network, "output_shapes", ())
         kept = len(shapes) == 1 and not getattr(network, "fallbacks", True)
         self._logits = np.zeros(shapes[0], np.float32) if kept else None
-        self._labels = np.zeros((rows, columns), np.uint8)
+        self._labels: NDArray[Any] = np.zeros((rows, columns), np.uint8)
 
-    def __call__(self, image: ArrayLike) -> NDArray[np.uint8]:
+    def __call__(self, image: ArrayLike) -> NDArray[Any]:
         """The labels of one image; the next call overwrites them."""
         array = self.checked(image)
         planes = array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)
@@ -352,14 +391,26 @@ class NetworkPlan(_Plan):
                 f"{self._op}: network must return (1, classes, {self.shape[0]}, {self.shape[1]}), "
                 f"got {logits.shape}"
             )
-        inside = self._labels.view(bool)
+        kind = np.min_scalar_type(logits.shape[1] - 1)
+        if self._labels.dtype != kind:
+            self._labels = np.zeros(self._labels.shape, kind)
         if logits.shape[1] == 1:
-            np.greater(logits[0, 0], 0, out=inside)
+            np.greater(logits[0, 0], 0, out=self._labels.view(bool))
         elif logits.shape[1] == 2:
-            np.greater(logits[0, 1], logits[0, 0], out=inside)
+            np.greater(logits[0, 1], logits[0, 0], out=self._labels.view(bool))
         else:
             self._largest(logits[0], size=self._labels.shape, out=self._labels)
         return self._labels
 
     def _settings(self) -> dict[str, Any]:
-        return {"network": self._network, "intensities": self._intensities}
+        return {"network": self._identity, "intensities": self._intensities}
+
+
+def _identity(network: Any) -> str:
+    """What tells networks apart in a log: of a file or a plan of ours its contents, else a name."""
+    if isinstance(network, (str, os.PathLike)):
+        contents = Path(network).read_bytes()
+        return f"file sha256:{hashlib.sha256(contents).hexdigest()}"
+    if not getattr(network, "fallbacks", True):
+        return f"{network!r} {digest(network.parts())}"
+    return str(getattr(network, "__qualname__", type(network).__qualname__))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tracemalloc
 
 import numpy as np
@@ -14,6 +15,7 @@ from medseg_fast.stream import (
     GraphCutPlan,
     LargestPlan,
     NetworkPlan,
+    Pipeline,
     RegionGrowPlan,
     SmoothPlan,
     ThresholdPlan,
@@ -81,6 +83,8 @@ def test_markers_may_change(rng):
     plan.set_markers(second)
     assert (plan(image) == 7).all()
     assert plan(image).dtype == np.int16
+    second[2, 2] = 9  # the plan has a copy
+    assert (plan(image) == 7).all()
     with pytest.raises(ValueError, match="markers must be integers of shape"):
         plan.set_markers(second[:5])
 
@@ -114,6 +118,12 @@ def test_network_of_colours_and_its_range(rng):
         NetworkPlan((5, 6, 3), np.uint8, lambda x: x[..., 0])(image)
     with pytest.raises(TypeError, match="network must be callable"):
         NetworkPlan((5, 6), np.uint8, 3)
+
+
+def test_network_of_many_classes(rng):
+    logits = rng.random((1, 300, 5, 6), np.float32)
+    plan = NetworkPlan((5, 6), np.uint8, lambda x: logits)
+    np.testing.assert_array_equal(plan(np.zeros((5, 6), np.uint8)), logits[0].argmax(0))
 
 
 def optimized(shape, classes):
@@ -173,8 +183,26 @@ def test_what_does_not_fit_a_plan():
         ThresholdPlan((0, 5), np.uint8)
     with pytest.raises(ValueError, match="threshold must be a number or 'otsu', got 'li'"):
         ThresholdPlan((4, 5), np.uint8, "li")
+    with pytest.raises(TypeError, match="ThresholdPlan: threshold must be a number, got None"):
+        ThresholdPlan((4, 5), np.uint8, None)
+    with pytest.raises(ValueError, match="ThresholdPlan: threshold must be a number, got NaN"):
+        ThresholdPlan((4, 5), np.uint8, np.nan)
+    with pytest.raises(TypeError, match="ThresholdPlan: upper must be a number"):
+        ThresholdPlan((4, 5), np.uint8, "otsu", "high")
+    with pytest.raises(ValueError, match="lower must not exceed upper"):
+        ThresholdPlan((4, 5), np.uint8, 5, 3)
     with pytest.raises(ValueError, match="seed"):
         RegionGrowPlan((4, 5), np.uint8, (9, 9), 0, 1)
+    with pytest.raises(ValueError, match="connectivity must be from 1 to 2, got 5"):
+        LargestPlan((4, 5), connectivity=5)
+    for options in ({"connectivity": 7}, {"size": 0}):
+        with pytest.raises(ValueError, match="must be"):
+            WatershedPlan((4, 5), np.uint8, np.ones((4, 5), int), **options)
+
+
+def test_a_limit_that_no_float_holds():
+    image = np.array([2**53, 2**53 + 1])
+    assert ThresholdPlan((2,), np.int64, 2**53 + 1)(image).tolist() == [False, True]
 
 
 def seeds_of(images):
@@ -240,6 +268,59 @@ def test_seeds_of_a_cut_may_change(images):
     np.testing.assert_array_equal(plan(images[0]), first)
     with pytest.raises(ValueError, match=r"background_seeds must have shape \(30, 41\)"):
         plan.set_seeds(background=outside[1:])
+    with pytest.raises(ValueError, match="seeds must have no pixel in common"):
+        plan.set_seeds(background=inside)
+
+
+def test_a_cut_in_a_pipeline_learns_from_the_first_frame(images):
+    """Not from the empty image of the warm-up; what `learn` was told stays."""
+    inside, outside = seeds_of(images)
+    for told in (False, True):
+        plans = [GraphCutPlan(images.shape[1:], images.dtype, inside, outside) for _ in range(2)]
+        if told:
+            for plan in plans:
+                plan.learn(images[2], inside, ~inside)
+        results = []
+        Pipeline(images, [plans[0], np.copy], results.append, policy="all").run()
+        for result, image in zip(results, images, strict=True):
+            np.testing.assert_array_equal(result.mask, plans[1](image))
+
+
+def test_words_for_the_log(tmp_path):
+    """Tell apart what gives other masks, and say the same in the next run."""
+    seeds = np.eye(6, 8, dtype=bool)
+    nowhere, image = np.zeros((6, 8), bool), np.arange(48, dtype=np.uint8).reshape(6, 8)
+
+    def cut(foreground, learns=False):
+        plan = GraphCutPlan((6, 8), np.uint8, foreground, nowhere)
+        if learns:
+            plan.learn(image, foreground, ~foreground)
+        return plan
+
+    plans = [
+        ms.CannyPlan((6, 8)),
+        ms.CannyPlan((6, 8), sigma=2),
+        ms.CannyPlan((6, 8), high_threshold=99),
+        WatershedPlan((6, 8), np.uint8, seeds.astype(int)),
+        WatershedPlan((6, 8), np.uint8, 2 * seeds.astype(int)),
+        cut(seeds),
+        cut(~seeds),
+        cut(seeds, learns=True),
+        NetworkPlan((6, 8), np.uint8, len),
+    ]
+    words = [repr(plan) for plan in plans]
+    assert len(set(words)) == len(words)
+    assert not any(" at 0x" in word for word in words)
+    assert words[5] == repr(cut(seeds.copy()))
+
+
+def test_words_for_the_log_of_networks(tmp_path):
+    one, other = (optimized((6, 8), 2) for _ in "ab")
+    one.save(tmp_path / "one")
+    sha = hashlib.sha256((tmp_path / "one").read_bytes()).hexdigest()
+    assert sha in repr(NetworkPlan((6, 8), np.uint8, tmp_path / "one"))
+    words = [repr(NetworkPlan((6, 8), np.uint8, network)) for network in (one, other, one)]
+    assert words[0] == words[2] != words[1]
 
 
 @pytest.mark.parametrize(
@@ -254,10 +335,10 @@ def test_seeds_of_a_cut_may_change(images):
     ],
 )
 def test_bad_cuts(options, message):
-    mask = np.zeros((6, 8), bool)
+    mask, one = np.zeros((6, 8), bool), np.eye(6, 8, dtype=bool)
     with pytest.raises(ValueError, match=message):
         GraphCutPlan((6, 8), np.uint8, mask, mask, **options)
     with pytest.raises(ValueError, match="foreground must have at least one pixel"):
         GraphCutPlan((6, 8), np.uint8, mask, ~mask)(np.zeros((6, 8), np.uint8))
     with pytest.raises(ValueError, match="image must be finite"):
-        GraphCutPlan((6, 8), np.float32, ~mask, ~mask)(np.full((6, 8), np.nan, np.float32))
+        GraphCutPlan((6, 8), np.float32, one, ~one)(np.full((6, 8), np.nan, np.float32))

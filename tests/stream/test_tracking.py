@@ -130,6 +130,31 @@ def test_bad_tracking(options, message):
         TrackedRegion((6, 8), np.uint8, (1, 1), 0, 1, **options)
 
 
+def test_a_cut_that_filled_the_frame_is_sought_again():
+    follow = TrackedCut((60, 80), np.uint8, (30, 40), 100, 140)
+    full, seen = np.full((60, 80), 120, np.uint8), disc((30, 40), 10)
+    assert follow(full).all()
+    assert follow(full).all()
+    np.testing.assert_array_equal(follow(seen), seen > 100)
+    np.testing.assert_array_equal(follow(seen), seen > 100)
+    assert not follow(full).any()  # has a border now, and leaks
+    follow.restart()
+    assert follow(full).all()
+    assert not follow(np.zeros((60, 80), np.uint8)).any()
+    assert follow.lost
+
+
+def test_nan_has_no_part_in_the_intensities_of_a_region(rng):
+    follow = TrackedRegion((60, 80), np.float32, (30, 40), 100, 140, multiplier=5)
+    image = (disc((30, 40), 10) + rng.random((60, 80))).astype(np.float32)
+    area = int(follow(image).sum())
+    image[28, 41] = np.nan
+    assert follow(image).sum() == area - 1
+    image[20:41, 30:51] = np.nan
+    assert not follow(image).any()
+    assert follow.lost
+
+
 def wandering(frames=30, shape=(70, 90), seed=0):
     """A disc on a noisy ground, which moves, grows to the border of the image and shrinks again."""
     rng = np.random.default_rng(seed)
