@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from threading import Event
 from typing import Any, Literal, NamedTuple
@@ -25,6 +26,7 @@ from medseg_fast.stream.igtl import (
 
 __all__ = ["IgtlSink", "IgtlSource", "igtl_endpoint"]
 
+_logger = logging.getLogger("medseg_fast.stream")
 _LOOK = 0.1  # s, after which a source that waits looks whether it was closed
 _NOT_READY, _NOT_PRESENT = 13, 16  # of STATUS
 
@@ -63,19 +65,23 @@ class IgtlSource:
     Parameters
     ----------
     endpoint : Client or Server
-        Made with ``policy="block"``, so that only the pipeline decides what is dropped.
+        It has ``policy="block"`` from now on, so that only the pipeline decides what is dropped.
     device : str, optional
         Images of other devices are passed over; by default all count.
 
     Notes
     -----
     A frame's array is a view of the buffer it was received into, (H, W), (H, W, C) or, for several
-    planes, (D, H, W); its time of capture and its geometry are the sender's. The source goes on
-    when a client comes back. `close` closes the endpoint, too.
+    planes, (D, H, W), or a copy where its byte order is not this machine's; its time of capture and
+    its geometry are the sender's. An image that lies nowhere, as a step of its matrix is 0, is
+    logged and passed over; `rejected` counts those. The source goes on when a client comes back.
+    `close`, and the end of an iteration, close the endpoint, too.
     """
 
     def __init__(self, endpoint: Client | Server, device: str = "") -> None:
         self.endpoint, self.device = endpoint, device
+        self.rejected = 0
+        endpoint.keep_all()
         self._closed = Event()
         self._place: tuple[Any, ...] = ()
         self._geometry: Volume | None = None
@@ -86,18 +92,27 @@ class IgtlSource:
         self.endpoint.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        while not self._closed.is_set():
-            message = self.endpoint.receive(_LOOK)
-            if not isinstance(message, Image) or self.device not in ("", message.device):
-                continue
-            geometry = self._volume(message)
-            captured = message.timestamp_ns / 1e9 if message.timestamp_ns else None
-            yield Frame(geometry.array, captured, geometry)
-            del message, geometry  # the buffer is free when the pipeline lets go of the frame
+        try:
+            while not self._closed.is_set():
+                message = self.endpoint.receive(_LOOK)
+                if not isinstance(message, Image) or self.device not in ("", message.device):
+                    continue
+                try:
+                    geometry = self._volume(message)
+                except ValueError as error:
+                    self.rejected += 1
+                    _logger.warning("%s: image rejected: %s", message.sender, error)
+                    continue
+                captured = message.timestamp_ns / 1e9 if message.timestamp_ns else None
+                yield Frame(geometry.array, captured, geometry)
+                del message, geometry  # the buffer is free when the pipeline lets go of the frame
+        finally:
+            self.close()
 
     def _volume(self, image: Image) -> Volume:
         """What `volume_from_image` gives; most images lie where the one before did."""
-        pixels = image.pixels
+        native = image.pixels.dtype.newbyteorder("=")
+        pixels = image.pixels = image.pixels.astype(native, copy=False)
         place = (image.matrix.tobytes(), image.coordinates, image.size, image.offset, pixels.shape)
         if self._geometry is None or place != self._place:
             geometry = volume_from_image(image)
@@ -158,8 +173,9 @@ class IgtlSink:
     -----
     The timestamp is the frame's time of capture where the source knows it. A mask that the
     watch-dog sends again goes out with a STATUS before it, which says that no new one came. A lost
-    peer is no error: the stream goes on, and masks go out again when it is back; `skipped` counts
-    those that nobody got.
+    or slow peer is no error and delays nothing: the stream goes on, and masks go out again when it
+    is back; `skipped` counts those that nobody got. What a slow peer was too late for is
+    ``send_dropped`` in the endpoint's `stats`, and of a `Client` in `skipped`, too.
     """
 
     def __init__(
@@ -175,7 +191,7 @@ class IgtlSink:
         if version not in (1, 2, 3):
             raise ValueError(f"IgtlSink: version must be 1, 2 or 3, got {version!r}")
         self.endpoint, self.device = endpoint, device
-        self.skipped = 0
+        self._unsent = 0
         self._what, self._version = what, version
         self._geometry: Volume | None = None
         self._last: _Last | None = None
@@ -202,17 +218,24 @@ class IgtlSink:
             message = Transform(_centre(self._volume(labels)), **common)
         else:
             message = Status(_NOT_PRESENT, 0, "Empty", "the mask is empty", **common)
-        try:
-            if record.status == "stale":
-                self._send(Status(_NOT_READY, 0, "Stale", record.reason, device=self.device))
-            self._send(message)
-        except (ConnectionError, TimeoutError):
-            self.skipped += 1
+        messages = [message]
+        if record.status == "stale":
+            status = Status(_NOT_READY, 0, "Stale", record.reason, device=self.device)
+            messages.insert(0, status)
+        if not self._post(*messages):
+            self._unsent += 1
 
-    def _send(self, message: Any) -> None:
-        """Nobody listening is a mask that nobody got."""
-        if self.endpoint.send(message) == 0:
-            self.skipped += 1
+    def _post(self, *messages: Any) -> bool:
+        """Whether anybody gets them, without waiting for it."""
+        if isinstance(self.endpoint, Client):
+            return self.endpoint.post(*messages)
+        return all(self.endpoint.send(message) for message in messages)
+
+    @property
+    def skipped(self) -> int:
+        """Masks that nobody got."""
+        late = self.endpoint.stats["send_dropped"] if isinstance(self.endpoint, Client) else 0
+        return self._unsent + late
 
     def _volume(self, labels: Any) -> Volume:
         return Volume(labels) if self._geometry is None else self._geometry.like(labels)

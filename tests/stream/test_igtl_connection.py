@@ -275,6 +275,36 @@ def test_send_times_out():
             assert time.monotonic() - start < SOON
 
 
+def test_post_does_not_wait():
+    """The peer reads nothing: what waits longest is dropped and counted."""
+    big = Image(np.zeros((1, 4000, 4000), np.uint8))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        # A call that waited for the peer would not come back.
+        client = Client(port=port, limits=Limits(stall=3600), send_queue=2)
+        assert client.wait_connected(SOON)
+        for _ in range(12):
+            assert client.post(Status(), big)
+        assert client.stats["send_dropped"] >= 12 - 2 - 6
+        client.close()
+    assert not client.post(big)
+
+
+def test_what_was_posted_arrives_before_the_end(rng):
+    frames = rng.integers(0, 256, (6, 1, 500, 600), np.uint8)
+    with Server(0) as server:
+        with Client(port=server.port) as client:
+            assert client.wait_connected(SOON)
+            pixels = np.empty_like(frames[0])
+            for frame in frames:
+                pixels[...] = frame
+                assert client.post(Image(pixels))
+        for frame in frames:
+            np.testing.assert_array_equal(server.receive(SOON).pixels, frame)
+    assert client.stats["sent"] == 6
+    assert client.stats["send_dropped"] == 0
+
+
 def test_close_wakes_everybody(pair):
     server, client = pair
     results = []

@@ -175,6 +175,24 @@ def test_more_connections_than_allowed(server, states, caplog):
     assert works(server)
 
 
+def test_silent_connections_make_place(states):
+    """They lock nobody out for good; a viewer, which only listens, stays."""
+    limits = Limits(silence=0.05)
+    with Server(0, limits=limits, max_clients=3, on_state=states.append) as server:
+        with Client(port=server.port) as viewer:
+            assert server.wait_clients(1, SOON)
+            server.send(Status())
+            assert viewer.receive(SOON) is not None
+            socks = [connect(server) for _ in range(2)]
+            assert server.wait_clients(3, SOON)
+            assert works(server)
+            assert any("silent for 0.05 s" in reason for reason in reasons(states))
+            assert viewer.connected
+            assert viewer.stats["lost"] == 0
+        for sock in socks:
+            sock.close()
+
+
 def test_flood_of_messages(server):
     """More than anybody receives: bounded memory, all counted."""
     sock = connect(server)

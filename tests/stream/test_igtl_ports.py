@@ -11,10 +11,19 @@ import pytest
 from _igtl import until
 
 from medseg_fast.io import Volume
-from medseg_fast.stream import IgtlSink, IgtlSource, Pipeline, ThresholdPlan, igtl_endpoint
+from medseg_fast.stream import (
+    IgtlSink,
+    IgtlSource,
+    Pipeline,
+    Record,
+    Result,
+    ThresholdPlan,
+    igtl_endpoint,
+)
 from medseg_fast.stream.igtl import (
     Client,
     Image,
+    Limits,
     PolyData,
     Server,
     Status,
@@ -248,6 +257,88 @@ def test_a_lost_viewer_and_a_lost_scanner_do_not_stop_the_stream(scanner, viewer
         summary = pipeline.stop()
     assert summary.sent == 2
     assert summary.counts["error"] == 0
+
+
+def test_an_image_that_lies_nowhere_is_passed_over(scanner, caplog):
+    seen = threading.Semaphore(0)
+    source = IgtlSource(Client(port=scanner.port))
+    with Pipeline(source, lambda image: image, lambda result: seen.release()) as pipeline:
+        assert scanner.wait_clients(1, WAIT)
+        matrix = np.eye(3, 4)
+        matrix[:, 0] = 0
+        scanner.send(Image(np.zeros((1, 3, 4), np.uint8), matrix))
+        scanner.send(image_from_volume(picture(1)))
+        assert seen.acquire(timeout=WAIT)
+    assert pipeline.summary.received == pipeline.summary.sent == 1
+    assert source.rejected == 1
+    assert "image rejected: volume_from_image: matrix must have no step of 0" in caplog.text
+
+
+def test_no_image_is_lost_before_the_pipeline(scanner):
+    """Also with an endpoint that would drop: the pipeline alone decides."""
+    endpoint, _ = igtl_endpoint(f"igtl://127.0.0.1:{scanner.port}")
+    source, go = IgtlSource(endpoint), threading.Event()
+    numbers = []
+
+    def step(image):
+        assert go.wait(WAIT)
+        return image
+
+    pipeline = Pipeline(source, step, lambda r: numbers.append(int(r.mask[0, 0])), policy="all")
+    with pipeline:
+        assert scanner.wait_clients(1, WAIT)
+        for number in range(40):
+            scanner.send(Image(np.full((1, 6, 8), number, np.uint8)))
+        assert until(lambda: endpoint.stats["received"] > 10)
+        go.set()
+        assert until(lambda: len(numbers) == 40)
+    assert numbers == list(range(40))
+    assert endpoint.stats["dropped"] == 0
+
+
+def test_pixels_of_the_other_byte_order(scanner):
+    found = []
+    pixels = np.arange(48, dtype=">u2").reshape(1, 6, 8)
+    source = IgtlSource(Client(port=scanner.port))
+    step = ThresholdPlan((6, 8), np.uint16, 30)
+    pipeline = Pipeline(source, step, lambda result: found.append(result.mask.copy()))
+    pipeline.start(frames=1)
+    assert scanner.wait_clients(1, WAIT)
+    scanner.send(Image(pixels))
+    assert pipeline.wait(WAIT)
+    assert pipeline.stop().counts["ok"] == 1
+    np.testing.assert_array_equal(found[0], pixels[0] >= 30)
+
+
+def test_a_source_that_gave_all_frames_asked_for_is_closed():
+    server = Server(0)
+    pipeline = Pipeline(IgtlSource(server), lambda image: image).start(frames=1)
+    with Client(port=server.port) as client:
+        assert client.wait_connected(WAIT)
+        client.send(image_from_volume(picture(1)))
+        assert pipeline.wait(WAIT)
+        pipeline.stop()
+    Server(server.port).close()  # the port is free
+
+
+def test_a_viewer_that_stops_reading_holds_nothing_up():
+    """What it does not take is skipped, and counted."""
+    masks = [np.ones((2000, 2000), np.uint8)] * 40
+    with socket.create_server(("127.0.0.1", 0)) as viewer:
+        # Whoever waited for it would wait for an hour.
+        client = Client(port=viewer.getsockname()[1], limits=Limits(stall=3600))
+        sink = IgtlSink(client)
+        assert client.wait_connected(WAIT)
+        summary = Pipeline(masks, lambda image: image, sink, policy="all").run()
+    assert summary.counts["ok"] == len(masks)
+    assert 40 - 8 - 16 <= sink.skipped <= 40  # 8 wait, some are in the kernel's buffers
+
+
+def test_a_stale_mask_that_nobody_got_counts_once(viewer_port):
+    sink, mask = IgtlSink(viewer_port), np.ones((3, 4), np.uint8)
+    record = Record(0, None, 0, status="stale", reason="no mask")
+    sink(Result(mask, None, record))
+    assert sink.skipped == 1
 
 
 def test_stop_while_nothing_comes(scanner):

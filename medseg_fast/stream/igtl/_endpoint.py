@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from medseg_fast.stream._thread import checked_priority
 from medseg_fast.stream.igtl._buffers import BufferPool
 from medseg_fast.stream.igtl._link import Limits, Link
 from medseg_fast.stream.igtl._queue import BoundedQueue
+from medseg_fast.stream.igtl._wire import as_bytes
 from medseg_fast.stream.igtl.messages import Message
 
 log = logging.getLogger("medseg_fast.stream.igtl")
@@ -68,6 +71,19 @@ class Endpoint:
             None after `timeout` seconds, or if this end is closed and no message is left.
         """
         return self._inbox.get(timeout)
+
+    def keep_all(self) -> None:
+        """From now on nothing received is dropped: ``policy="block"``."""
+        self._inbox.block = True
+
+    def _kept(self, part: Any) -> Any:
+        """A part of an encoded message that its caller may change meanwhile."""
+        if isinstance(part, bytes):
+            return part
+        source = as_bytes(part)
+        buffer = self._pool.take(source.size)
+        np.copyto(buffer[: source.size], source)
+        return self._pool.lend(buffer, 0, source.size)
 
     def _count(self, **more: int) -> None:
         with self._counting:

@@ -34,6 +34,9 @@ class Limits:
     min_rate : float
         Bytes per second at which a body must come, or be at most `stall` seconds late. Between
         messages a peer may take its time.
+    silence : float
+        Seconds after which a server that has as many clients as it may lets another one take the
+        place of a client to which, and from which, no message has gone.
     check_crc : bool
         Whether a message with a wrong CRC ends the connection.
     """
@@ -41,6 +44,7 @@ class Limits:
     max_body: int = MAX_BODY
     stall: float = 5.0
     min_rate: float = 1e6
+    silence: float = 30.0
     check_crc: bool = True
 
 
@@ -73,6 +77,7 @@ class Link:
         self.limits, self.pool = limits, pool
         self.name = "{}:{}".format(*sock.getpeername()[:2])
         self.bytes_in = 0
+        self.begun, self.heard = time.monotonic(), False
         self._socket = sock
         self._head = bytearray(HEADER.size)
         self._largest = _FIRST
@@ -101,6 +106,7 @@ class Link:
         if not self._fill(memoryview(self._head), "header"):
             return None
         header = parse_header(self._head, self.limits.max_body)
+        self.heard = True
         body, crc = self._body(header)
         self.bytes_in += HEADER.size + header.body_size
         message = decode(header, body, crc=crc)

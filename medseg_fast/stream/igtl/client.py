@@ -5,13 +5,16 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from medseg_fast.stream._thread import start_thread
 from medseg_fast.stream.igtl._endpoint import Endpoint, State, log
 from medseg_fast.stream.igtl._link import Limits, Link, widen
+from medseg_fast.stream.igtl._queue import BoundedQueue
 from medseg_fast.stream.igtl.messages import Message, encode
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # s, between attempts to connect
+_LAST = 1.0  # s, to send what waits at the end
 
 
 class Client(Endpoint):
@@ -34,9 +37,11 @@ class Client(Endpoint):
         Called with each `State`, by a thread of the client.
     connect_timeout : float
         Seconds for one attempt.
+    send_queue : int
+        What waits at most after `post`: then the oldest is dropped and counted.
     priority : int, optional
-        Real-time priority (SCHED_FIFO, 1 to 99) of the thread that connects and receives, which
-        needs the right to it; on a busy machine messages wait for milliseconds otherwise.
+        Real-time priority (SCHED_FIFO, 1 to 99) of the threads that connect, receive and send,
+        which needs the right to it; on a busy machine messages wait for milliseconds otherwise.
 
     Examples
     --------
@@ -58,14 +63,18 @@ class Client(Endpoint):
         limits: Limits | None = None,
         on_state: Callable[[State], None] | None = None,
         connect_timeout: float = 1.0,
+        send_queue: int = 8,
         priority: int | None = None,
     ) -> None:
         super().__init__(limits, queue, policy, on_state, priority)
+        self._outbox: BoundedQueue[tuple[int, list[Any]]] = BoundedQueue(send_queue)
         if not 0 < port < 65536:
             raise ValueError(f"Client: port must be from 1 to 65535, got {port}")
         self.host, self.port, self.connect_timeout = host, port, connect_timeout
         self._link: Link | None = None
         self._connected = threading.Event()
+        self._counts.update(send_dropped=0)
+        self._sender = start_thread("igtl send", self._send_all, self._priority)
         self._thread = start_thread("igtl client", self._run, self._priority)
 
     def __enter__(self) -> Client:
@@ -85,8 +94,13 @@ class Client(Endpoint):
 
     @property
     def stats(self) -> dict[str, int]:
-        """Messages received, sent and dropped, bytes received, and connections lost."""
-        return {**self._counts, "dropped": self._inbox.dropped}
+        """Messages received, sent and dropped, bytes received, and connections lost.
+
+        `dropped` were received; `send_dropped` counts what `post` was given in vain.
+        """
+        totals = {**self._counts, "dropped": self._inbox.dropped}
+        totals["send_dropped"] += self._outbox.dropped
+        return totals
 
     def send(self, message: Message, timeout: float | None = None) -> None:
         """Send a message; returns when the kernel has all of it, so its arrays may change.
@@ -113,8 +127,44 @@ class Client(Endpoint):
         link.send(parts, timeout)
         self._count(sent=1)
 
+    def post(self, *messages: Message) -> bool:
+        """Queue a copy of messages, which are sent in a row without making the caller wait.
+
+        Parameters
+        ----------
+        *messages : Message
+            In the queue they are one, which is sent or dropped as a whole.
+
+        Returns
+        -------
+        queued : bool
+            False if there is no connection now.
+        """
+        if self._link is None:
+            return False
+        parts = [self._kept(part) for m in messages for part in encode(m) if len(part)]
+        return self._outbox.put((len(messages), parts))
+
+    def _send_all(self) -> None:
+        while (posted := self._outbox.get()) is not None:
+            count, parts = posted
+            try:
+                if (link := self._link) is None:
+                    raise ConnectionError("not connected")
+                link.send(parts)
+                self._count(sent=count)
+            except OSError as error:
+                log.warning("%s:%s: %s", self.host, self.port, error)
+                self._count(send_dropped=1)
+            del posted, parts  # their buffers are free
+
     def close(self) -> None:
-        """End the connection and the thread. What has arrived can still be received."""
+        """End the connection and the threads. What has arrived can still be received.
+
+        What `post` was given is sent, unless the peer takes nothing for a second.
+        """
+        self._outbox.close()
+        self._sender.join(_LAST)
         self._ending.set()
         self._inbox.close()
         if (link := self._link) is not None:

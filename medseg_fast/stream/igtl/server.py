@@ -10,13 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from medseg_fast.stream._thread import start_thread
 from medseg_fast.stream.igtl._endpoint import Endpoint, State, log
 from medseg_fast.stream.igtl._link import Limits, Link, widen
 from medseg_fast.stream.igtl._queue import BoundedQueue
-from medseg_fast.stream.igtl._wire import as_bytes
 from medseg_fast.stream.igtl.messages import Message, encode
 
 
@@ -88,7 +85,7 @@ class Server(Endpoint):
         Messages that wait for one client at most, 2 or more: then its oldest that is not half sent
         is dropped and counted. A slow client delays nobody else.
     max_clients : int
-        More are refused.
+        More are refused, but for the place of one that is silent (`Limits.silence`).
     priority : int, optional
         Real-time priority of all threads, as for `Client`.
     """
@@ -198,14 +195,6 @@ class Server(Endpoint):
         if thread is not threading.current_thread():  # close() may be called by on_state
             thread.join(5)
 
-    def _kept(self, part: Any) -> Any:
-        if isinstance(part, bytes):
-            return part
-        source = as_bytes(part)
-        buffer = self._pool.take(source.size)
-        np.copyto(buffer[: source.size], source)
-        return self._pool.lend(buffer, 0, source.size)
-
     def _accept(self) -> None:
         while not self._ending.is_set():
             try:
@@ -215,7 +204,7 @@ class Server(Endpoint):
                     log.error("accept: %s", error)
                     self._ending.wait(0.1)
                 continue
-            if len(self._peers) >= self.max_clients:
+            if len(self._peers) >= self.max_clients and not self._part_with_a_silent_one():
                 sock.close()
                 self._refuse("{}:{}".format(*address[:2]), f"{self.max_clients} clients at most")
                 continue
@@ -238,6 +227,17 @@ class Server(Endpoint):
                 peer.queue.close()
                 self._forget(peer, thread)
                 self._refuse(peer.link.name, str(error))
+
+    def _part_with_a_silent_one(self) -> bool:
+        """End the oldest connection that was of no use for long, if there is one."""
+        latest = time.monotonic() - self.limits.silence
+        with self._changed:
+            for link, peer in self._peers.items():
+                if not (link.heard or peer.sent or peer.reason) and link.begun < latest:
+                    peer.reason = f"silent for {self.limits.silence:g} s, and another client came"
+                    link.shut()
+                    return True
+        return False
 
     def _refuse(self, peer: str, reason: str) -> None:
         self._count(refused=1)
