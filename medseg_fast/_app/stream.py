@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,16 +20,19 @@ from medseg_fast import stream
 from medseg_fast._app import files
 from medseg_fast.stream import Frame, Pipeline, Record, Summary
 
-METHODS = (
-    "threshold",
-    "otsu",
-    "canny",
-    "region-growing",
-    "track",
-    "track-cut",
-    "track-level-set",
-    "network",
-)
+_REGION = ("seed", "lower", "upper")
+# By method: the options that it needs, and others that it takes.
+_OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "threshold": (("lower",), ("upper", "largest")),
+    "otsu": ((), ("upper", "largest")),
+    "canny": ((), ("sigma",)),
+    "region-growing": (_REGION, ()),
+    "track": (_REGION, ()),
+    "track-cut": (_REGION, ()),
+    "track-level-set": (_REGION, ()),
+    "network": (("model",), ()),
+}
+METHODS = tuple(_OPTIONS)
 _BINS = 60
 
 
@@ -62,15 +66,17 @@ class Job:
 
 
 def run(job: Job, show: Callable[[Summary], None] | None = None) -> Summary:
-    """Stream until the source ends; `show` is called twice a second with the figures so far."""
+    """Stream until the source ends, or Ctrl-C; `show` gets the figures so far twice a second."""
     source, first, rate, live = _source(job)
     with ExitStack() as opened:  # closed whatever fails
         if callable(close := getattr(source, "close", None)):
             opened.callback(close)
-        sinks = [_sink(word, first, job.fps or rate or 25.0, job.priority) for word in job.sinks]
+        made = steps(job, first.array)
+        mask = Frame(_empty_mask(made, first.array))
+        sinks = [_sink(word, mask, job.fps or rate or 25.0, job.priority) for word in job.sinks]
         pipeline = Pipeline(
             source,
-            steps(job, first.array),
+            made,
             sinks,
             policy=job.policy or ("latest" if live else "all"),  # type: ignore[arg-type]
             late=job.late,  # type: ignore[arg-type]
@@ -90,6 +96,8 @@ def run(job: Job, show: Callable[[Summary], None] | None = None) -> Summary:
                     show(pipeline.summary)
                 if job.seconds is not None and time.monotonic() - begin >= job.seconds:
                     break
+        except KeyboardInterrupt:
+            pass  # how a live stream ends
         finally:
             summary = pipeline.stop()
     return summary
@@ -111,7 +119,7 @@ def _source(job: Job) -> tuple[Any, Frame, float, bool]:
     else:
         source, live = _file(name), False
     rate = getattr(source, "fps", 0.0)
-    given: Any = _Opened(source, name)
+    given: Any = _Opened(source, name, job.seconds)
     first = given.first
     if not live and job.repeat:
         given = list(given)
@@ -122,14 +130,24 @@ def _source(job: Job) -> tuple[Any, Frame, float, bool]:
 
 
 class _Opened:
-    """A source whose first frame was looked at, and is given all the same."""
+    """A source whose first frame was looked at, and is given all the same.
 
-    def __init__(self, source: Any, name: str) -> None:
+    A source that can be closed is so when its first frame does not come within `seconds`.
+    """
+
+    def __init__(self, source: Any, name: str, seconds: float | None = None) -> None:
         self._source, self._frames = source, iter(source)
+        timer = threading.Timer(seconds or 0.0, self.close)
+        timer.daemon = True
+        if seconds is not None:
+            timer.start()
         try:
             self.first: Frame = next(self._frames)
         except StopIteration:
-            raise ValueError(f"{name}: has no frames") from None
+            late = "" if seconds is None else f" within {seconds:g} s"
+            raise ValueError(f"{name}: gave no frame{late}") from None
+        finally:
+            timer.cancel()
 
     def __iter__(self) -> Iterator[Frame]:
         yield self.first
@@ -161,30 +179,49 @@ def _is_video(name: str) -> bool:
 
 def steps(job: Job, first: Any) -> list[Callable[[Any], Any]]:
     """The job's method for frames like the first one."""
+    _check_options(job)
     shape, dtype = first.shape, first.dtype
-    needed = {
-        "threshold": ("lower",),
-        "region-growing": ("seed", "lower", "upper"),
-        "track": ("seed", "lower", "upper"),
-        "track-cut": ("seed", "lower", "upper"),
-        "track-level-set": ("seed", "lower", "upper"),
-        "network": ("model",),
-    }.get(job.method, ())
+    if job.method != "network" and len(shape) == 3 and shape[-1] in (3, 4):
+        raise ValueError(
+            f"--method {job.method}: frames must be grey, got colours of shape {shape}"
+        )
+    if job.smooth is None:
+        return [_step(job, shape, dtype, dtype)]
+    smooth = stream.SmoothPlan(shape, dtype, job.smooth)
+    return [smooth, _step(job, shape, np.dtype(np.float32), dtype)]
+
+
+def _check_options(job: Job) -> None:
+    needed, others = _OPTIONS[job.method]
     missing = [f"--{name}" for name in needed if getattr(job, name) is None]
     if missing:
         raise ValueError(f"--method {job.method}: needs {', '.join(missing)}")
-    first_steps: list[Callable[[Any], Any]] = []
-    if job.smooth is not None:
-        first_steps.append(stream.SmoothPlan(shape, dtype, job.smooth))
-        dtype = np.dtype(np.float32)
-    return [*first_steps, _step(job, shape, dtype)]
+    for name in ("lower", "upper", "seed", "sigma", "largest", "model"):
+        if name not in needed + others and getattr(job, name) != getattr(Job, name):
+            raise ValueError(f"--method {job.method}: takes no --{name}")
 
 
-def _step(job: Job, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[Any], Any]:
+def _empty_mask(made: Sequence[Callable[[Any], Any]], first: Any) -> Any:
+    """What the steps make of an empty frame; the pipeline's warm-up ends what that has begun."""
+    value = np.zeros_like(first)
+    for step in made:
+        value = step(value)
+    return value
+
+
+def _step(
+    job: Job, shape: tuple[int, ...], dtype: np.dtype[Any], original: np.dtype[Any]
+) -> Callable[[Any], Any]:
+    """The method for images of `dtype`, in units of the frames' `original` one."""
+    top = float(np.iinfo(original).max) if original.kind in "ui" else 1.0
     if job.method == "canny":
-        return stream.EdgePlan(shape, dtype, sigma=job.sigma)
+        levels = (
+            {} if dtype == original else {"low_threshold": 0.1 * top, "high_threshold": 0.2 * top}
+        )
+        return stream.EdgePlan(shape, dtype, sigma=job.sigma, **levels)
     if job.method == "network":
-        return stream.NetworkPlan(shape, dtype, job.model)
+        intensities = (0.0, top) if original.kind in "bu" else None
+        return stream.NetworkPlan(shape, dtype, job.model, intensities=intensities)
     if job.method in ("threshold", "otsu"):
         level: Any = "otsu" if job.method == "otsu" else job.lower
         return stream.ThresholdPlan(shape, dtype, level, job.upper, largest=job.largest)
@@ -197,10 +234,10 @@ def _step(job: Job, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[A
     return make(shape, dtype, job.seed, job.lower, job.upper)  # type: ignore[no-any-return]
 
 
-def _sink(word: str, first: Frame, fps: float, priority: int | None) -> Callable[[Any], None]:
+def _sink(word: str, mask: Frame, fps: float, priority: int | None) -> Callable[[Any], None]:
     """``FOLDER/``, ``FILE.mp4`` or ``FILE.avi``, ``shm:NAME``, ``igtl://[HOST]:PORT/DEVICE``.
 
-    The last one also with ``contour:`` or ``transform:`` before it.
+    For masks like the one given. The last one also with ``contour:`` or ``transform:`` before it.
     """
     kind, _, rest = word.partition(":")
     what: Any = kind if kind in ("contour", "transform") else "image"
@@ -209,10 +246,10 @@ def _sink(word: str, first: Frame, fps: float, priority: int | None) -> Callable
         endpoint, device = stream.igtl_endpoint(address, priority=priority)
         return stream.IgtlSink(endpoint, device or "Mask", what=what, version=2)
     if kind == "shm" and rest:
-        return stream.SharedRing(rest, first.array.shape[:2])
+        return stream.SharedRing(rest, mask.array.shape, mask.array.dtype)
     if Path(word).suffix in (".mp4", ".avi"):
         return stream.VideoSink(word, fps)
-    if Path(word).suffix:
+    if Path(word).suffix or kind in ("shm", "contour", "transform"):
         raise ValueError(
             f"--sink {word}: must be a folder, a .mp4 or .avi file, shm:NAME or igtl://..."
         )

@@ -74,7 +74,11 @@ def _method_options(command: Any) -> Any:
 )
 @click.option("--max-age", type=float, metavar="MS", help="Drop frames that waited longer.")
 @click.option("--watchdog", type=float, metavar="MS", help="Send the last mask again, as stale.")
-@click.option("--seconds", type=float, help="Stop after so long.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    help="Stop after so long, or when no frame came for so long at the start.",
+)
 @click.option("--frames", type=click.IntRange(1), help="Stop after so many frames.")
 @click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write a log.")
 @click.option("--cpu", "cpus", type=int, multiple=True, help="Work on this CPU; may be repeated.")
@@ -106,8 +110,12 @@ def stream(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
         )
 
     live = not as_json and sys.stderr.isatty()
+    if live:
+        click.echo(f"Waiting for frames of {given['source']}: Ctrl-C ends", err=True)
     summary = _stream.run(_stream.Job(**given), show if live else None)
     click.echo(json.dumps(summary.as_dict(), indent=2) if as_json else str(summary))
+    if not summary.counts["ok"] + summary.counts["late"]:
+        raise ValueError("no mask was sent")
 
 
 @stream.command()

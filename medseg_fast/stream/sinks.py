@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import struct
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from medseg_fast import _checks, io
+from medseg_fast._tuples import tuple_of
 from medseg_fast.stream._frame import Result
 
 __all__ = ["FolderSink", "Latest", "SharedRing", "SharedRingReader", "VideoSink"]
@@ -26,9 +28,16 @@ class FolderSink:
     Parameters
     ----------
     folder : str or path-like
-        Is made where it does not exist. Files in it are not replaced.
+        Is made where it does not exist.
     ending : str, optional
         A format of `medseg_fast.io.write`: ``.png``, ``.nii.gz``, ``.npy``, ...
+
+    Raises
+    ------
+    FileExistsError
+        If the folder has such masks already.
+    OSError, ValueError
+        If nothing can be written there, or not in this format.
 
     Notes
     -----
@@ -39,6 +48,11 @@ class FolderSink:
     def __init__(self, folder: str | os.PathLike[str], ending: str = ".png") -> None:
         self._folder, self._ending = Path(folder), ending
         self._folder.mkdir(parents=True, exist_ok=True)
+        if any(self._folder.glob(f"mask[0-9]*{glob.escape(ending)}")):
+            raise FileExistsError(f"{self._folder}: has masks already")
+        trial = self._folder / f".{os.getpid()}{ending}"
+        io.write(trial, np.zeros((1, 1), np.uint8))
+        trial.unlink()
 
     def __call__(self, result: Result) -> None:
         """Write one mask."""
@@ -59,7 +73,7 @@ class VideoSink:
     path : str or path-like
         ``.mp4`` or ``.avi``; takes its place when the stream ends.
     fps : float
-        Of the video.
+        Of the video. All frames have the size of the first one.
     colour : (int, int, int), optional
         Of the outline: red, green, blue.
 
@@ -69,6 +83,8 @@ class VideoSink:
         If OpenCV is missing.
     FileExistsError
         If the file exists.
+    OSError
+        If its folder does not, or cannot be written to.
     """
 
     def __init__(
@@ -91,10 +107,17 @@ class VideoSink:
             raise ValueError(f"VideoSink: path must end with .mp4 or .avi, got {self._path.name!r}")
         if self._path.exists():
             raise FileExistsError(f"{self._path}: exists")
+        if not self._path.parent.is_dir():
+            raise FileNotFoundError(f"{self._path.parent}: no such folder")
+        if not os.access(self._path.parent, os.W_OK):
+            raise PermissionError(f"{self._path.parent}: cannot be written to")
         self._codec = cv2.VideoWriter.fourcc(*codecs[self._path.suffix])
         self._fps = float(_checks.number("VideoSink", "fps", fps))
+        if not 0 < self._fps < 1e6:
+            raise ValueError(f"VideoSink: fps must be positive and below 1e6, got {fps!r}")
         self._temporary = self._path.with_name(f".{os.getpid()}.{self._path.name}")
         self._writer: Any = None
+        self._size: tuple[int, int] = (0, 0)
 
     def __call__(self, result: Result) -> None:
         """Add one frame."""
@@ -109,11 +132,14 @@ class VideoSink:
         mask = (np.asarray(result.mask) != 0).astype(np.uint8)
         outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, outlines, -1, self._colour, 2)
+        size = picture.shape[1::-1]
         if self._writer is None:
-            size = picture.shape[1::-1]
-            self._writer = cv2.VideoWriter(str(self._temporary), self._codec, self._fps, size)
-            if not self._writer.isOpened():
+            writer = cv2.VideoWriter(str(self._temporary), self._codec, self._fps, size)
+            if not writer.isOpened():
                 raise OSError(f"{self._path}: OpenCV cannot write such a video")
+            self._writer, self._size = writer, size
+        if size != self._size:  # OpenCV would leave it out without a word
+            raise ValueError(f"VideoSink: frames must be {self._size} pixels, got {size}")
         self._writer.write(picture)
 
     def close(self) -> None:
@@ -192,6 +218,7 @@ class SharedRing:
         self, name: str, shape: tuple[int, ...], dtype: DTypeLike = bool, *, slots: int = 4
     ) -> None:
         kind = np.dtype(dtype)
+        shape = tuple_of(_checks.integer("SharedRing", "shape", n, 1) for n in shape)
         if kind.kind not in "bui" or not 1 <= len(shape) <= 4:
             raise ValueError(
                 f"SharedRing: masks must be bool or integer of 1 to 4 axes, got {kind}, {shape}"
@@ -209,12 +236,19 @@ class SharedRing:
 
     def __call__(self, result: Result) -> None:
         """Put one mask into the next slot."""
+        mask = np.asarray(result.mask)
+        if mask.shape != self._layout.shape:
+            raise ValueError(
+                f"SharedRing: masks must have shape {self._layout.shape}, got {mask.shape}"
+            )
+        if not np.can_cast(mask.dtype, self._layout.dtype, "same_kind"):
+            raise TypeError(f"SharedRing: masks must be {self._layout.dtype}, got {mask.dtype}")
         slot = self._count % self._layout.slots
         place = self._layout.begin + slot * self._layout.stride
         stale = int(result.frame is None)
         facts = (result.record.id, time.time_ns(), stale)
         _SLOT.pack_into(self._buffer, place, 2 * self._count + 1, *facts)
-        np.copyto(self._arrays[slot], result.mask, casting="same_kind")
+        np.copyto(self._arrays[slot], mask, casting="same_kind")
         _SLOT.pack_into(self._buffer, place, 2 * self._count + 2, *facts)
         self._count += 1
 

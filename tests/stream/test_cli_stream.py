@@ -84,6 +84,113 @@ def test_wrong_usage(folder, tmp_path):
     assert "not the log of a stream" in error(run("stream", "report", tmp_path / "no.log"), 1)
 
 
+def test_options_that_a_method_does_not_take(folder):
+    for method, words, name in (
+        ("track", ["--seed", "1,1", "--lower", "1", "--upper", "2", "--largest"], "largest"),
+        ("canny", ["--lower", "1"], "lower"),
+        ("otsu", ["--sigma", "2"], "sigma"),
+    ):
+        result = run("stream", "--source", folder, "--method", method, *words)
+        assert f"--method {method}: takes no --{name}" in error(result, 1)
+
+
+@pytest.mark.parametrize("word", ["shm:", "contour:x", "transform:"])
+def test_sinks_that_are_no_folder(folder, word):
+    result = run("stream", "--source", folder, "--method", "otsu", "--sink", word)
+    assert "must be a folder, a .mp4" in error(result, 1)
+
+
+def test_what_cannot_be_written_is_refused_at_the_start(folder, tmp_path, monkeypatch):
+    words = ["stream", "--source", folder, "--method", "otsu", "--sink", tmp_path / "masks"]
+    assert run(*words).exit_code == 0
+    assert "has masks already" in error(run(*words), 1)
+    pytest.importorskip("cv2", reason="video needs the extra stream")
+    assert "no such folder" in error(run(*words[:-1], tmp_path / "absent" / "o.mp4"), 1)
+
+
+def test_a_stream_without_a_mask_has_failed(folder, tmp_path, monkeypatch):
+    def full(sink, result):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(app.stream.FolderSink, "__call__", full)
+    result = run("stream", "--source", folder, "--method", "otsu", "--sink", tmp_path / "masks")
+    assert result.exit_code == 1
+    assert "8 error" in result.stdout
+    assert "no mask was sent" in result.stderr
+
+
+def test_an_interrupt_is_the_end_of_a_live_stream(folder, monkeypatch):
+    wait = app.Pipeline.wait
+
+    def interrupted(pipeline, seconds):
+        assert wait(pipeline, 60)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app.Pipeline, "wait", interrupted)
+    result = run("stream", "--source", folder, "--method", "otsu")
+    assert result.exit_code == 0
+    assert "8 frames received, 8 masks sent (8 ok)" in result.stdout
+
+
+def test_seconds_end_the_wait_for_the_first_frame():
+    with igtl.Server(0) as scanner:
+        source = f"igtl://127.0.0.1:{scanner.port}"
+        words = ["--source", source, "--method", "otsu", "--seconds", "0.2"]
+        assert f"{source}: gave no frame within 0.2 s" in error(run("stream", *words), 1)
+
+
+def test_colours_are_refused(tmp_path):
+    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path / "0.png")
+    for method in ("otsu", "canny"):
+        result = run("stream", "--source", tmp_path, "--method", method)
+        assert f"--method {method}: frames must be grey" in error(result, 1)
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A file of a network whose inside is above half of the range."""
+    torch = pytest.importorskip("torch")
+    from medseg_fast import nn
+
+    layer = torch.nn.Conv2d(1, 1, 1).eval()
+    with torch.no_grad():
+        layer.weight[...], layer.bias[...] = 1, -0.5
+        nn.optimize(layer, torch.zeros(1, 1, 40, 50)).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("method", ["canny", "network"])
+def test_smoothed_frames_keep_their_units(method, request, rng):
+    options = {"model": request.getfixturevalue("model")} if method == "network" else {"sigma": 2}
+    frame = np.full((40, 50), 60, np.uint8)
+    frame[10:30, 15:35] = 200
+    frame += rng.integers(0, 20, frame.shape, np.uint8)
+    masks = []
+    for smooth in (None, 0.01):
+        value = frame
+        for step in app.steps(app.Job("", method, smooth=smooth, **options), frame):
+            value = step(value)
+        masks.append(value)
+    assert 0 < masks[0].sum() < 1000
+    np.testing.assert_array_equal(*masks)
+
+
+def test_labels_of_a_network_in_shared_memory(folder, model):
+    words = [
+        "--source",
+        folder,
+        "--method",
+        "network",
+        "--model",
+        model,
+        "--sink",
+        "shm:msf_test_l",
+    ]
+    result = run("stream", *words)
+    assert result.exit_code == 0, result.output
+    assert "8 masks sent (8 ok)" in result.stdout
+
+
 class _Camera:
     """Two frames, then what it is told to raise."""
 

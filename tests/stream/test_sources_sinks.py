@@ -107,6 +107,12 @@ def test_folder_sink(tmp_path):
     np.testing.assert_array_equal(io.read(tmp_path / "masks" / names[2]).array, 1)
     sink(Result(images[0], None, Record(7, None, 0)))  # a stale mask: no file
     assert len(list((tmp_path / "masks").iterdir())) == 3
+    with pytest.raises(FileExistsError, match="has masks already"):
+        FolderSink(tmp_path / "masks")
+    FolderSink(tmp_path / "masks", ".npy")
+    with pytest.raises(ValueError, match="none of the known suffixes"):
+        FolderSink(tmp_path / "others", ".xyz")
+    assert list((tmp_path / "others").iterdir()) == []
 
 
 def test_video_there_and_back(tmp_path):
@@ -133,6 +139,31 @@ def test_video_there_and_back(tmp_path):
     (tmp_path / "no.mp4").write_bytes(b"not a video")
     with pytest.raises(ValueError, match="cannot open"):
         VideoSource(tmp_path / "no.mp4")
+
+
+def test_a_video_tells_of_every_frame_that_it_lacks(tmp_path, monkeypatch):
+    cv2 = pytest.importorskip("cv2", reason="video needs the extra stream")
+    images = [np.zeros((48, 64), np.uint8), np.zeros((32, 64), np.uint8)] * 2
+    summary = Pipeline(
+        images, lambda a: a == 0, VideoSink(tmp_path / "w.avi", 10), policy="all"
+    ).run()
+    assert (summary.counts["ok"], summary.counts["error"]) == (2, 2)
+    assert len(list(VideoSource(tmp_path / "w.avi"))) == 2
+    assert "VideoSink: ValueError: VideoSink: frames must be (64, 48)" in str(summary)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        VideoSink(tmp_path / "absent" / "x.avi", 10)
+    for fps in (np.inf, 0):
+        with pytest.raises(ValueError, match="fps must be positive"):
+            VideoSink(tmp_path / "x.avi", fps)
+
+    class Closed:
+        def isOpened(self):
+            return False
+
+    sink = VideoSink(tmp_path / "x.avi", 10)
+    monkeypatch.setattr(cv2, "VideoWriter", lambda *arguments: Closed())
+    summary = Pipeline(images, lambda a: a == 0, sink, policy="all").run()
+    assert summary.counts["error"] == 4
 
 
 _READER = """
@@ -165,8 +196,13 @@ def test_shared_ring_from_another_process():
         reader.close()
         with pytest.raises(FileExistsError):
             SharedRing("msf_test_ring", (4, 6))
+        for wrong in (np.ones((1, 6), np.uint8), np.uint8(1)):
+            with pytest.raises(ValueError, match=r"masks must have shape \(4, 6\), got"):
+                ring(Result(wrong, None, Record(7, None, 0)))
     finally:
         ring.close()
+    with pytest.raises(ValueError, match="shape must be at least 1, got -1"):
+        SharedRing("msf_test_ring", (-1, 3))
     with pytest.raises(FileNotFoundError):
         SharedRingReader("msf_test_ring")
     with pytest.raises(ValueError, match="must be bool or integer of 1 to 4 axes"):
