@@ -181,10 +181,9 @@ def steps(job: Job, first: Any) -> list[Callable[[Any], Any]]:
     """The job's method for frames like the first one."""
     _check_options(job)
     shape, dtype = first.shape, first.dtype
-    if job.method != "network" and len(shape) == 3 and shape[-1] in (3, 4):
-        raise ValueError(
-            f"--method {job.method}: frames must be grey, got colours of shape {shape}"
-        )
+    grey = "--smooth" if job.smooth is not None else f"--method {job.method}"
+    if grey != "--method network" and len(shape) == 3 and shape[-1] in (3, 4):
+        raise ValueError(f"{grey}: frames must be grey, got colours of shape {shape}")
     if job.smooth is None:
         return [_step(job, shape, dtype, dtype)]
     smooth = stream.SmoothPlan(shape, dtype, job.smooth)

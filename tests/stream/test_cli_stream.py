@@ -144,6 +144,8 @@ def test_colours_are_refused(tmp_path):
     for method in ("otsu", "canny"):
         result = run("stream", "--source", tmp_path, "--method", method)
         assert f"--method {method}: frames must be grey" in error(result, 1)
+    words = ["--method", "network", "--model", "any", "--smooth", "1"]
+    assert "--smooth: frames must be grey" in error(run("stream", "--source", tmp_path, *words), 1)
 
 
 @pytest.fixture
