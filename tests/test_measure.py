@@ -228,6 +228,22 @@ def test_grey_levels():
         measure(mask, np.where(image < 2, image, np.inf))
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.int64])
+def test_grey_levels_of_wide_integers(dtype):
+    image = np.arange(16).reshape(4, 4) * 400 - (0 if dtype == np.uint16 else 3000)
+    labels = np.repeat([1, 1, 2, 0], 4).reshape(4, 4)
+    table = measure(np.ones((4, 4), int), image.astype(dtype))  # 6000 apart: width 2
+    assert_array_equal(np.flatnonzero(table["histogram"][0]), np.arange(16) * 200)
+    assert measure(labels, image)["histogram"].shape == (2, 2801)  # one width of 1 for both
+    wide = measure(labels, image * np.array([[2], [2], [1], [1]]))  # 5600 apart, and 1200
+    assert_array_equal(np.flatnonzero(wide["histogram"][0]), np.arange(8) * 400)
+    assert_array_equal(np.flatnonzero(wide["histogram"][1]), np.arange(4) * 200)
+    whole = np.array([[np.iinfo(dtype).min, np.iinfo(dtype).max]], dtype)
+    assert measure([[1, 1]], whole)["histogram"].shape == (1, 4096)
+    with pytest.raises(ValueError, match="bin_width must give at most 4096 grey levels, got 6001"):
+        measure(np.ones((4, 4), int), image, bin_width=1)
+
+
 def test_flat_outline():
     row = measure(np.ones((4, 6), bool), spacing=(0.5, 2)).rows()[0]
     assert row["area_mm2"] == 24
@@ -277,9 +293,21 @@ def test_change():
     assert [row["label"] for row in grown.labels] == [1, 2]
     assert grown.labels[1]["volume_mm3_before"] == 0
     assert grown.labels[1]["volume_mm3_percent"] == math.inf
+    assert ms.measure.change(lesion(), before).response == "progressive disease"
+    assert ms.measure.change(lesion(), lesion()).response == "not evaluable"
+    with pytest.raises(ValueError, match="change: after must have volume_mm3, as before, got area"):
+        ms.measure.change(before, measure([[1]]))
     small = ms.measure.change(lesion(3), lesion(4))
     assert small.percent > 20
     assert small.response == "stable disease"  # less than 5 mm
+
+
+def test_labels_that_only_unsigned_integers_hold():
+    labels = np.full((3, 3), 2**63 + 5, np.uint64)
+    table = measure(labels)
+    assert table["label"].tolist() == [2**63 + 5]
+    assert ms.regionprops_table(labels, properties=["label"])["label"].tolist() == [2**63 + 5]
+    assert measure(labels >> 1)["label"].tolist() == [2**62 + 2]
 
 
 def test_refuses():

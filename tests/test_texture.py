@@ -300,6 +300,19 @@ def test_bad_options():
         ngldm([[1]], coarseness=-1)
 
 
+def test_texture_of_wide_integers_has_256_levels():
+    image = np.random.default_rng(3).integers(-1000, 3000, (3, 12, 12), np.int16)
+    mask = np.ones(image.shape, bool)
+    image[0, 0, :2] = -1000, 2999
+    table = measure(mask, image, texture=True)
+    assert table["histogram"].shape == (1, 4000)  # as without texture
+    chosen = measure(mask, image, bin_width=16, texture=True)
+    assert chosen["histogram"].shape == (1, 250)
+    for name in chosen:
+        if name.startswith(("gl", "ng")):
+            assert_array_equal(table[name], chosen[name])
+
+
 def test_texture_of_a_tumour():
     from medseg_fast import io
 

@@ -108,7 +108,8 @@ def evaluate(
     "--bin-width",
     type=click.FloatRange(0, min_open=True),
     metavar="X",
-    help="Width of the grey levels of histogram and texture.  [default: 1, of floats a 32nd]",
+    help="Width of the grey levels of histogram and texture.  [default: 1, or what gives at most"
+    " 4096 levels (texture: 256); of floats a 32nd]",
 )
 @click.option(
     "--bins",

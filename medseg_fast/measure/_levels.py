@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medseg_fast import _checks
 
 Array = NDArray[Any]
-_MOST_LEVELS = 4096  # a matrix of 128 MB a direction
+MOST_LEVELS = 4096  # a matrix of 128 MB a direction
 
 
 def discretised(
@@ -24,14 +24,13 @@ def discretised(
 ) -> NDArray[np.int64]:
     """Grey levels from 1 on: bins of a fixed width from `low` (the minimum), or a fixed number.
 
-    With neither integers keep their steps of 1, floats get 32 bins. NaN gets level 0, as do values
-    below `low`.
+    With neither there are 32 bins. NaN gets level 0, as do values below `low`.
     """
     known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
     if not known.size:
         return np.zeros(values.shape, np.int64)
     if bin_width is None and bins is None:
-        bin_width, bins = (1.0, None) if values.dtype.kind in "bui" else (None, 32)
+        bins = 32
     least, most = float(known.min()), float(known.max())
     if not (np.isfinite(least) and np.isfinite(most)):
         raise ValueError(f"{op}: image must be finite inside labels, got infinity")
@@ -50,9 +49,9 @@ def discretised(
         np.minimum(levels, bins, out=levels)
     np.maximum(levels, 0, out=levels)
     np.nan_to_num(levels, copy=False)
-    if levels.max() > _MOST_LEVELS:
+    if levels.max() > MOST_LEVELS:
         raise ValueError(
-            f"{op}: bin_width must give at most {_MOST_LEVELS} grey levels, got {int(levels.max())}"
+            f"{op}: bin_width must give at most {MOST_LEVELS} grey levels, got {int(levels.max())}"
         )
     return np.asarray(levels, np.int64)
 

@@ -125,7 +125,7 @@ def _dense(labels: Array) -> tuple[Array, Array | None]:
     if highest > 4 * labels.size + 65_536:
         values, places = np.unique(known, return_inverse=True)
         if values[0] != 0:
-            values, places = np.concatenate([[0], values]).astype(labels.dtype), places + 1
+            values, places = np.insert(values, 0, 0), places + 1
         return places.reshape(labels.shape).astype(np.int32), values
     sizes = np.zeros(highest + 1, np.int64)
     core.label_sizes(known, sizes)

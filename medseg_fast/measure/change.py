@@ -20,7 +20,7 @@ class Change(NamedTuple):
     percent: float
     """By how much that changed."""
     response: str
-    """complete response, partial response, stable disease or progressive disease."""
+    """complete response, partial response, stable disease, progressive disease, not evaluable."""
 
 
 def change(before: Measurements, after: Measurements) -> Change:
@@ -37,7 +37,13 @@ def change(before: Measurements, after: Measurements) -> Change:
         The response follows RECIST 1.1 [1]_ for target lesions, with `before` as the reference:
         progressive where the sum of long axes grew by 20 percent and 5 mm or a label is new,
         complete where no label is left, partial where the sum shrank by 30 percent, else stable.
-        Short axes of lymph nodes and lesions without measure are the reader's.
+        Not evaluable where there is no label at either date: there was no target lesion. Short axes
+        of lymph nodes and lesions without measure are the reader's.
+
+    Raises
+    ------
+    ValueError
+        If one table is of 2D labels and the other of 3D.
 
     References
     ----------
@@ -52,7 +58,10 @@ def change(before: Measurements, after: Measurements) -> Change:
     >>> ms.measure.change(first, second).response
     'partial response'
     """
-    size = "volume_mm3" if "volume_mm3" in before.columns else "area_mm2"
+    sizes = ["volume_mm3" if "volume_mm3" in table else "area_mm2" for table in (before, after)]
+    size = sizes[0]
+    if size != sizes[1]:
+        raise ValueError(f"change: after must have {size}, as before, got {sizes[1]}")
     tables = [
         {row["label"]: row for row in zip_rows(table, ("label", size, "long_axis_mm"))}
         for table in (before, after)
@@ -71,7 +80,9 @@ def change(before: Measurements, after: Measurements) -> Change:
     old = [row for row in rows if row["label"] in tables[0]]
     was, now = (sum(row[f"long_axis_mm_{date}"] for row in old) for date in ("before", "after"))
     new = len(rows) > len(old)
-    if new or (now >= 1.2 * was and now - was >= 5):
+    if not rows:
+        response = "not evaluable"
+    elif new or (now >= 1.2 * was and now - was >= 5):
         response = "progressive disease"
     elif not tables[1]:
         response = "complete response"

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _cell_surface, _checks
 from medseg_fast._cpu import core
-from medseg_fast.measure._levels import discretised
+from medseg_fast.measure._levels import MOST_LEVELS, discretised
 from medseg_fast.measure._table import STATISTICS, LabelTable
 from medseg_fast.measure.neighbourhoods import ngldm, ngldm_features, ngtdm, ngtdm_features
 from medseg_fast.measure.texture import glcm, glcm_features
@@ -26,6 +26,8 @@ from medseg_fast.measure.zones import (
 )
 
 Array = NDArray[Any]
+
+_TEXTURE_LEVELS = 256  # of integers by default: time and memory grow with their square
 
 
 class Measurements:
@@ -133,7 +135,10 @@ def measure(
         Voxel size in mm along each axis; 1 by default.
     bin_width, bins : float and int, optional
         Width of the grey levels of histogram and texture, counted from each label's minimum, or
-        their number; without them integers keep their steps of 1 and floats get 32 levels.
+        their number. Without them floats get 32 levels; integers keep their steps of 1, or those of
+        the smallest whole width, the same for all labels, that gives none more than 4096 levels
+        (texture: 256). Texture depends on it: state it, such as 25 for CT, where results are to be
+        compared.
     texture : bool, optional
         Add the IBSI's 95 features of grey levels: their co-occurrence ``glcm_*``, runs ``glrlm_*``,
         zones ``glszm_*`` and ``gldzm_*``, and neighbourhoods ``ngtdm_*`` and ``ngldm_*``.
@@ -171,8 +176,8 @@ def measure(
     TypeError
         If the labels are not bool or integer, or the image's dtype is not supported.
     ValueError
-        If they are not 2D or 3D, shapes differ, the image is infinite inside a label, or `spacing`,
-        `bin_width` or `bins` does not fit.
+        If they are not 2D or 3D, shapes differ, the image is infinite inside a label, `spacing`,
+        `bin_width` or `bins` does not fit, or `bin_width` gives more than 4096 levels.
 
     Notes
     -----
@@ -203,7 +208,7 @@ def measure(
     if bin_width is not None and not float(_checks.number(op, "bin_width", bin_width)) > 0:
         raise ValueError(f"{op}: bin_width must be positive, got {bin_width!r}")
     if bins is not None:
-        bins = _checks.integer(op, "bins", bins, 1, 4096)
+        bins = _checks.integer(op, "bins", bins, 1, MOST_LEVELS)
     table, sizes = label_table(op, labels, image, spacing)
     columns = place(table)
     columns["euler_number"] = table.column("euler_number")
@@ -339,13 +344,22 @@ def _centre_of_mass(t: LabelTable, image: Array) -> Array:
         return np.asarray(sums[t.places, 1:] / sums[t.places, :1] * t.spacing)
 
 
+def _width(t: LabelTable, width: float | None, bins: int | None, most: int) -> float | None:
+    """The width that is given, or for integers one that gives no label more than `most` levels."""
+    assert t.image is not None
+    if width is not None or bins is not None or t.image.dtype.kind == "f":
+        return width
+    return int(t.statistic("range").max(initial=0)) // most + 1
+
+
 def _levels(
     t: LabelTable, bin_width: float | None, bins: int | None, texture: bool
 ) -> dict[str, Array]:
     counts, rows = [], []
+    widths = [_width(t, bin_width, bins, most) for most in (MOST_LEVELS, _TEXTURE_LEVELS)]
     for row in range(len(t)):
         part = t.values[t.starts[row] : t.starts[row + 1]]
-        values = discretised("measure", part, bin_width, bins)
+        values = discretised("measure", part, widths[0], bins)
         count = np.bincount(values)[1:]
         counts.append(count)
         share = count[count > 0] / max(count.sum(), 1)
@@ -357,6 +371,8 @@ def _levels(
         if texture:
             inside = t.numbers[t.slices(row)] == t.places[row]
             levels = np.zeros(inside.shape, np.uint16)
+            if widths[0] != widths[1]:
+                values = discretised("measure", part, widths[1], bins)
             levels[inside] = values
             for family, found in (
                 ("glcm", glcm_features(glcm(levels))),

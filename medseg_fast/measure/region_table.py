@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -98,7 +99,8 @@ def _columns(regions: list[RegionProperties], name: str, separator: str) -> dict
     table = first._table
     dtype: Any = int if name in _INTEGERS else object if name in _OBJECTS else float
     if name == "label":
-        return {name: np.array(table.labels, int)}
+        highest = int(table.labels[-1])
+        return {name: table.labels.astype(int if highest <= sys.maxsize else np.uint64)}
     if name == "bbox":
         values = table.boxes.reshape(len(table), -1)
     elif name == "centroid":
