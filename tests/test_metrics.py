@@ -117,6 +117,23 @@ def test_labels_of_two_types(rng, first, second):
     assert right.dtype == b.dtype
 
 
+@pytest.mark.parametrize("least", [0, -7])
+def test_labels_beyond_signed_integers(least):
+    large = 2**63 + 5
+    a, b = np.array([0, large, large, 3], np.uint64), np.array([0, 3, least, 3])
+    for first, second in ((a, b), (b, a)):
+        overlap = metrics.label_overlap(first, second)
+        expected = sorted({least, 3, large} - {0})
+        assert overlap.label.tolist() == expected
+        assert all(isinstance(label, int) for label in overlap.label.tolist())
+        assert overlap.dice[expected.index(3)] == pytest.approx(2 / 3)
+        matrix = metrics.confusion_matrix(first, second, labels=[large, 3])
+        assert_array_equal(matrix, [[0, 1], [0, 1]] if first is a else [[0, 0], [1, 1]])
+    near = metrics.label_overlap(a >> np.uint64(3), b, labels=[2**60, 2**60 + 1])
+    assert near.false_positive.tolist() == [2, 0]
+    assert metrics.label_overlap(a[3:], b[3:]).label.dtype == np.int64
+
+
 def test_confusion_matrix_is_scikit_learns(rng):
     learn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
     a, b = _labels(rng, (20, 31, 17)), _labels(rng, (20, 31, 17))
@@ -160,6 +177,12 @@ def test_labels_must_be_integers():
         metrics.label_overlap([0.5], [1])
     with pytest.raises(ValueError, match="truth must have shape"):
         metrics.label_overlap([1], [1, 1])
+    for function in (metrics.label_overlap, metrics.confusion_matrix):
+        with pytest.raises(TypeError, match=f"{function.__name__}: labels must be integers, got 1"):
+            function([1], [1], labels=[1.5])
+        with pytest.raises(ValueError, match="labels must be a sequence of integers, got 1"):
+            function([1], [1], labels=1)
+    assert len(metrics.label_overlap([1], [1], labels=[]).dice) == 0
 
 
 @settings(max_examples=50, deadline=None)
@@ -187,7 +210,7 @@ def test_partitions_are_scikit_images(rng):
     peer = pytest.importorskip("skimage.metrics", reason="scikit-image is not installed")
     a, b = _labels(rng, (30, 41), np.int64, 9), _labels(rng, (30, 41), np.int64, 9)
     b[:15] = a[:15]
-    for ignore in ((0,), (), (1, 3)):
+    for ignore in ((0,), (), (1, 3), None, 0, np.int64(3), np.array([1, 3])):
         assert_allclose(
             metrics.adapted_rand_error(a, b, ignore_labels=ignore),
             peer.adapted_rand_error(a, b, ignore_labels=ignore),
@@ -270,6 +293,9 @@ def test_instances_of_equal_images_are_perfect(rng):
     assert precision.mean == precision.at(0.95) == 1
     with pytest.raises(ValueError, match=r"thresholds must be from 0\.5 to 1"):
         metrics.instance_average_precision(image, image, [0.3])
+    with pytest.raises(ValueError, match=r"threshold must be one of 0\.5, 0\.55, .*, got 0\.52"):
+        precision.at(0.52)
+    assert metrics.instance_average_precision(image, image, [0.6, 0.6]).at(0.6) == 1
 
 
 def test_mask_precision_by_hand():
@@ -288,6 +314,12 @@ def test_mask_precision_by_hand():
     assert math.isnan(metrics.mask_average_precision([(masks, [1, 2, 3])], [truth * 0]).mean)
     with pytest.raises(ValueError, match="truths must be 1"):
         metrics.mask_average_precision([(masks, [1, 2, 3])], [])
+    for wrong, scores in ((masks.transpose(0, 2, 1), [1, 2, 3]), (masks, [1, 2]), (masks[0], [1])):
+        with pytest.raises(ValueError, match=r"masks must have shape \(\d, 1, 10\), as scores"):
+            metrics.mask_average_precision([(wrong, scores)], [truth])
+    assert metrics.mask_average_precision([([], [])], [truth]).mean == 0
+    with pytest.raises(ValueError, match="scores must not be NaN"):
+        metrics.mask_average_precision([(masks, [1, np.nan, 3])], [truth])
 
 
 def test_bootstrap(rng):
@@ -305,6 +337,10 @@ def test_bootstrap(rng):
     assert metrics.bootstrap_interval([0.5, np.nan]) == (0.5, 0.5, 0.5)
     with pytest.raises(ValueError, match="level must be between 0 and 1"):
         metrics.bootstrap_interval([1], level=95)
+    with pytest.raises(TypeError, match="statistic must take an array and axis=-1, got <function"):
+        metrics.bootstrap_interval(values, lambda x: x.mean())
+    with pytest.raises(ValueError, match=r"statistic must give shape \(10,\) of \(10, 40\)"):
+        metrics.bootstrap_interval(values, lambda x, axis: x.mean(), resamples=10)
 
 
 @settings(max_examples=40, deadline=None)

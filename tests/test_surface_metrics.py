@@ -197,3 +197,9 @@ def test_evaluate(rng):
     (row,) = metrics.evaluate(pred, truth, labels=[9], surfaces=False)
     assert row["dice"] == 1
     assert "nsd" not in row
+    with pytest.raises(ValueError, match="evaluate: tolerance_mm must not be negative, got -1"):
+        metrics.evaluate(pred, truth, tolerance_mm=-1)
+    with pytest.raises(ValueError, match="evaluate: tolerance_mm must be a number, got NaN"):
+        metrics.evaluate(pred, truth, tolerance_mm=math.nan)
+    with pytest.raises(TypeError, match="evaluate: labels must be integers, got 1.5"):
+        metrics.evaluate(pred, truth, labels=[1.5])

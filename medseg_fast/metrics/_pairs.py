@@ -58,6 +58,28 @@ def label_image(op: str, name: str, value: Any) -> Array:
     return array
 
 
+def wanted(op: str, labels: Any) -> Array:
+    """The labels that were asked for."""
+    given = np.asarray(labels, object)  # NumPy's own choice is float64 for 2**63 beside 1
+    if given.ndim != 1:
+        raise ValueError(f"{op}: labels must be a sequence of integers, got {labels!r}")
+    for each in given:
+        if not isinstance(each, (int, np.integer, np.bool_)):
+            raise TypeError(f"{op}: labels must be integers, got {each!r}")
+    return alike(given)[0]
+
+
+def alike(*labels: Array) -> tuple[Array, ...]:
+    """Labels of one type, exactly: NumPy has none but float64 for uint64 beside signed ones."""
+    if np.result_type(*labels).kind in "bui":
+        return labels
+    least = min(int(each.min(initial=0)) for each in labels)
+    most = max(int(each.max(initial=0)) for each in labels)
+    unsigned: Any = np.uint64 if least >= 0 else object
+    wide = np.int64 if most < 2**63 else unsigned
+    return tuple(each.astype(wide) for each in labels)
+
+
 def contingency(
     op: str, names: tuple[str, str], first: Any, second: Any
 ) -> tuple[Array, Array, NDArray[np.int64]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks
 
@@ -36,7 +36,8 @@ def bootstrap_interval(
     values : array_like
         One value per case, such as the Dice of each patient. NaN is left out.
     statistic : callable, optional
-        ``statistic(values, axis=-1)``, such as ``np.mean`` or ``np.median``.
+        ``statistic(values, axis=-1)``, such as ``np.mean`` or ``np.median``; of values of shape
+        (samples, cases) one for each sample.
     level : float, optional
         Confidence, between 0 and 1.
     resamples : int, optional
@@ -51,8 +52,10 @@ def bootstrap_interval(
 
     Raises
     ------
+    TypeError
+        If `statistic` does not take an array and an axis.
     ValueError
-        If `level` or `resamples` is out of range.
+        If `level` or `resamples` is out of range, or `statistic` does not give a number a sample.
 
     References
     ----------
@@ -79,14 +82,32 @@ def bootstrap_interval(
     rows = max(1, _PIECE // len(cases))
     drawn = np.concatenate(
         [
-            np.asarray(
-                statistic(
-                    cases[rng.integers(0, len(cases), (min(rows, count - done), len(cases)))],
-                    axis=-1,
-                )
+            _of_samples(
+                op,
+                statistic,
+                cases[rng.integers(0, len(cases), (min(rows, count - done), len(cases)))],
             )
             for done in range(0, count, rows)
         ]
     )
     low, high = np.quantile(drawn, [(1 - part) / 2, (1 + part) / 2])
-    return Interval(float(statistic(cases, axis=-1)), float(low), float(high))
+    (estimate,) = _of_samples(op, statistic, cases[None])
+    return Interval(float(estimate), float(low), float(high))
+
+
+def _of_samples(
+    op: str, statistic: Callable[..., Any], samples: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The statistic of each row."""
+    try:
+        found = np.asarray(statistic(samples, axis=-1), np.float64)
+    except TypeError as error:
+        raise TypeError(
+            f"{op}: statistic must take an array and axis=-1, got {statistic!r}: {error}"
+        ) from error
+    if found.shape != samples.shape[:1]:
+        raise ValueError(
+            f"{op}: statistic must give shape {samples.shape[:1]} of {samples.shape} and axis=-1,"
+            f" got {found.shape}"
+        )
+    return found

@@ -16,6 +16,7 @@ from medseg_fast.metrics.surfaces import (
     average_surface_distance,
     hausdorff_distance,
     surface_distances,
+    tolerance,
 )
 
 SURFACE_FIGURES = ("hausdorff_mm", "hausdorff_95_mm", "average_surface_distance_mm", "nsd")
@@ -57,7 +58,7 @@ def evaluate(
     Raises
     ------
     TypeError
-        If an image is not bool or integer.
+        If an image or `labels` are not bool or integer.
     ValueError
         If shapes differ, the images are not 2D or 3D, or an argument is out of range.
 
@@ -73,7 +74,9 @@ def evaluate(
     if found.ndim not in (2, 3):
         raise ValueError(f"{op}: pred must have 2 or 3 dimensions, got shape {found.shape}")
     sizes = _checks.spacing(op, spacing, found.ndim)
-    table = label_overlap(found, true, labels)
+    limit = tolerance(op, tolerance_mm)
+    some = None if labels is None else _pairs.wanted(op, labels).tolist()
+    table = label_overlap(found, true, some)
     voxel = math.prod(sizes)
     name = "area_mm2" if found.ndim == 2 else "volume_mm3"
     rows = []
@@ -97,7 +100,7 @@ def evaluate(
                 hausdorff_distance(*masks, sizes) if in_pred and in_truth else empty,
                 between.hausdorff(95),
                 average_surface_distance(*masks, sizes),
-                between.dice(tolerance_mm),
+                between.dice(limit),
             )
             row |= dict(zip(SURFACE_FIGURES, figures, strict=True))
         rows.append(row)

@@ -24,8 +24,13 @@ class AveragePrecision(NamedTuple):
 
     def at(self, threshold: float) -> float:
         """At one of the thresholds: ``at(0.5)`` is AP50."""
-        (place,) = np.flatnonzero(np.isclose(self.thresholds, threshold))
-        return float(self.ap[place])
+        (places,) = np.nonzero(np.isclose(self.thresholds, threshold))
+        if not len(places):
+            known = ", ".join(f"{limit:g}" for limit in self.thresholds)
+            raise ValueError(
+                f"AveragePrecision.at: threshold must be one of {known}, got {threshold!r}"
+            )
+        return float(self.ap[places[0]])
 
     @property
     def mean(self) -> float:
@@ -147,7 +152,7 @@ def mask_average_precision(
     TypeError
         If a truth is not bool or integer.
     ValueError
-        If numbers or shapes differ, or `thresholds` is out of range.
+        If numbers or shapes differ, a score is NaN, or `thresholds` is out of range.
 
     Notes
     -----
@@ -176,9 +181,8 @@ def mask_average_precision(
     hits: list[NDArray[np.bool_]] = []
     objects = 0
     for (masks, score), truth in zip(predictions, truths, strict=True):
-        value = np.asarray(score, np.float64).reshape(-1)
         true = _pairs.label_image(op, "truths", truth)
-        parts = np.asarray(masks).reshape(len(value), *true.shape) != 0
+        parts, value = _scored(op, masks, score, true.shape)
         order = np.argsort(-value, kind="stable")[:most]
         iou, count = _mask_ious(parts[order], true)
         objects += count
@@ -198,6 +202,22 @@ def mask_average_precision(
         inside = place < hit.shape[1]
         ap[k] = precision[k][place[inside]].sum() / len(at)
     return AveragePrecision(limits, ap)
+
+
+def _scored(
+    op: str, masks: ArrayLike, scores: ArrayLike, shape: tuple[int, ...]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """The masks of an image, as many as scores."""
+    value = np.asarray(scores, np.float64).reshape(-1)
+    if np.isnan(value).any():
+        raise ValueError(f"{op}: scores must not be NaN, got {scores!r}")
+    parts = np.asarray(masks) != 0
+    wanted = (len(value), *shape)
+    if parts.shape != wanted and (parts.size or len(value)):  # no masks have no shape in a list
+        raise ValueError(
+            f"{op}: masks must have shape {wanted}, as scores and truth, got {parts.shape}"
+        )
+    return parts.reshape(wanted), value
 
 
 def _mask_ious(masks: NDArray[np.bool_], truth: NDArray[Any]) -> tuple[NDArray[np.float64], int]:

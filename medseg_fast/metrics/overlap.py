@@ -291,7 +291,7 @@ def label_overlap(
     Raises
     ------
     TypeError
-        If an image is not bool or integer.
+        If an image or `labels` are not bool or integer.
     ValueError
         If shapes differ.
 
@@ -306,12 +306,14 @@ def label_overlap(
     >>> ms.metrics.label_overlap([0, 1, 1, 2], [0, 1, 2, 2]).dice.tolist()
     [0.6666666666666666, 0.6666666666666666]
     """
-    found, true, count = _pairs.contingency("label_overlap", _PREDICTION, pred, truth)
+    op = "label_overlap"
+    found, true, count = _pairs.contingency(op, _PREDICTION, pred, truth)
     if labels is None:
+        found, true = _pairs.alike(found, true)
         every = np.union1d(found, true)
         every = every[every != 0]
     else:
-        every = np.asarray(labels)
+        found, true, every = _pairs.alike(found, true, _pairs.wanted(op, labels))
     agree = found == true
     positive, in_pred, in_truth = (
         _sums(values[chosen], count[chosen], every)
@@ -356,7 +358,7 @@ def confusion_matrix(
     Raises
     ------
     TypeError
-        If an image is not bool or integer.
+        If an image or `labels` are not bool or integer.
     ValueError
         If shapes differ, or none of `labels` occurs in `y_true`.
 
@@ -372,7 +374,11 @@ def confusion_matrix(
     """
     op = "confusion_matrix"
     true, found, count = _pairs.contingency(op, ("y_true", "y_pred"), y_true, y_pred)
-    every = np.union1d(true, found) if labels is None else np.asarray(labels)
+    if labels is None:
+        true, found = _pairs.alike(true, found)
+        every = np.union1d(true, found)
+    else:
+        true, found, every = _pairs.alike(true, found, _pairs.wanted(op, labels))
     if labels is not None and not np.isin(every, true).any():
         raise ValueError(f"{op}: labels must have one that occurs in y_true, got {labels!r}")
     order = np.argsort(every, kind="stable")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,12 @@ Table = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 def _table(
-    op: str, names: tuple[str, str], first: Any, second: Any, table: Any, ignore: Sequence[int]
+    op: str,
+    names: tuple[str, str],
+    first: Any,
+    second: Any,
+    table: Any,
+    ignore: int | Sequence[int] | None,
 ) -> Table:
     """Region in the first, region in the second, voxels they share; without ignored first ones."""
     if table is not None:
@@ -29,7 +34,8 @@ def _table(
     if first is None or second is None:
         raise ValueError(f"{op}: {names[0]} and {names[1]} must be given where table is not")
     left, right, count = _pairs.contingency(op, names, first, second)
-    kept = ~np.isin(left, np.asarray(list(ignore)))
+    ignored = () if ignore is None else ignore if isinstance(ignore, Iterable) else (ignore,)
+    kept = ~np.isin(left, np.asarray(list(ignored)))
     return left[kept], right[kept], count[kept]
 
 
@@ -56,7 +62,7 @@ def adapted_rand_error(
     image_test: ArrayLike | None = None,
     *,
     table: Any = None,
-    ignore_labels: Sequence[int] = (0,),
+    ignore_labels: int | Sequence[int] | None = (0,),
     alpha: float = 0.5,
 ) -> tuple[float, float, float]:
     """Adapted Rand error of two label images, one minus the F-score of pairs of voxels.
@@ -69,8 +75,8 @@ def adapted_rand_error(
         Label images of one shape, bool or integer, of any rank.
     table : array_like or scipy.sparse array, optional
         Voxels by label of `image_true` (rows) and of `image_test` (columns), instead of these.
-    ignore_labels : sequence of int, optional
-        Voxels with these true labels do not count.
+    ignore_labels : int or sequence of int, optional
+        Voxels with these true labels do not count. None: all count.
     alpha : float, optional
         Weight of precision against recall, from 0 to 1.
 
@@ -125,7 +131,7 @@ def variation_of_information(
     image1: ArrayLike | None = None,
     *,
     table: Any = None,
-    ignore_labels: Sequence[int] = (),
+    ignore_labels: int | Sequence[int] | None = (),
 ) -> NDArray[np.float64]:
     """Conditional entropies of two label images in bits; their sum is the variation of information.
 
@@ -137,8 +143,8 @@ def variation_of_information(
         Label images of one shape, bool or integer, of any rank.
     table : array_like or scipy.sparse array, optional
         Share of voxels by label of `image0` (rows) and of `image1` (columns), instead of these.
-    ignore_labels : sequence of int, optional
-        Voxels with these labels in `image0` do not count.
+    ignore_labels : int or sequence of int, optional
+        Voxels with these labels in `image0` do not count. None: all count.
 
     Returns
     -------

@@ -383,6 +383,14 @@ def hausdorff_95(
     return surface_distances(pred, truth, spacing).hausdorff(95)
 
 
+def tolerance(op: str, value: float) -> float:
+    """A distance in mm, checked."""
+    limit = float(_checks.number(op, "tolerance_mm", value))
+    if limit < 0:
+        raise ValueError(f"{op}: tolerance_mm must not be negative, got {value!r}")
+    return limit
+
+
 @operation(result=None)
 def normalised_surface_distance(
     pred: ArrayLike,
@@ -411,8 +419,5 @@ def normalised_surface_distance(
     ``surface_distances(pred, truth, spacing).dice(tolerance_mm)``; errors, time and memory are its.
     Raises ValueError where the tolerance is negative.
     """
-    op = "normalised_surface_distance"
-    limit = float(_checks.number(op, "tolerance_mm", tolerance_mm))
-    if limit < 0:
-        raise ValueError(f"{op}: tolerance_mm must not be negative, got {tolerance_mm!r}")
+    limit = tolerance("normalised_surface_distance", tolerance_mm)
     return surface_distances(pred, truth, spacing).dice(limit)
