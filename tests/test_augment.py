@@ -448,14 +448,6 @@ def test_no_label_lists_tensors_and_pickles():
     assert_array_equal(augmenter(torch.tensor(image), seed=3)[0], new)
 
 
-def test_it_looks_like_its_settings():
-    assert repr(augment.Augmenter()) == "Augmenter()"
-    text = repr(augment.Augmenter(rotation=10, gamma=2))
-    assert text == "Augmenter(rotation=[(-10.0, 10.0)], gamma=(0.5, 2.0))"
-    assert "elastic" in repr(augment.standard())
-    assert "elastic" not in repr(augment.standard(elastic=None))
-
-
 def test_a_real_scan_keeps_its_organs():
     example = ms.io.example("mr_head_t1")
     image, label = ms.io.read(example.image), ms.io.read(example.truth)

@@ -201,5 +201,5 @@ def test_evaluate(rng):
         metrics.evaluate(pred, truth, tolerance_mm=-1)
     with pytest.raises(ValueError, match="evaluate: tolerance_mm must be a number, got NaN"):
         metrics.evaluate(pred, truth, tolerance_mm=math.nan)
-    with pytest.raises(TypeError, match="evaluate: labels must be integers, got 1.5"):
+    with pytest.raises(TypeError, match=r"evaluate: labels must be integers, got 1\.5"):
         metrics.evaluate(pred, truth, labels=[1.5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from medseg_fast import _checks
 from medseg_fast._cpu import core
 from medseg_fast._warp import labels_of, monomials, resize, rotation, source, warp
 from medseg_fast.augment import _settings as settings
+from medseg_fast.augment._beyond import marked
 from medseg_fast.augment._settings import OP
 from medseg_fast.gaussian import gaussian
 
@@ -95,7 +97,8 @@ class Augmenter:
     fill : float or "nearest", optional
         What lies beyond the image: a value, or its nearest voxel.
     label_fill : int, optional
-        The label that lies there; that of a loss's `ignore_index` where nothing is known.
+        The label that lies there; that of a loss's `ignore_index`, such as -100, where nothing is
+        known. Labels whose dtype does not hold it are widened: with -100 uint8 becomes int16.
 
     Notes
     -----
@@ -166,11 +169,20 @@ class Augmenter:
         if isinstance(fill, str) and fill != "nearest":
             raise ValueError(f"{OP}: fill must be a number or 'nearest', got {fill!r}")
         self.fill = None if isinstance(fill, str) else float(_checks.number(OP, "fill", fill))
-        self.label_fill = _checks.integer(OP, "label_fill", label_fill)
+        self.label_fill = _checks.integer(OP, "label_fill", label_fill, -(2**63), 2**63 - 1)
 
     def __repr__(self) -> str:
-        on = [f"{name}={getattr(self, name)}" for name in settings.CHANGES if getattr(self, name)]
-        return f"Augmenter({', '.join(on)})"
+        """The call that makes it: whatever is not the default."""
+        shown = {name: getattr(self, name) for name in settings.CHANGES if getattr(self, name)}
+        chances = {name: self.probability[name] for name in shown}
+        if any(settings.CHANCES[name] != chance for name, chance in chances.items()):
+            shown["probability"] = chances
+        rest = inspect.signature(Augmenter).parameters
+        for name in ("control_points", "order", "fill", "label_fill"):
+            value = getattr(self, name)
+            if value != rest[name].default:
+                shown[name] = "nearest" if value is None else value
+        return f"Augmenter({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def __call__(
         self,
@@ -206,22 +218,22 @@ class Augmenter:
         image : ndarray of float32
             (C, *out_shape).
         label : ndarray or None
-            Of `out_shape` and the label's dtype.
+            Of `out_shape` and the label's dtype, or the smallest signed one that also holds
+            `label_fill`.
 
         Raises
         ------
         TypeError
             If a dtype is not supported.
         ValueError
-            If shapes do not fit, or `spacing` is not positive.
+            If shapes do not fit, `spacing` is not positive, or the label cannot be widened to hold
+            `label_fill`: a mask, or uint64 and a negative one.
         """
         array = source(OP, image)
         spatial = array.shape[1:]
-        labels = None if label is None else labels_of(OP, label, spatial)
-        if labels is not None and labels.dtype == np.bool_ and self.label_fill not in (0, 1):
-            raise ValueError(
-                f"{OP}: label must be integers for a label_fill of {self.label_fill}, got bool"
-            )
+        given = None
+        if label is not None:
+            given = marked(labels_of(OP, label, spatial), self.label_fill)
         sizes = _checks.spacing(OP, spacing, len(spatial))
         shape = spatial
         if out_shape is not None:
@@ -238,7 +250,7 @@ class Augmenter:
         coarse = [size >= _COARSE * min(sizes) for size in sizes]
         drawn = self._draw(seed, coarse)
         matrix, offset, control = self._map(drawn, sizes, coarse, shape, middle)
-        out, labels = warp(
+        out, moved = warp(
             array,
             matrix,
             offset,
@@ -246,10 +258,11 @@ class Augmenter:
             control=control,
             order=self.order,
             fill=self.fill,
-            label=labels,
-            label_fill=self.label_fill,
+            label=given.label if given else None,
+            label_fill=given.mark if given else 0,
         )
-        return _shaded(self._coloured(_coarsened(out, drawn, sizes, coarse), drawn), drawn), labels
+        out = _shaded(self._coloured(_coarsened(out, drawn, sizes, coarse), drawn), drawn)
+        return out, given.filled(moved, self.label_fill) if given and moved is not None else None
 
     def _draw(self, seed: int | Sequence[int], coarse: list[bool]) -> _Drawn:
         """The same numbers for the same seed, whichever other changes are on."""
@@ -408,7 +421,9 @@ def standard(**changes: Any) -> Augmenter:
     --------
     >>> standard(flip=False, elastic=None)
     Augmenter(rotation=[(-15.0, 15.0)], scale=(0.8, 1.25), gamma=(0.7, 1.5), noise=(0.0, 0.1), \
-bias=(-0.3, 0.3), blur=(0.5, 1.0), low_resolution=(1.0, 2.0))
+bias=(-0.3, 0.3), blur=(0.5, 1.0), low_resolution=(1.0, 2.0), probability={'rotation': 0.3, \
+'scale': 0.3, 'gamma': 0.3, 'noise': 0.15, 'bias': 0.15, 'blur': 0.15, 'low_resolution': 0.15}, \
+fill='nearest')
     """
     given: dict[str, Any] = {
         "rotation": 15,

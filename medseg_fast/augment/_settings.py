@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,17 @@ CHANGES = (
 )  # in the order that random numbers are drawn for them
 
 
+CHANCES = {name: 0.5 if name == "flip" else 0.3 for name in CHANGES}
+"""How often each happens by default."""
+
+
 class EveryAxis(tuple[int, ...]):
     """All axes, however many an image has."""
 
     __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "True"
 
 
 ALL_AXES = EveryAxis((0, 1, 2))
@@ -71,6 +78,8 @@ def flip(value: Any) -> tuple[int, ...]:
     """Axes to flip; of True three, of which an image may have two."""
     if value is None or isinstance(value, (bool, np.bool_)):
         return ALL_AXES if value else ()
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{OP}: flip must be True, False or a sequence of axes, got {value!r}")
     return tuple(_checks.integer(OP, "flip", axis, 0, 2) for axis in value)
 
 
@@ -82,7 +91,8 @@ def flag(name: str, value: Any) -> bool:
 
 
 def probability(value: Any) -> dict[str, float]:
-    even = {name: 0.5 if name == "flip" else 0.3 for name in CHANGES}
+    """A number for each change."""
+    even = dict(CHANCES)
     if isinstance(value, Mapping):
         if unknown := sorted(set(value) - set(CHANGES)):
             raise ValueError(f"{OP}: probability must name changes, got {', '.join(unknown)}")
