@@ -83,6 +83,27 @@ def test_evaluate_checks_geometry(tmp_path, cubes):
     assert "must end in .json or .csv" in error(run("evaluate", truth, truth, "-o", "a.txt"), 1)
 
 
+def test_evaluate_says_what_its_means_are_of(tmp_path, cubes):
+    for folder in ("pred", "truth"):
+        (tmp_path / folder).mkdir()
+        for i in range(4):
+            missed = folder == "pred" and i >= 2
+            _write(tmp_path / folder / f"case{i}.nii.gz", cubes[1] * (0 if missed else 1))
+    head, line, _ = run("evaluate", tmp_path / "pred", tmp_path / "truth").stdout.splitlines()
+    assert "0 (0 to 0), 2 of 4" in line  # of the distances
+    assert "0.5 (0 to 1)  " in line  # of Dice
+    assert line.count(" of ") == 2
+    assert head.split()[-3:] == ["hausdorff_95_mm", "average_surface_distance_mm", "nsd"]
+
+
+def test_evaluate_warns_of_a_label_that_is_nowhere(tmp_path, cubes):
+    pred, truth = (_write(tmp_path / f"{i}.nii.gz", a) for i, a in enumerate(cubes))
+    result = run("evaluate", pred, truth, "--label", 7, "--label", 4)
+    assert "warning: no image has label 7: its scores mean nothing" in result.stderr
+    assert "label 4" not in result.stderr
+    assert not run("evaluate", pred, truth).stderr
+
+
 def test_evaluate_writes_no_infinity(tmp_path, cubes):
     truth = _write(tmp_path / "truth.nii.gz", cubes[1])
     pred = _write(tmp_path / "pred.nii.gz", cubes[1] * 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from medseg_fast._app import files, text
 from medseg_fast.metrics import bootstrap_interval, evaluate
 
 _SUMMARISED = "dice jaccard sensitivity precision hausdorff_95_mm average_surface_distance_mm nsd"
+_SIZES = ("volume_mm3", "area_mm2")
 _READABLE = tuple(io._READERS)
 
 
@@ -84,6 +86,7 @@ def run(
             surfaces=surfaces,
         )
         rows += [{"case": name, **row} for row in figures]
+    _warn_of_absent(rows)
     return {
         "pred": str(pred),
         "truth": str(truth),
@@ -91,6 +94,16 @@ def run(
         "rows": rows,
         "summary": _summaries(rows),
     }
+
+
+def _warn_of_absent(rows: list[dict[str, Any]]) -> None:
+    """Of a label that was asked for and is nowhere, as its scores are perfect."""
+    absent = {row["label"] for row in rows}
+    for row in rows:
+        if any(row[name] for name in row if name.endswith(_SIZES)):
+            absent.discard(row["label"])
+    for label in sorted(absent):
+        warnings.warn(f"no image has label {label}: its scores mean nothing", stacklevel=3)
 
 
 def integers(path: Path, volume: io.Volume) -> Any:
@@ -168,11 +181,7 @@ def summary(report: dict[str, Any]) -> str:
     if len({row["case"] for row in report["rows"]}) > 1:
         table = [["label", "cases", *_names(report["summary"])]]
         for row in report["summary"]:
-            cells = [
-                f"{_short(row[name]['mean'])} ({_short(row[name]['low'])}"
-                f" to {_short(row[name]['high'])})"
-                for name in table[0][2:]
-            ]
+            cells = [_mean(row[name], row["cases"]) for name in table[0][2:]]
             table.append([str(row["label"]), str(row["cases"]), *cells])
     else:
         table = [["label", *_names(report["rows"])]]
@@ -181,6 +190,13 @@ def summary(report: dict[str, Any]) -> str:
     if len(table) == 1:
         return "no label in either image"
     return text.columns(table)
+
+
+def _mean(figure: dict[str, Any], cases: int) -> str:
+    """A mean, its interval, and of how many cases it is where it is not finite in all."""
+    mean, low, high = (_short(figure[name]) for name in ("mean", "low", "high"))
+    some = "" if figure["cases"] == cases else f", {figure['cases']} of {cases}"
+    return f"{mean} ({low} to {high}){some}"
 
 
 def _names(rows: list[dict[str, Any]]) -> list[str]:
