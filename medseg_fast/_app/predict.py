@@ -189,6 +189,8 @@ def _classes(
         progress=progress,
     )
     count = model.classes if job.plan is None else model.output_shapes[0][1]
+    if model.metadata.get("structured"):  # patches of a mask
+        count = 1
     if job.probabilities:
         return _Found(_most_likely(found.array), count, found)
     return _Found(found.array, count)

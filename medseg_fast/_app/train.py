@@ -18,6 +18,7 @@ from medseg_fast._app import files
 from medseg_fast.nn._training import build
 from medseg_fast.nn._training import config as configs
 from medseg_fast.nn._training.config import Config
+from medseg_fast.nn._training.dataset import Split
 
 Say = Callable[[str], None]
 
@@ -39,6 +40,8 @@ class Job:
 
 def run(job: Job, say: Say | None = None) -> list[dict[str, Any]]:
     """Train once, or once per fold; a report for each, none in processes but the first."""
+    from medseg_fast.nn._training.checkpoint import OtherRun
+
     path = configs.find(job.config)
     config = configs.read(path, job.data)
     training = dict(config["training"])
@@ -50,12 +53,18 @@ def run(job: Job, say: Say | None = None) -> list[dict[str, Any]]:
     recipe = path != job.config  # it lies in the package, where nothing is to be written
     output = job.output or (Path(path.stem) if recipe else path.with_suffix(""))
     folds = _folds(config, job.fold)
+    device = _device(job.device)
     with _processes() as first:
         talk: Say = say if say is not None and first else lambda line: None
         reports = []
         for fold in folds:
             folder = output if fold is None else output / f"fold_{fold}"
-            reports.append(_train(job, config, folder, fold, talk, first))
+            try:
+                reports.append(_train(job, config, folder, fold, talk, first, device))
+            except OtherRun as error:
+                raise ValueError(
+                    f"{error.what}: give another folder, or --restart to begin anew"
+                ) from None
     return reports if first else []
 
 
@@ -89,7 +98,7 @@ def _processes() -> Iterator[bool]:
 
 
 def _train(
-    job: Job, config: Config, folder: Path, fold: int | None, say: Say, first: bool
+    job: Job, config: Config, folder: Path, fold: int | None, say: Say, first: bool, device: Any
 ) -> dict[str, Any]:
     from medseg_fast import nn
 
@@ -99,15 +108,21 @@ def _train(
         f"{len(parts.train)} cases to learn from, {len(parts.validation)} to validate, "
         f"{len(parts.test)} to test"
     )
+    training = config["training"]
+    if training["patience"] is not None and not parts.validation:
+        raise ValueError(f"{config.path.name}: training.patience needs data.validation")
     channels = build.channels_of(parts)
     train, held = (
         build.read_cases(config, some, channels) for some in (parts.train, parts.validation)
     )
-    classes = 1 + max(int(case.label.max(initial=0)) for case in (*train, *held))
-    network = build.make_network(config, train[0], channels, max(2, classes))
-    training = config["training"]
+    build.check_axes(config, train[0].label.ndim)
+    classes = build.count_classes(config, (*train, *held))
+    network = build.make_network(config, train[0], channels, classes)
+    sampler = build.make_sampler(config, train)
+    if first:
+        _begin(config, parts, fold, folder, job.restart)
     patch = training["patch"]
-    common = {"seed": training["seed"], "device": _device(job.device)}
+    common = {"seed": training["seed"], "device": device}
     if training["pretrain_steps"]:
         say(f"pre-training on hidden blocks, {training['pretrain_steps']} steps")
         nn.pretrain(
@@ -126,7 +141,7 @@ def _train(
     bar = job.progress and sys.stderr.isatty()
     result = nn.fit(
         network,
-        build.make_sampler(config, train),
+        sampler,
         steps=training["steps"],
         epochs=training["epochs"],
         loss=build.make_loss(config),
@@ -150,7 +165,7 @@ def _train(
         "steps": result.steps,
         "stopped": result.stopped,
         "validation": result.best,
-        "classes": network.classes,
+        "classes": 1 if network.metadata.get("structured") else network.classes,
         "cases": {name: [f.name for f in some] for name, some in parts._asdict().items()},
     }
     if first:
@@ -160,7 +175,7 @@ def _train(
             facts["window"] = patch or list(train[0].label.shape)
         if data["spacing"]:
             facts |= {"spacing": data["spacing"], "unit": data["unit"]}
-        network.metadata = {**facts, "target": data["target"]}
+        network.metadata |= {**facts, "target": data["target"]}
         nn.save_model(network, folder / "model.safetensors")
         if parts.test:
             report["test"] = build.figures(
@@ -176,6 +191,28 @@ def _train(
     return report
 
 
+def _begin(config: Config, parts: Split, fold: int | None, folder: Path, restart: bool) -> None:
+    """Write down what is learnt from what; refuse to go on where it was something else."""
+    from medseg_fast.nn._training import checkpoint
+
+    tables = {name: table for name, table in config.tables.items() if name != "predict"}
+    cases = {name: [pair.name for pair in some] for name, some in parts._asdict().items()}
+    facts = json.dumps({**tables, "fold": fold, "cases": cases}, indent=2, default=str)
+    path = folder / "run.json"
+    states = [place / checkpoint.NAME for place in (folder, folder / "pretrain")]
+    if restart:
+        for state in states:
+            state.unlink(missing_ok=True)
+    for state in states:
+        if state.exists():
+            if not path.exists():
+                raise checkpoint.OtherRun(f"{state} is of a run of unknown configuration")
+            checkpoint.same_run(state, json.loads(path.read_text()), json.loads(facts))
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as temporary:
+        temporary.write_text(facts + "\n")
+
+
 # What these learn from says nothing of how much they may be shown at a time.
 _WITHOUT_WINDOW = ("lenet5", "mask_rcnn")
 _FIT = (
@@ -189,9 +226,16 @@ def _device(asked: str | None) -> Any:
 
     if asked is not None:
         try:
-            return torch.device(asked)
+            device = torch.device(asked)
         except RuntimeError:
-            raise ValueError(f"--device must be cpu, cuda or cuda:N, got {asked!r}") from None
+            device = torch.device("meta")
+        if device.type not in ("cpu", "cuda"):
+            raise ValueError(f"--device must be cpu, cuda or cuda:N, got {asked!r}")
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise ValueError(
+                f"--device: {asked} is not there: PyTorch finds {torch.cuda.device_count()} GPUs"
+            )
+        return device
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))

@@ -15,6 +15,7 @@ Array = NDArray[Any]
 
 _OP = "PatchSampler"
 _PLACES = 1 << 16  # remembered of each class of a case
+_UNKNOWN = -100  # the losses' `ignore_index`
 
 
 class PatchSampler:
@@ -28,7 +29,8 @@ class PatchSampler:
     Parameters
     ----------
     cases : sequence of Case or of (image, label)
-        Images (C, *spatial) and labels (*spatial), as `Cases`. A negative label means not labelled.
+        Images (C, *spatial) and labels (*spatial), as `Cases`. A negative label means not labelled:
+        it comes out as -100, which the losses ignore.
     patch : int or sequence of int
         Voxels along all axes, or each.
     batch : int, optional
@@ -42,8 +44,9 @@ class PatchSampler:
     Notes
     -----
     ``sampler(step)`` is a function of seed and step, so training goes on where it stopped;
-    iterating gives step 0, 1, ... without end. Lists of foreground voxels are made once: at most
-    65536 random ones of each class of a case, 8 bytes each.
+    iterating gives step 0, 1, ... without end. ``len(sampler)`` is the number of batches after
+    which as many patches were drawn as there are cases: an epoch. Lists of foreground voxels are
+    made once: at most 65536 random ones of each class of a case, 8 bytes each.
 
     Examples
     --------
@@ -77,7 +80,7 @@ class PatchSampler:
         self._places: dict[int, list[tuple[int, Array]]] = {}  # class: (case, flat indices)
         ranks, channels = set(), set()
         for number in range(len(cases)):
-            image, label, _ = _parts(cases[number])
+            image, label, _ = parts_of(_OP, f"case {number}", cases[number])
             if image.shape[1:] != label.shape or label.size == 0:
                 raise ValueError(
                     f"{_OP}: case {number} must have an image (C, *spatial) and a label of its "
@@ -101,6 +104,9 @@ class PatchSampler:
         """Labels of the foreground."""
         return sorted(self._places)
 
+    def __len__(self) -> int:
+        return -(-len(self.cases) // self.batch)
+
     def __iter__(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         step = 0
         while True:
@@ -114,8 +120,9 @@ class PatchSampler:
         wanted = int(share) + (rng.random() < share - int(share))
         chosen = rng.permutation(self.batch) < wanted
         patches = [self._patch(step, k, bool(inside)) for k, inside in enumerate(chosen)]
-        images = np.stack([image for image, _ in patches])
-        return images, np.stack([label for _, label in patches]).astype(np.int64)
+        labels = np.stack([label for _, label in patches]).astype(np.int64)
+        labels[labels < 0] = _UNKNOWN
+        return np.stack([image for image, _ in patches]), labels
 
     def _remember(self, number: int, label: Array) -> None:
         inside = np.flatnonzero(label > 0)
@@ -137,7 +144,7 @@ class PatchSampler:
             holders = self._places[self.classes[rng.integers(len(self._places))]]
             case, places = holders[rng.integers(len(holders))]
             place = places[rng.integers(len(places))]
-        image, label, spacing = _parts(self.cases[case])
+        image, label, spacing = parts_of(_OP, f"case {case}", self.cases[case])
         voxel = None if place is None else np.unravel_index(place, label.shape)
         middles = []
         for axis, (n, size) in enumerate(zip(label.shape, self.patch, strict=True)):
@@ -156,9 +163,11 @@ class PatchSampler:
         )
 
 
-def _parts(case: Any) -> tuple[Array, Array, tuple[float, ...] | None]:
-    """Image, label and spacing of a case or a pair."""
+def parts_of(op: str, name: str, case: Any) -> tuple[Array, Array, tuple[float, ...] | None]:
+    """Image, label and spacing of a case or a pair; errors call it by its `name`."""
     if hasattr(case, "image"):
         return case.image, case.label, case.spacing
+    if not isinstance(case, (tuple, list)) or len(case) != 2:
+        raise TypeError(f"{op}: {name} must be a Case or (image, label), got {type(case).__name__}")
     image, label = case
     return np.asarray(image), np.asarray(label), None

@@ -5,6 +5,7 @@ torch is not imported for NumPy's.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -63,13 +64,46 @@ def flipped(x: Any, axes: Sequence[int]) -> Any:
     return x.flip(tuple(axes)) if is_tensor(x) else np.flip(x, tuple(axes))
 
 
+def sigmoid(logits: Any) -> Any:
+    """Of one class the probability."""
+    if is_tensor(logits):
+        return logits.sigmoid()
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+def votes(logits: Any, size: int) -> Any:
+    """(N, 1, ...), the mean of what the patches of this size say of each voxel.
+
+    Of (N, size ** axes, ...), the logits of every voxel of the patch around a voxel.
+    """
+    reach, spatial = size // 2, logits.shape[2:]
+    likely, shape = sigmoid(logits), (len(logits), *(n + 2 * reach for n in spatial))
+    total, count = zeros(shape, likely), zeros(shape, likely)
+    for k, at in enumerate(itertools.product(range(size), repeat=len(spatial))):
+        cut = (slice(None), *(slice(o, o + n) for o, n in zip(at, spatial, strict=True)))
+        total[cut] += likely[:, k]
+        count[cut] += 1
+    inner = (slice(None), *(slice(reach, reach + n) for n in spatial))
+    return (total[inner] / count[inner])[:, None]
+
+
+def merged(logits: Any, size: int) -> Any:
+    """The logits of `votes`: of one class, the inside."""
+    tiny = 1e-6
+    likely = votes(widened(logits), size)
+    if is_tensor(likely):
+        return likely.logit(tiny)
+    likely = likely.clip(tiny, 1 - tiny)
+    return np.log(likely / (1 - likely))
+
+
 def chances(logits: Any) -> NDArray[Any]:
     """Softmax over the first axis; of one class, sigmoid."""
-    if is_tensor(logits):
-        return to_numpy(logits.softmax(0) if len(logits) > 1 else logits.sigmoid())
     if len(logits) == 1:
-        with np.errstate(over="ignore"):
-            return np.asarray(1 / (1 + np.exp(-logits)))
+        return to_numpy(sigmoid(logits))
+    if is_tensor(logits):
+        return to_numpy(logits.softmax(0))
     powers = np.exp(logits - logits.max(0))
     return np.asarray(powers / powers.sum(0))
 

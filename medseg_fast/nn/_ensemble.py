@@ -71,6 +71,8 @@ class Ensemble(nn.Module):
             raise ValueError(
                 f"{_OP}: networks must have the same axes and classes, got (ndim, classes) {facts}"
             )
+        if any(getattr(network, "metadata", {}).get("structured") for network in given):
+            raise ValueError(f"{_OP}: networks must label voxels, not patches (StructuredLoss)")
         self.ndim, self.classes = facts[0]
         counts: list[Any] = [network.in_channels for network in given]
         seen = [list(some) for some in channels] if channels is not None else None

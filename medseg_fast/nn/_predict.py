@@ -52,9 +52,10 @@ def predict(
     model : nn.Module, Plan or callable
         (N, channels, [D,] H, W) -> logits (N, classes, [D,] H, W): a network of `medseg_fast.nn`,
         or any other module (of a tuple or list of results the first counts, of a dict ``"out"``).
-        One class means a mask, of which a logit above 0 is the inside. It is put into evaluation
-        mode for the time, and runs where its weights are. A plan (of `optimize` or `load_plan`)
-        needs no PyTorch; its windows have the size of its example.
+        One class means a mask, of which a logit above 0 is the inside, as do the patches of a
+        network that learnt with `StructuredLoss`: what they say of a pixel is merged. It is put
+        into evaluation mode for the time, and runs where its weights are. A plan (of `optimize` or
+        `load_plan`) needs no PyTorch; its windows have the size of its example.
     volume : array_like or Volume
         (H, W) or (D, H, W), for several channels with a last axis for them. A 2D network labels a
         volume plane by plane.

@@ -85,7 +85,15 @@ class Runner:
                 f"{_OP}: model must return logits of shape (N, classes, "
                 f"{', '.join(map(str, self.expected(size)))}) for windows of {size}, got {got}"
             )
-        return answer
+        side = self.metadata.get("structured")
+        if side is None:
+            return answer
+        if answer.shape[1] != side**self.ndim:
+            raise ValueError(
+                f"{_OP}: model must return a logit for each voxel of a patch of side {side}, as "
+                f'metadata["structured"] says, got {answer.shape[1]}'
+            )
+        return _arrays.merged(answer, side)
 
 
 class PlanRunner(Runner):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg_fast._version import __version__
+from medseg_fast.io._common import replacing
 from medseg_fast.nn import _layouts
 from medseg_fast.nn._blocks import Network
 
@@ -198,13 +199,14 @@ def save_model(
         A file with the ending ``.safetensors``; it appears complete or not at all.
     metadata : dict, optional
         What else to keep, as JSON can hold it. `predict` reads ``spacing`` (mm per axis at which
-        the network works), ``normalise`` (how intensities are prepared) and ``window``.
+        the network works), ``normalise`` (how intensities are prepared), ``window`` and
+        ``structured`` (side of the patches of `StructuredLoss`).
 
     Notes
     -----
     `load_model` makes the network again. The file holds numbers and JSON: nothing in it is run.
     """
-    save_file = _safetensors("save_file")
+    save = _safetensors("save")
     target = Path(path)
     if target.suffix != ".safetensors":
         raise ValueError(f"save_model: path must end with .safetensors, got {target.name!r}")
@@ -228,12 +230,8 @@ def save_model(
             f"save_model: metadata and the network's arguments must fit into JSON: {error}"
         ) from None
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        save_file(state, temporary, metadata={_KEY: text})
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target, overwrite=True) as file:
+        file.write(save(state, metadata={_KEY: text}))
 
 
 def load_model(path: str | os.PathLike[str]) -> Network | MaskRCNN:

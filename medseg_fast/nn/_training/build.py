@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from medseg_fast.nn._training import dataset
 from medseg_fast.nn._training.config import Config
 from medseg_fast.nn._training.dataset import Case, Split
 
+_MOST = 128  # values that may be classes: an atlas of the body's organs has fewer
+
 
 def read_split(config: Config, fold: int | None = None) -> Split:
     """Which of the folder's cases are for what."""
@@ -23,13 +27,18 @@ def read_split(config: Config, fold: int | None = None) -> Split:
 
     data = config["data"]
     images = [data["images"]] if isinstance(data["images"], str) else data["images"]
+    if data["labels"] in images:
+        raise ValueError(f"{config.path.name}: data.labels must not be a folder of data.images")
     every = dataset.pairs([config.place(name) for name in images], config.place(data["labels"]))
     folds = None
     if fold is not None:
         count: int = data["folds"]
 
         def folds(whose: Sequence[str]) -> tuple[list[int], list[int]]:
-            return nn.folds(whose, count)[fold]
+            try:
+                return nn.folds(whose, count)[fold]
+            except ValueError as error:
+                raise ValueError(f"{config.path.name}: data.folds: {error}") from None
 
     parts = dataset.split(
         every,
@@ -68,6 +77,22 @@ def read_cases(config: Config, some: Sequence[Pair], channels: int) -> list[Case
     ]
 
 
+def count_classes(config: Config, cases: Sequence[Case]) -> int:
+    """How many the labels have, at least 2; labels that can hardly be meant as classes raise."""
+    values = sorted({int(value) for case in cases for value in np.unique(case.label)} | {0})
+    where = config.path.name
+    if config["data"]["target"] == "classes" and "classes" not in config["network"]:
+        if values[-2:] == [0, 255]:
+            raise ValueError(f'{where}: data.target must be "mask" for labels of 0 and 255')
+        if len(values) > _MOST:
+            raise ValueError(
+                f"{where}: data.labels must be a folder of classes, got {len(values)} values: give "
+                'the folder of the labels, data.target = "instances" if they number objects, or '
+                "network.classes"
+            )
+    return max(2, 1 + values[-1])
+
+
 def make_network(config: Config, case: Case, channels: int, classes: int) -> Any:
     """The network of a configuration, with the weights it starts from."""
     import torch
@@ -96,7 +121,7 @@ def make_network(config: Config, case: Case, channels: int, classes: int) -> Any
         arguments = {"image_mean": [0.0] * channels, "image_std": [1.0] * channels, **arguments}
         arguments["num_classes"] = 2
     else:
-        arguments.setdefault("classes", classes)
+        arguments.setdefault("classes", _outputs(config, case, classes))
     if "ndim" in allowed:
         arguments.setdefault("ndim", case.label.ndim)
     if unknown := [key for key in arguments if key not in allowed]:
@@ -106,10 +131,60 @@ def make_network(config: Config, case: Case, channels: int, classes: int) -> Any
         )
     with torch.random.fork_rng([]):
         torch.manual_seed(config["training"]["seed"])
-        network = function(**arguments)
+        try:
+            network = function(**arguments)
+        except (TypeError, ValueError) as error:
+            named = [key for key in given if re.search(rf"\b{key}\b", str(error))] or [*given]
+            keys = ", ".join(f"network.{key}" for key in named)
+            raise ValueError(f"{config.path.name}: {keys}: {error}") from None
+    _check_names(config, network)
     if start := config["training"]["start"]:
         nn.transfer(nn.load_model(config.place(start)), network)
     return network
+
+
+def _outputs(config: Config, case: Case, classes: int) -> int:
+    """Results of each pixel: one of each class; of a structured loss one of each in a patch."""
+    from medseg_fast import nn
+
+    if "structured" not in config["loss"]:
+        return classes
+    name, asked = config["network"]["name"], config["network"].get("classes")
+    if name == "lenet5":
+        raise ValueError(f"{config.path.name}: loss.structured must not be given for lenet5")
+    wanted: int = nn.StructuredLoss().size ** case.label.ndim
+    if asked not in (None, wanted):
+        raise ValueError(
+            f"{config.path.name}: network.classes must be {wanted} for loss.structured, one for "
+            f"each pixel of a patch, got {asked!r}"
+        )
+    return wanted
+
+
+def _check_names(config: Config, network: Any) -> None:
+    """Refuse patterns that fit no parameter."""
+    names = [name for name, _ in network.named_parameters()]
+    patterns = {"training.freeze": config["training"]["freeze"], "rates": config["rates"]}
+    for key, listed in patterns.items():
+        for pattern in listed:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise ValueError(
+                    f"{config.path.name}: {key}: no parameter is called {pattern!r}; there are "
+                    f"{', '.join(names[:4])}, ..."
+                )
+
+
+def check_axes(config: Config, ndim: int) -> None:
+    """Refuse settings that are not for images of so many axes."""
+    patch, mirror = config["training"]["patch"], config["predict"]["mirror"]
+    if isinstance(patch, list) and len(patch) != ndim:
+        raise ValueError(
+            f"{config.path.name}: training.patch must be one number or {ndim}, got {patch}"
+        )
+    if isinstance(mirror, list) and max(mirror) >= ndim:
+        raise ValueError(
+            f"{config.path.name}: predict.mirror must be axes below {ndim}, got {mirror}"
+        )
 
 
 def make_sampler(config: Config, cases: Sequence[Case]) -> PatchSampler:
@@ -127,20 +202,21 @@ def make_sampler(config: Config, cases: Sequence[Case]) -> PatchSampler:
         patch or shapes[0],
         training["batch"],
         foreground=training["foreground"],
-        augmenter=_augmenter(config),
+        augmenter=_augmenter(config, cases[0].label.ndim),
         seed=training["seed"],
     )
 
 
-def _augmenter(config: Config) -> augment.Augmenter | None:
+def _augmenter(config: Config, ndim: int) -> augment.Augmenter | None:
     given = dict(config["augment"])
     if not given:
         return None
     make: Any = augment.standard if given.pop("standard", False) else augment.Augmenter
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     try:
-        made: augment.Augmenter = make(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-        )
+        made: augment.Augmenter = make(**settings)
+        # All changes at once tell whether they fit the axes.
+        make(**{**settings, "probability": 1.0})(np.zeros((1, *(4,) * ndim), np.float32), seed=0)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{config.path.name}: augment: {error}") from None
     return made

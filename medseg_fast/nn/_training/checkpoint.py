@@ -10,9 +10,25 @@ from typing import Any
 import torch
 
 from medseg_fast.io._common import replacing
+from medseg_fast.nn._training.identity import difference
 
 NAME = "checkpoint.pt"
-_VERSION = 1
+_VERSION = 2
+
+
+class OtherRun(ValueError):
+    """A folder's checkpoint is not of this run; `what` says why, without what may be done."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"fit: {what}: give another folder, or resume=False to begin anew")
+        self.what = what
+
+
+def same_run(path: Path, began: Any, now: Any) -> None:
+    """Refuse to go on with settings that are not those with which the run of a file began."""
+    if (found := difference(began, now)) is not None:
+        name, was, given = found
+        raise OtherRun(f"{path} is of a run with {name}={was!r}, this one has {given!r}")
 
 
 def write(folder: Path, state: Mapping[str, Any]) -> None:
@@ -26,7 +42,7 @@ def read(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Raises
     ------
-    ValueError
+    OtherRun
         If it is damaged, or of a run with other settings, which could not end the same.
     """
     path = folder / NAME
@@ -36,13 +52,8 @@ def read(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"fit: {path}: not a checkpoint of a run: {first}") from None
+        raise OtherRun(f"{path}: not a checkpoint of a run: {first}") from None
     if not isinstance(state, dict) or state.get("version") != _VERSION:
-        raise ValueError(f"fit: {path}: not a checkpoint of a run of this version")
-    for name, value in settings.items():
-        if state["settings"].get(name) != value:
-            raise ValueError(
-                f"fit: {path} is of a run with {name}={state['settings'].get(name)!r}, this one "
-                f"has {value!r}: give another folder, or resume=False to begin anew"
-            )
+        raise OtherRun(f"{path}: not a checkpoint of a run of this version")
+    same_run(path, state["settings"], settings)
     return state

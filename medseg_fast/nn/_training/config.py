@@ -250,6 +250,11 @@ def checked(where: str, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if (training["steps"] is None) == (training["epochs"] is None):
         raise ValueError(f"{where}: one of training.steps and training.epochs must be given")
     result["loss"] = {name: value for name, value in result["loss"].items() if value is not None}
+    if "structured" in result["loss"]:  # its network's results are patches, not classes
+        if len(result["loss"]) > 1:
+            raise ValueError(f"{where}: loss.structured must be the only loss")
+        if result["data"]["target"] != "mask":
+            raise ValueError(f'{where}: data.target must be "mask" for loss.structured')
     return result
 
 

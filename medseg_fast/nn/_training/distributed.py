@@ -25,6 +25,12 @@ class World(NamedTuple):
             return network
         return nn.parallel.DistributedDataParallel(network)
 
+    def share(self, network: nn.Module) -> None:
+        """Give all processes the buffers of the first: statistics of norms follow own batches."""
+        if self.size > 1:
+            for buffer in network.buffers():
+                distributed.broadcast(buffer, src=0)
+
     def mean(self, value: float) -> float:
         """Over all processes."""
         if self.size == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,13 @@ from torch import nn
 
 from medseg_fast import _checks
 from medseg_fast.data import PatchSampler
+from medseg_fast.data._sampler import parts_of
 from medseg_fast.nn._blocks import choice, positive
 from medseg_fast.nn._training import schedule as schedules
 from medseg_fast.nn._training.distributed import world
+from medseg_fast.nn._training.identity import described
 from medseg_fast.nn._training.loop import Loop, Settings
-from medseg_fast.nn._training.objective import Loss, Objective, of_network
+from medseg_fast.nn._training.objective import Loss, Objective, note_patches, of_network
 from medseg_fast.nn._training.validation import Validator, validator
 
 _OP = "fit"
@@ -98,11 +101,12 @@ def fit(
         ``data(step)`` gives the batch of a step: images (N, channels, ...) float32 and labels
         (N, ...) int64, tensors or arrays. It must depend on the step alone, and not on PyTorch's
         global random numbers: it runs in a thread beside the training. A
-        `medseg_fast.data.PatchSampler` is such a function. Cases, arrays (channels, ...) or (...)
-        and labels (...) of whole numbers, become one.
+        `medseg_fast.data.PatchSampler` is such a function. Cases become one: arrays (channels, ...)
+        or (...) and labels (...) of whole numbers, of which negative ones mean not labelled; or
+        `medseg_fast.data.Cases`.
     steps, epochs : int
         How long: one of them. An epoch of cases has as many patches as there are cases; one of a
-        function is ``len(data)`` steps, if it has a length.
+        function is ``len(data)`` steps, if it has a length, as a `PatchSampler` has.
     batch, patch : int, int or sequence of int, optional
         For cases: patches of a batch, pixels of a patch. Default: 2, and whole images, which must
         have one shape then.
@@ -140,15 +144,18 @@ def fit(
         ``validation(network)``, which returns a number, or a dict of them whose first is the
         figure. More is better.
     every : int, optional
-        Steps from one row of the history, and validation, to the next. Default: an epoch, or a
-        50th of the steps.
+        Steps from one row of the history, and validation, to the next. Default: an epoch, where
+        `epochs` are given or `data` are cases; else a 50th of the steps.
     patience : int, optional
-        Stop when so many validations in a row were not better than the best.
+        Stop when so many validations in a row were not better than the best; NaN never is.
     folder : path-like, optional
         For ``checkpoint.pt``, ``log.csv``, and with matplotlib ``curves.png``, with tensorboard
         ``tensorboard/``. It is made where it is missing.
     resume : bool, optional
-        Go on from the folder's checkpoint if there is one. False: begin anew.
+        Go on from the folder's checkpoint if there is one, of a run with the same settings: all
+        that is given here, with what losses, optimisers, samplers and augmenters were made with. Of
+        functions and of objects that this package does not know, the name is compared; of cases
+        the number. False: begin anew.
     checkpoint_every : int, optional
         Steps between checkpoints. Default: at each row.
     seed : int, optional
@@ -220,15 +227,20 @@ def fit(
         raise ValueError(f"{_OP}: average must be between 0 and 1, got {average}")
     _checks.integer(_OP, "seed", seed, 0)
     _checks.integer(_OP, "warmup", warmup, 0)
-    epoch = len(data) if hasattr(data, "__len__") else None
+    for name, factor in (("weight_decay", weight_decay), *_named("rates", rates)):
+        if not 0 <= _checks.number(_OP, name, factor) < math.inf:
+            raise ValueError(f"{_OP}: {name} must be finite and at least 0, got {factor}")
+    by_epoch = epochs is not None or not callable(data)
     if not callable(data):
         positive(_OP, batch=batch)
-        epoch = -(-len(data) // batch)
         data = sampler(_OP, data, batch, patch, seed)
+    epoch = len(data) if hasattr(data, "__len__") else None
     total = _total(epoch, steps, epochs)
     if every is None:
-        every = max(1, total // _ROWS) if epoch is None else epoch
-    positive(_OP, every=every, checkpoint_every=checkpoint_every or every, patience=patience or 1)
+        every = epoch if by_epoch and epoch else max(1, total // _ROWS)
+    checkpoint_every = every if checkpoint_every is None else checkpoint_every
+    patience_or_one = 1 if patience is None else patience
+    positive(_OP, every=every, checkpoint_every=checkpoint_every, patience=patience_or_one)
     if patience is not None and validation is None:
         raise ValueError(f"{_OP}: patience needs a validation")
     if device is not None:
@@ -237,7 +249,7 @@ def fit(
     settings = Settings(
         steps=total,
         every=every,
-        checkpoint_every=checkpoint_every or every,
+        checkpoint_every=checkpoint_every,
         patience=patience,
         schedule=schedule,
         warmup=warmup,
@@ -247,12 +259,17 @@ def fit(
         seed=seed,
         rate=rate,
         weight_decay=weight_decay,
-        optimiser=_name(optimiser),
+        optimiser=described(optimiser),
         freeze=list(freeze),
-        rates=dict(rates or {}),
-        data=_name(data),
-        loss=_name(objective or loss or "default"),
+        rates=described(rates or {}),
+        data=described(data),
+        loss=described(objective or loss or "default"),
+        validation=described(validation if callable(validation) else len(validation or ())),
+        network=_architecture(network),
+        weights={name: list(value.shape) for name, value in network.state_dict().items()},
     )
+    if objective is None:
+        note_patches(network, loss)
     with schedules.frozen(network, freeze) as still:
         loop = Loop(
             network,
@@ -287,10 +304,11 @@ def sampler(
 ) -> PatchSampler:
     """Batches of patches of cases, of whole images where no patch is given."""
     pairs = []
-    for image, label in cases:
-        pixels, classes = np.asarray(image, np.float32), np.asarray(label)
-        pairs.append((pixels[None] if pixels.ndim == classes.ndim else pixels, classes))
-        _checks.finite(op, f"image of case {len(pairs) - 1}", pixels)
+    for number, case in enumerate(cases):
+        image, label, _ = parts_of(op, f"case {number} of data", case)
+        pixels = np.asarray(image, np.float32)
+        pairs.append((pixels[None] if pixels.ndim == label.ndim else pixels, label))
+        _checks.finite(op, f"image of case {number}", pixels)
     if patch is None:
         shapes = sorted({label.shape for _, label in pairs})
         if len(shapes) > 1:
@@ -299,16 +317,16 @@ def sampler(
     return PatchSampler(pairs, patch, batch, foreground=0.5, seed=seed)
 
 
-def _name(value: Any) -> str:
-    """What tells settings of one run from those of another, without addresses in memory."""
-    if isinstance(value, (str, nn.Module)):
-        return str(value)
-    if isinstance(value, PatchSampler):
-        return (
-            f"{len(value.cases)} cases, batch={value.batch}, patch={value.patch}, "
-            f"foreground={value.foreground}, seed={value.seed}, {value.augmenter}"
-        )
-    return str(getattr(value, "__qualname__", type(value).__qualname__))
+def _named(name: str, values: Mapping[str, float] | None) -> list[tuple[str, float]]:
+    return [(f"{name}[{key!r}]", value) for key, value in (values or {}).items()]
+
+
+def _architecture(network: nn.Module) -> Any:
+    """How a network was made: by which function of ours and with which arguments, if by one."""
+    made = getattr(network, "architecture", None)
+    if made is None:
+        return type(network).__qualname__
+    return described({"name": made.network, **made.arguments})
 
 
 def _total(epoch: int | None, steps: int | None, epochs: int | None) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from medseg_fast import _checks
+
 
 def folds(
     names: int | Sequence[Hashable], count: int = 5, *, seed: int = 0
@@ -34,8 +36,7 @@ def folds(
     """
     each = list(range(names)) if isinstance(names, int) else list(names)
     patients = list(dict.fromkeys(each))
-    if not 2 <= count <= len(patients):
-        raise ValueError(f"folds: count must be from 2 to {len(patients)}, got {count}")
+    count = _checks.integer("folds", "count", count, 2, len(patients))
     order = np.random.default_rng(seed).permutation(len(patients))
     fold_of = {patients[p]: place % count for place, p in enumerate(order)}
     parts = []

@@ -42,8 +42,11 @@ class Settings:
     optimiser: str
     freeze: list[str]
     rates: dict[str, float]
-    data: str
-    loss: str
+    data: Any
+    loss: Any
+    validation: Any
+    network: Any
+    weights: dict[str, list[int]]  # their shapes
 
 
 class Loop:
@@ -157,6 +160,7 @@ class Loop:
         if s.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), s.clip)
         self.optimiser.step()
+        self.world.share(self.network)
         if self.average is not None and s.average is not None:
             _blend(self.average, self.network, min(s.average, (1 + self.step) / (10 + self.step)))
         return value
@@ -180,8 +184,8 @@ class Loop:
                     self.best_weights = _copied(self.network, "cpu")
         row["seconds"] = round(self._seconds + time.perf_counter() - started, 3)
         self.history.append(row)
-        if self.settings.patience is not None and self.best_step is not None:
-            waited = sum(r["step"] > self.best_step for r in self.history)
+        if self.settings.patience is not None:
+            waited = sum(r["step"] > (self.best_step or 0) for r in self.history)
             if waited >= self.settings.patience:
                 self.stopped = "patience"
         answers = [callback(self.network, dict(row)) for callback in self.callbacks]

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from medseg_fast.nn._lenet import LeNet5
-from medseg_fast.nn.losses import CombinedLoss, CrossEntropyLoss, DeepSupervisionLoss, DiceLoss
+from medseg_fast.nn.losses import (
+    CombinedLoss,
+    CrossEntropyLoss,
+    DeepSupervisionLoss,
+    DiceLoss,
+    StructuredLoss,
+)
 from medseg_fast.nn.mask_rcnn import MaskRCNN
 
 Loss = Callable[[Any, Tensor], Tensor]
@@ -33,6 +39,15 @@ def of_network(network: nn.Module, loss: Loss | None) -> Objective:
     if isinstance(network, LeNet5):
         return of_patches(loss or default_loss())
     return of_logits(loss or default_loss())
+
+
+def note_patches(network: Any, loss: Loss | None) -> None:
+    """Say in the network's metadata whether its results are patches, which `predict` merges."""
+    parts = loss.modules() if isinstance(loss, nn.Module) else ()
+    side = next((part.size for part in parts if isinstance(part, StructuredLoss)), None)
+    known = dict(getattr(network, "metadata", None) or {})
+    if side != known.pop("structured", None):
+        network.metadata = known if side is None else {**known, "structured": side}
 
 
 def of_logits(loss: Loss) -> Objective:

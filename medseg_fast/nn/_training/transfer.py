@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from medseg_fast import nn as networks
 from medseg_fast.data import PatchSampler
 from medseg_fast.nn._blocks import Network, fraction, positive
+from medseg_fast.nn._lenet import LeNet5
 from medseg_fast.nn._training.fit import FitResult, fit, sampler
 
 
@@ -26,7 +27,8 @@ def layer_rates(network: Network, decay: float = 0.8, *, size: int = 32) -> dict
         One of `medseg_fast.nn`.
     decay : float, optional
         The factor from one layer to the one before it. Layers are what has a convolution or matrix,
-        in the order in which they are called; a norm learns as fast as the layer before it.
+        in the order in which they are called; a norm learns as fast as the layer before it. Heads
+        that only training has learn as fast as the last.
     size : int, optional
         Pixels per axis of the image by which the order is found.
 
@@ -63,7 +65,7 @@ def layer_rates(network: Network, decay: float = 0.8, *, size: int = 32) -> dict
     shape = (1, network.in_channels, *network_sizes(network, size))
     try:
         network.eval()
-        with torch.no_grad():
+        with torch.enable_grad():  # without, kernels of ours stand for some modules
             network(torch.zeros(shape, device=first.device, dtype=first.dtype))
     finally:
         network.train(was_training)
@@ -74,9 +76,10 @@ def layer_rates(network: Network, decay: float = 0.8, *, size: int = 32) -> dict
         grows = any(p.ndim > 1 for p in module.parameters(recurse=False)) or not depth
         depth[module] = max(depth.values(), default=-1) + int(grows)
     last = max(depth.values())
+    depth = {module: depth.get(module, last) for module in own}
     return {
         f"{names[module]}.{name}" if names[module] else name: decay ** (last - depth[module])
-        for module in called
+        for module in own
         for name, _ in module.named_parameters(recurse=False)
     }
 
@@ -122,6 +125,9 @@ class _Masked:
     def __init__(self, patches: PatchSampler, hidden: float, block: int) -> None:
         self.patches, self.hidden, self.block = patches, hidden, block
 
+    def __len__(self) -> int:
+        return len(self.patches)
+
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Images (N, C, ...), and behind the channels they had a last one: what is hidden."""
         images = torch.from_numpy(self.patches(step)[0])
@@ -135,9 +141,10 @@ class _Masked:
 
 
 def _reconstruction(network: nn.Module, images: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared error where pixels were hidden."""
+    """Mean squared error where pixels were hidden, the mean of those of several outputs."""
     whole, hidden = truth[:, :-1], truth[:, -1:]
-    found = network(images).float()
+    answer = network(images)
+    found = torch.stack(answer if isinstance(answer, tuple) else (answer,)).float()
     weight = hidden.expand_as(found)
     error: Tensor = ((found - whole).square() * weight).sum() / weight.sum().clamp(min=1)
     return error
@@ -192,7 +199,8 @@ def pretrain(
     """
     op = "pretrain"
     architecture = getattr(network, "architecture", None)
-    if architecture is None or network.margin:
+    labels_pixels = isinstance(network, Network) and not isinstance(network, LeNet5)
+    if architecture is None or not labels_pixels or network.margin:
         raise ValueError(
             f"{op}: network must be of medseg_fast.nn, with an output of the size of its input"
         )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from medseg_fast.data._sampler import parts_of
 from medseg_fast.metrics import instance_average_precision
 from medseg_fast.nn._instances import instances
 from medseg_fast.nn._lenet import LeNet5
@@ -25,7 +26,10 @@ def validator(
     """A function that measures a network, from what `fit` was given."""
     if callable(given):
         return given
-    cases = [(np.asarray(image), np.asarray(label)) for image, label in given]
+    cases = [
+        parts_of("fit", f"case {number} of validation", each)[:2]
+        for number, each in enumerate(given)
+    ]
     if not cases:
         raise ValueError("fit: validation must have at least one case, got none")
     return lambda network: (
@@ -89,7 +93,7 @@ def _as_they_are(network: Any) -> Iterator[None]:
     """Without what the network's file says of spacing: cases are prepared already."""
     saved = getattr(network, "metadata", None)
     if saved:
-        network.metadata = {}
+        network.metadata = {name: saved[name] for name in saved if name == "structured"}
     try:
         yield
     finally:

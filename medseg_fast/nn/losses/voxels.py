@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medseg_fast.nn._arrays import votes
 from medseg_fast.nn.losses._labelled import Labelled, Loss
 
 
@@ -141,7 +142,8 @@ class StructuredLoss(Loss):
     patch around it (raster order) is inside; the loss is the cross entropy of all these labels,
     taken as independent given the image (multi-label inference). Labels beyond the image count for
     nothing. `votes` merges what all patches say of a voxel, which makes thin vessels smoother and
-    less broken than one opinion does.
+    less broken than one opinion does. `fit` notes `size` in ``network.metadata["structured"]``, so
+    that its validation and `predict` merge votes, too, to a mask.
 
     Parameters
     ----------
@@ -186,8 +188,8 @@ class StructuredLoss(Loss):
             known = one.valid.reshape(inside.shape).to(inside.dtype)
         pad = (reach, reach) * ndim
         inside, known = F.pad(inside, pad), F.pad(known, pad)
-        wanted = torch.stack([inside[cut] for cut in self._cuts(logits, 1)], 1)
-        counts = torch.stack([known[cut] for cut in self._cuts(logits, 1)], 1)
+        wanted = torch.stack([inside[cut] for cut in self._cuts(logits)], 1)
+        counts = torch.stack([known[cut] for cut in self._cuts(logits)], 1)
         weight = self.weights(2, inside)
         if weight is not None:
             counts = counts * (weight[0] * (1 - wanted) + weight[1] * wanted)
@@ -198,16 +200,9 @@ class StructuredLoss(Loss):
 
     def votes(self, logits: Tensor) -> Tensor:
         """Probability (N, 1, *spatial) of being inside: the mean of what all patches say."""
-        ndim = self._spatial(logits)
-        reach = self.size // 2
-        pad = (reach, reach) * ndim
-        shape = (len(logits), *(n + 2 * reach for n in logits.shape[2:]))
-        total, count = logits.new_zeros(shape), logits.new_zeros(shape)
-        for k, cut in enumerate(self._cuts(logits, 1)):
-            total[cut] += logits[:, k].sigmoid()
-            count[cut] += 1
-        inner = (slice(None), *(slice(reach, n - reach) for n in shape[1:])) if pad else ()
-        return (total[inner] / count[inner])[:, None]
+        self._spatial(logits)
+        merged: Tensor = votes(logits, self.size)
+        return merged
 
     def _spatial(self, logits: Tensor) -> int:
         ndim = logits.ndim - 2
@@ -218,11 +213,11 @@ class StructuredLoss(Loss):
             )
         return ndim
 
-    def _cuts(self, logits: Tensor, lead: int) -> list[tuple[slice, ...]]:
+    def _cuts(self, logits: Tensor) -> list[tuple[slice, ...]]:
         """Where each voxel of the patches lies in an image padded by half a patch."""
         sizes = logits.shape[2:]
         return [
-            (*(slice(None),) * lead, *(slice(o, o + n) for o, n in zip(at, sizes, strict=True)))
+            (slice(None), *(slice(o, o + n) for o, n in zip(at, sizes, strict=True)))
             for at in itertools.product(range(self.size), repeat=len(sizes))
         ]
 
