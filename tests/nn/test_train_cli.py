@@ -94,7 +94,7 @@ def test_trains_and_goes_on(folder):
     assert "4 cases to learn from, 1 to validate, 1 to test" in again.stderr
     assert "30 steps, validation" in again.stdout
     line = error(run("train", folder / "disks.toml", "--seed", 1, "--json"), 1)
-    assert "is of a run with seed=0, this one has 1" in line
+    assert "is of a run with training.seed=0, this one has 1" in line
 
 
 def test_objects_that_touch(folder):
@@ -348,3 +348,149 @@ def test_normalised_as_predict_does(rng):
     network.ndim, network.in_channels = 2, 2
     nn.predict(network, image, normalise="zscore", window=32)
     np.testing.assert_allclose(seen[0][0, :, :9, :8], pixels, atol=1e-6)
+
+
+def test_another_configuration_does_not_go_on(folder):
+    path = folder / "disks.toml"
+    text = path.read_text().replace("steps = 30", "steps = 2") + "\n[loss]\ncross_entropy = 5\n"
+    path.write_text(text)
+    assert run("train", path, "--json").exit_code == 0
+    model = folder / "disks" / "model.safetensors"
+    before = model.read_bytes()
+    for old, new, words in (
+        ("[network]", 'normalise = "none"\n[network]', "data.normalise='zscore', this one has 'n"),
+        ("[network]", "validation = 0.4\n[network]", "data.validation=0.2, this one has 0.4"),
+        ("cross_entropy = 5", "cross_entropy = 1", "loss.cross_entropy=5, this one has 1"),
+        ('norm = "batch"', 'norm = "group"', "network.norm='batch', this one has 'group'"),
+        ("[loss]", "[augment]\nnoise = 0.1\n[loss]", "augment.noise=None, this one has 0.1"),
+    ):
+        path.write_text(text.replace(old, new))
+        line = error(run("train", path, "--json"), 1)
+        assert f"checkpoint.pt is of a run with {words}" in line
+        assert "--restart" in line
+        assert "resume" not in line
+        assert model.read_bytes() == before
+    path.write_text(text + "[predict]\noverlap = 0\n")  # decides nothing that was learnt
+    assert run("train", path, "--json").exit_code == 0
+    path.write_text(text.replace('norm = "batch"', 'norm = "group"'))
+    assert run("train", path, "--json", "--restart").exit_code == 0
+    (folder / "disks" / "run.json").unlink()
+    assert "of unknown configuration" in error(run("train", path, "--json"), 1)
+
+
+def test_epochs(folder):
+    path = folder / "disks.toml"
+    path.write_text(path.read_text().replace("steps = 30", "epochs = 2").replace("every = 15", ""))
+    result = run("train", path, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)[0]["steps"] == 4  # four cases, two a batch
+
+
+def structured(folder):
+    """A configuration whose loss is the structured one."""
+    path = folder / "disks.toml"
+    path.write_text(path.read_text() + "\n[loss]\nstructured = 1\n")
+    return path
+
+
+def test_structured_prediction(folder):
+    """Votes of patches make the mask that is validated, tested, saved and predicted."""
+    result = run("train", structured(folder), "--json")
+    assert result.exit_code == 0, result.output
+    (report,) = json.loads(result.stdout)
+    assert report["classes"] == 1
+    assert report["validation"] > 0.8
+    assert set(report["test"]["mean"]) == {"dice", "jaccard", "iou"}
+    file = folder / "disks" / "model.safetensors"
+    model = nn.load_model(file)
+    assert (model.classes, model.metadata["structured"]) == (9, 3)
+    scan = ms.io.read(folder / "images" / "5.png")
+    truth = ms.io.read(folder / "masks" / "5.png").array != 0
+    found = nn.predict(model, scan).array
+    assert set(np.unique(found)) == {0, 1}
+    assert round(ms.dice(found, truth), 6) == report["test"]["mean"]["dice"] > 0.8
+    # The votes of whole windows are those of the loss; a plan has them, too.
+    x = torch.randn(1, 3, 24, 24)
+    with torch.no_grad():
+        votes = nn.StructuredLoss().votes(model(x))[0, 0].numpy()
+    options = {"normalise": "none", "output": "probabilities"}
+    image = x[0].movedim(0, -1).numpy()
+    np.testing.assert_allclose(nn.predict(model, image, **options)[..., 0], votes, atol=1e-5)
+    plan = nn.optimize(model, x)
+    np.testing.assert_allclose(nn.predict(plan, image, **options)[..., 0], votes, atol=1e-4)
+    one, other = (nn.predict(model, x, mirror=(0,), **options) for x in (image, image[::-1]))
+    np.testing.assert_allclose(one, other[::-1], atol=1e-5)
+    out = folder / "found.nii.gz"
+    result = run("predict", folder / "images" / "5.png", "--model", file, "-o", out)
+    assert result.exit_code == 0, result.output
+    assert "unet, 1 classes" in result.stdout
+    with pytest.raises(ValueError, match="networks must label voxels, not patches"):
+        nn.Ensemble([model, model])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            ("[training]", "classes = 4\n[training]"),
+            "network.classes must be 9 for loss",
+        ),
+        (("structured = 1", "structured = 1\ndice = 1"), "loss.structured must be the only loss"),
+        (('"mask"', '"classes"'), 'data.target must be "mask" for loss.structured'),
+        (('"unet"\nwidths = [4, 8]\npadding = "same"\nnorm = "batch"', '"lenet5"'), "for lenet5"),
+    ],
+)
+def test_mistakes_of_structured_prediction(folder, change, words):
+    path = structured(folder)
+    path.write_text(path.read_text().replace(*change))
+    assert words in error(run("train", path, "--json"), 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("widths = [4, 8]", 'widths = "a"'), "network.widths: unet: widths[0] must be an integer"),
+        (("widths = [4, 8]", "widths = 4"), "network.widths"),
+        (('norm = "batch"', 'norm = "b"'), "network.norm: unet: norm must be one of"),
+        (("[network]", "[augment]\nflip = [2]\n[network]"), "augment: Augmenter: flip must name"),
+        (("patch = 24", "patch = [16, 16, 16]"), "training.patch must be one number or 2, got [16"),
+        (("patch = 24", 'patch = 24\nfreeze = ["x.*"]'), "training.freeze: no parameter is called"),
+        (("[network]", '[rates]\n"x.*" = 2\n[network]'), "rates: no parameter is called 'x.*'"),
+        (
+            ('test = ["5*"]', 'test = ["5*"]\nvalidation = 0\n'),
+            "training.patience needs data.validation",
+        ),
+        (
+            ("[network]", "[predict]\nmirror = [0, 5]\n[network]"),
+            "predict.mirror must be axes",
+        ),
+        (('"masks"', '"images"'), "data.labels must not be a folder of data.images"),
+        (('"mask"', '"classes"'), 'data.target must be "mask" for labels of 0 and 255'),
+    ],
+)
+def test_mistakes_that_only_the_images_show(folder, change, words):
+    """All name the file and the key, before anything is trained or written."""
+    path = folder / "disks.toml"
+    path.write_text(path.read_text().replace("every = 15", "patience = 3").replace(*change))
+    line = error(run("train", path, "--json"), 1)
+    assert f"disks.toml: {words}" in line
+    assert not (folder / "disks").exists()
+
+
+def test_labels_that_are_no_classes(folder, rng):
+    for number in range(6):
+        noise = rng.integers(0, 256, (32, 40)).astype(np.uint8)
+        Image.fromarray(noise).save(folder / "masks" / f"{number}.png")
+    path = folder / "disks.toml"
+    path.write_text(path.read_text().replace('"mask"', '"classes"'))
+    line = error(run("train", path, "--json"), 1)
+    assert "data.labels must be a folder of classes, got 256 values" in line
+
+
+def test_folds_and_devices_that_are_not_there(folder):
+    path = folder / "disks.toml"
+    assert "--device: cuda:99 is not there" in error(run("train", path, "--device", "cuda:99"), 1)
+    assert "--device must be cpu, cuda" in error(run("train", path, "--device", "meta"), 1)
+    path.write_text(path.read_text().replace("folds = 2", "folds = 30"))
+    line = error(run("train", path, "--fold", 0, "--json"), 1)
+    assert "disks.toml: data.folds: folds: count must be from 2 to 5, got 30" in line
