@@ -57,8 +57,9 @@ def train(
 ) -> None:
     """Train the network that CONFIG describes: a TOML file, or a recipe of the package by name.
 
-    Called again it goes on where it was stopped, to the same result. `medseg-fast plan` writes such
-    a file for a folder of images. Under torchrun all processes train together.
+    Called again it goes on where it was stopped, to the same result; not with another
+    configuration, but for [predict]. `medseg-fast plan` writes such a file for a folder of images.
+    Under torchrun all processes train together.
     """
     from medseg_fast._app.train import Job, run, summary
     from medseg_fast.nn._threads import torch_threads
