@@ -353,6 +353,8 @@ class NetworkPlan(_Plan):
             network = load_plan(os.fspath(network))
         if not callable(network):
             raise TypeError(f"{self._op}: network must be callable, got {type(network).__name__}")
+        if (getattr(network, "metadata", None) or {}).get("structured"):
+            raise ValueError(f"{self._op}: network must label pixels, not patches (StructuredLoss)")
         if intensities is None and self.dtype.kind in "bu":
             intensities = (0.0, 1.0 if self.dtype == bool else float(np.iinfo(self.dtype).max))
         if intensities is not None and not intensities[0] < intensities[1]:

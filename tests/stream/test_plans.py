@@ -133,6 +133,17 @@ def optimized(shape, classes):
     return ms.nn.optimize(model.eval(), torch.zeros(1, 1, *shape))
 
 
+def test_network_of_patches():
+    """What `StructuredLoss` learns are no classes of pixels."""
+
+    def network(x):
+        return np.zeros((1, 9, 4, 5), np.float32)
+
+    network.metadata = {"structured": 3}
+    with pytest.raises(ValueError, match="network must label pixels, not patches"):
+        NetworkPlan((4, 5), np.uint8, network)
+
+
 @pytest.mark.parametrize("classes", [1, 2, 5])
 def test_network_writes_to_kept_logits(classes, rng):
     network = optimized((33, 40), classes)

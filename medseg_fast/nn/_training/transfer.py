@@ -15,6 +15,7 @@ from medseg_fast import nn as networks
 from medseg_fast.data import PatchSampler
 from medseg_fast.nn._blocks import Network, fraction, positive
 from medseg_fast.nn._lenet import LeNet5
+from medseg_fast.nn._modes import evaluated
 from medseg_fast.nn._training.fit import FitResult, fit, sampler
 
 
@@ -60,15 +61,13 @@ def layer_rates(network: Network, decay: float = 0.8, *, size: int = 32) -> dict
 
     own = [m for m in names if next(m.parameters(recurse=False), None) is not None]
     handles = [module.register_forward_pre_hook(note) for module in own]
-    was_training = network.training
     first = next(network.parameters())
     shape = (1, network.in_channels, *network_sizes(network, size))
     try:
-        network.eval()
-        with torch.enable_grad():  # without, kernels of ours stand for some modules
+        # Without gradients kernels of ours stand for some modules.
+        with evaluated(network), torch.enable_grad():
             network(torch.zeros(shape, device=first.device, dtype=first.dtype))
     finally:
-        network.train(was_training)
         for handle in handles:
             handle.remove()
     depth: dict[nn.Module, int] = {}
