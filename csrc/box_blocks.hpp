@@ -118,7 +118,8 @@ struct BoxBlocks {
       Mask any{};
       for (std::int64_t i = 0; i < group / lanes; ++i) {
         const std::int64_t at = first + i * lanes;
-        Mask near = (load(most, at) >= needed) & (load(least, at) * slack <= room);
+        // Not above, instead of at most: a volume of -inf times a slack of 0 is NaN.
+        Mask near = (load(most, at) >= needed) & ~(load(least, at) * slack > room);
         for (int axis = 0; axis < dims; ++axis)
           near &=
               (load(hull_low[axis], at) <= to[axis]) & (load(hull_high[axis], at) >= from[axis]);

@@ -118,6 +118,20 @@ def test_boxes_far_from_the_origin(rng):
     assert_array_equal(F.nms(boxes, scores, 0.5), slow.nms(boxes, scores, 0.5))
 
 
+@pytest.mark.parametrize("axes", [2, 3])
+def test_area_of_minus_infinity(axes):
+    """A box whose area overflows hid those beside it from a threshold of 0."""
+    boxes = np.array([[1, 3, 6, 5], [0, 3, 2, 8], [3e38, 0, -3e38, 5]], np.float32)
+    if axes == 3:
+        boxes = np.insert(boxes, [2, 4], [0, 1], 1)
+    scores = np.array([0.9, 0.8, 0.1], np.float32)
+    assert_array_equal(F.nms(boxes, scores, 0.0), [0, 2])
+    for method in ("linear", "gaussian"):
+        found = F.soft_nms(boxes, scores, 0.0, method=method)[1]
+        assert_array_equal(found[:2], F.soft_nms(boxes[:2], scores[:2], 0.0, method=method)[1])
+        assert found[1] < scores[1]
+
+
 def test_dtypes_and_layouts(rng, layout):
     boxes, scores = detections(rng, 60, "dense")
     expected = F.nms(boxes, scores, 0.4)
