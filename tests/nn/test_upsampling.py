@@ -69,6 +69,17 @@ def test_gradcheck(rng):
     assert torch.autograd.gradcheck(crop_concat, (skip, x))
 
 
+@pytest.mark.parametrize("taps", [(2, 2), (2, 2, 2)])
+def test_gradients_of_no_images(taps):
+    torch = pytest.importorskip("torch")
+    x = torch.zeros(0, 3, *(4,) * len(taps), requires_grad=True)
+    weight, bias = torch.ones(3, 4, *taps, requires_grad=True), torch.ones(4, requires_grad=True)
+    transposed_conv2x2(x, weight, bias).sum().backward()
+    assert x.grad.shape == x.shape
+    assert not weight.grad.any()
+    assert not bias.grad.any()
+
+
 def test_compiles_with_gradients(rng):
     torch = pytest.importorskip("torch")
     x, weight, bias = (
@@ -175,6 +186,9 @@ X, W = np.zeros((1, 3, 4, 4), np.float32), np.zeros((3, 2, 2, 2), np.float32)
         (lambda: transposed_conv2x2(X[:, :2], W), ValueError, "x must have shape"),
         (lambda: transposed_conv2x2(X[0, 0], W), ValueError, "x must have shape"),
         (lambda: transposed_conv2x2(X, W, np.zeros(3)), ValueError, "bias must have shape"),
+        (lambda: transposed_conv2x2(X, W + 1j), TypeError, "weight must be .* got complex"),
+        (lambda: transposed_conv2x2(X, W.astype(object)), TypeError, "weight must be .* got obj"),
+        (lambda: transposed_conv2x2(X, W, [1j, 0]), TypeError, "bias must be .* got complex"),
         (lambda: crop_concat(X, X.astype(float)), TypeError, "skip must have the dtype of x"),
         (lambda: crop_concat(X[..., :3], X), ValueError, "at least its size"),
         (lambda: crop_concat(X[:0], X), ValueError, "x's batch"),

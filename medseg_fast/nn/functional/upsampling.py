@@ -31,8 +31,7 @@ def _conv_gradient(
         batched.shape[0], weight.shape[1], *(k for n in x.shape[-rank:] for k in (n, 2))
     )
     axes = range(2, 2 + 2 * rank)
-    parts = parts.permute(0, 1, *axes[1::2], *axes[::2])
-    parts = parts.reshape(batched.shape[0], weight.shape[1] * 2**rank, -1)
+    parts = parts.permute(0, 1, *axes[1::2], *axes[::2]).flatten(1, 1 + rank).flatten(2)
     by_x = weight.reshape(weight.shape[0], -1) @ parts
     by_weight = (batched.flatten(-rank) @ parts.mT).sum(0)
     found = {"x": by_x.reshape(x.shape), "weight": by_weight.reshape(weight.shape)}
@@ -75,7 +74,7 @@ def transposed_conv2x2(
     Raises
     ------
     TypeError
-        If `x` is not of floats.
+        If `x` is not of floats, or `weight` or `bias` not of real numbers.
     ValueError
         If the shapes do not fit.
 
@@ -100,7 +99,7 @@ def transposed_conv2x2(
     [[[11.0, 12.0, 12.0, 14.0], [13.0, 14.0, 16.0, 18.0]]]
     """
     op = "transposed_conv2x2"
-    array, kernel = floats(op, "x", x), np.asarray(weight)
+    array, kernel = floats(op, "x", x), _checks.image(op, weight, "weight")
     rank = kernel.ndim - 2
     if rank not in (2, 3) or kernel.shape[2:] != (2,) * rank:
         raise ValueError(f"{op}: weight must have shape (C, O, [2,] 2, 2), got {kernel.shape}")
@@ -111,7 +110,7 @@ def transposed_conv2x2(
         )
     wide = _checks.contiguous(array.astype(np.float32) if array.itemsize == 2 else array)
     outputs = kernel.shape[1]
-    added = np.zeros(outputs) if bias is None else np.asarray(bias)
+    added = np.zeros(outputs) if bias is None else _checks.image(op, bias, "bias")
     if added.shape != (outputs,):
         raise ValueError(f"{op}: bias must have shape ({outputs},), got {added.shape}")
     kernel = _checks.contiguous(kernel.astype(wide.dtype, copy=False))
