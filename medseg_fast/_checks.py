@@ -91,8 +91,23 @@ def integer(op: str, name: str, value: Any, low: int | None = None, high: int | 
         raise TypeError(f"{op}: {name} must be an integer, got {value!r}") from None
     if (low is not None and number < low) or (high is not None and number > high):
         limits = f"at least {low}" if high is None else f"from {low} to {high}"
+        limits = f"at most {high}" if low is None else limits
         raise ValueError(f"{op}: {name} must be {limits}, got {number}")
     return number
+
+
+def sequence(op: str, name: str, value: Any) -> tuple[Any, ...]:
+    """Return the parts of a list, a tuple, an array."""
+    try:
+        return tuple_of(value)
+    except TypeError:  # also of an array without axes
+        raise TypeError(f"{op}: {name} must be a sequence, got {value!r}") from None
+
+
+def addressable(op: str, name: str, value: Any, shape: Sequence[int]) -> None:
+    """Refuse a `value` that asks for an array of more values than memory has addresses."""
+    if max((math.prod(shape), *shape)) >= 2**48:
+        raise ValueError(f"{op}: {name} must ask for fewer than 2**48 values, got {value!r}")
 
 
 def number(op: str, name: str, value: Any) -> float | int:
@@ -152,13 +167,13 @@ def voxel(op: str, name: str, value: Any, image: NDArray[Any]) -> int:
     return flat
 
 
-def spacing(op: str, value: Any, ndim: int) -> tuple[float, ...]:
+def spacing(op: str, value: Any, ndim: int, name: str = "spacing") -> tuple[float, ...]:
     """Voxel size in mm, one number per axis; None means 1 mm."""
     if value is None:
         return (1.0,) * ndim
-    sizes = tuple_of(float(number(op, "spacing", v)) for v in value)
+    sizes = tuple_of(float(number(op, name, v)) for v in sequence(op, name, value))
     if len(sizes) != ndim or not all(0 < s < math.inf for s in sizes):
-        raise ValueError(f"{op}: spacing must be {ndim} positive numbers (mm), got {value!r}")
+        raise ValueError(f"{op}: {name} must be {ndim} positive numbers (mm), got {value!r}")
     return sizes
 
 

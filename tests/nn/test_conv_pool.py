@@ -301,6 +301,17 @@ def test_changed_weights_are_seen(rng):
     assert_array_equal(changed[:, 2:], first[:, 2:])
 
 
+@pytest.mark.parametrize("far", [1000, 2**31, 10**19])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_steps_beyond_the_features(rng, far, axes):
+    """Blocks of outputs that lay so far apart overflowed, and a stride of 2**31 crashed."""
+    x, weight, bias = layer(rng, (2, 3), (7,) * axes, (3, 1, 1)[:axes])
+    assert_array_equal(
+        conv_pool(x, weight, bias, stride=far, padding=1, dilation=(1, *(far,) * (axes - 1))),
+        conv_pool(x, weight, bias, stride=9, padding=1),
+    )
+
+
 def test_empty_batch(rng):
     x, weight, bias = layer(rng, (3, 4), (8, 8), (3, 3), batch=0)
     assert conv_pool(x, weight, bias, pool="max").shape == (0, 4, 3, 3)
@@ -322,6 +333,7 @@ X, W = np.zeros((1, 2, 6, 7), np.float32), np.zeros((3, 2, 3, 3), np.float32)
         ((X, W), {"stride": 0}, ValueError, "stride must be at least 1, got 0"),
         ((X, W), {"stride": (1, 1, 1)}, ValueError, "stride must be one integer or 2"),
         ((X, W), {"padding": -1}, ValueError, "padding must be at least 0"),
+        ((X, W), {"padding": 10**10}, ValueError, r"padding must ask for fewer than 2\*\*48"),
         ((X, W), {"padding": "full"}, ValueError, "padding must be integers, 'same' or 'valid'"),
         ((X, W), {"padding": "same", "stride": 2}, ValueError, "stride must be 1 for"),
         ((X, W), {"dilation": 1.5}, TypeError, "dilation must be an integer"),

@@ -88,6 +88,26 @@ def test_nan_in_a_mask_reaches_its_surroundings():
     assert not np.isnan(got[0, 0])
 
 
+@pytest.mark.parametrize("size", [(1, 1), (5, 5), (3, 6)])
+@pytest.mark.parametrize("padding", [0, 1, 3])
+def test_gradient(rng, size, padding):
+    torch = pytest.importorskip("torch")
+    masks, boxes = instances(rng, 3, size, np.float64, (8, 6), 9.0)
+    boxes = torch.from_numpy(np.concatenate([boxes, [[4, 4, 3, 3]], [[30, 30, 33, 33]]]))
+    masks = torch.from_numpy(np.concatenate([masks, masks[:2]])).requires_grad_()
+    paste = lambda m, b: F.paste_masks(m, b, (7, 9), padding)  # noqa: E731
+    assert torch.autograd.gradcheck(paste, (masks, boxes))
+    assert torch.autograd.gradgradcheck(paste, (masks, boxes))
+    assert torch.autograd.gradcheck(paste, (masks[:, 0], boxes.int()))
+    given = torch.from_numpy(rng.standard_normal((5, 1, 7, 9)))
+    (found,) = torch.autograd.grad(paste(masks, boxes), masks, given)
+    assert_allclose((found * masks).sum().item(), (paste(masks, boxes) * given).sum().item(), 1e-12)
+    (narrow,) = torch.autograd.grad(paste(masks.half(), boxes).sum(), masks)
+    (wide,) = torch.autograd.grad(paste(masks, boxes).sum(), masks)
+    assert_allclose(narrow, wide, rtol=1e-3, atol=1e-3)  # rounded to float16 once
+    assert not F.paste_masks(masks, boxes, (7, 9), padding, 0.5).requires_grad
+
+
 def test_compiles(rng):
     torch = pytest.importorskip("torch")
     masks, boxes = map(torch.from_numpy, instances(rng, 3, (4, 4)))
@@ -109,6 +129,10 @@ MASKS, BOXES = np.ones((2, 1, 4, 4), np.float32), np.ones((2, 4), np.float32)
         ({"boxes": BOXES * np.nan}, ValueError, "boxes must be finite"),
         ({"image_shape": 5}, ValueError, "image_shape must be"),
         ({"image_shape": (5, 2.5)}, TypeError, "image_shape must be an integer"),
+        ({"image_shape": (9, (9,))}, TypeError, "image_shape must be an integer"),
+        ({"image_shape": (10**10, 10**10)}, ValueError, "image_shape must ask for fewer than"),
+        ({"image_shape": (10**7, 10**7 // 4)}, MemoryError, "no memory|Unable"),
+        ({"padding": 10**19}, ValueError, r"padding must ask for fewer than 2\*\*48 values"),
         ({"padding": -1}, ValueError, "padding must be at least 0"),
         ({"threshold": 0}, ValueError, "threshold must be positive"),
         ({"threshold": np.nan}, ValueError, "threshold must be a number"),

@@ -165,6 +165,19 @@ def test_empty():
     values, indices = max_pool_with_indices(np.zeros((0, 3, 8, 8)), 2)
     assert values.shape == indices.shape == (0, 3, 4, 4)
     assert max_unpool(values, indices, 2).shape == (0, 3, 8, 8)
+    values, indices = np.zeros((1, 2, 2, 4)), np.zeros((1, 2, 2, 4), int)
+    assert max_unpool(values, indices, 2, padding=(2, 0)).shape == (1, 2, 0, 8)  # as in torch
+    assert max_unpool(values[:, :, :0], indices[:, :, :0], 2).shape == (1, 2, 0, 8)
+
+
+@pytest.mark.parametrize("far", [1000, 10**10, 10**19])
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_steps_beyond_the_input(rng, far, ceil_mode):
+    array = rng.standard_normal((2, 7, 9))
+    near = max_pool_with_indices(array, (3, 1), (11, 11), (1, 0), 1, ceil_mode)
+    steps = max_pool_with_indices(array, (3, 1), far, (1, 0), (1, far), ceil_mode)
+    for got, expected in zip(steps, near, strict=True):
+        assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +195,21 @@ def test_empty():
         (lambda x, i: max_unpool(x, i[:, :1], 2), ValueError, "indices must have the input's"),
         (lambda x, i: max_unpool(x, i + 64, 2), ValueError, "indices must be from 0 to 63"),
         (lambda x, i: max_unpool(x, i - 1, 2), ValueError, "indices must be from 0 to 63, got -1"),
+        (lambda x, i: max_unpool(x, i.astype("u8") - 1, 2), ValueError, f"63, got {2**64 - 1}"),
+        (lambda x, i: max_unpool(x, i, 2, output_size=5), TypeError, "output_size must be a seq"),
+        (lambda x, i: max_unpool(x, i, 2, output_size=(8.0, 8)), TypeError, "must be an integer"),
+        (
+            lambda x, i: max_unpool(x, i, 2, output_size="88"),
+            TypeError,
+            "output_size must be an int",
+        ),
+        (lambda x, i: max_unpool(x, i, 10**10), ValueError, "kernel_size and stride must ask for"),
+        (lambda x, i: max_unpool(x, i, 2, padding=9), ValueError, "padding must leave a size"),
+        (
+            lambda x, i: max_pool_with_indices(x, 10**10, padding=5 * 10**9),
+            ValueError,
+            r"kernel_size must ask for fewer than 2\*\*48 values",
+        ),
         (lambda x, i: max_unpool(x, i, 2, output_size=(10, 8)), ValueError, "within a stride"),
         (lambda x, i: max_unpool(x, i, 2, output_size=(8,)), ValueError, "within a stride"),
     ],

@@ -265,6 +265,24 @@ def test_empty():
         (lambda x: resample_argmax(x, 4, order=(1,)), ValueError, "one number per axis"),
         (lambda x: resample_argmax(x, 4, dtype=float), TypeError, "dtype must be an integer type"),
         (lambda x: resample_argmax(x, 4, threshold=float("nan")), ValueError, "threshold must be"),
+        (
+            lambda x: resample_argmax(x, spacing=3, new_spacing=3),
+            TypeError,
+            "spacing must be a seq",
+        ),
+        (lambda x: upsample_argmax(x, 2, dtype="foo"), TypeError, "dtype must be .* got 'foo'"),
+        (
+            lambda x: upsample_argmax(x, 1e12),
+            ValueError,
+            r"scale_factor must ask .* 2\*\*48 values",
+        ),
+        (lambda x: upsample_argmax(x, 1e308), ValueError, "scale_factor must ask for fewer"),
+        (lambda x: resample_argmax(x, 10**19), ValueError, "size must ask for fewer"),
+        (
+            lambda x: resample_argmax(x, spacing=(1e300, 1), new_spacing=(1e-300, 1)),
+            ValueError,
+            "spacing must ask for fewer",
+        ),
         (lambda x: resample_argmax(x, 4, out=np.zeros((4, 4))), ValueError, "out must have"),
         (
             lambda x: resample_argmax(np.zeros((300, 2, 2)), 4, dtype=np.uint8),
@@ -276,6 +294,12 @@ def test_empty():
 def test_bad_calls(call, error, message):
     with pytest.raises(error, match=message):
         call(np.zeros((3, 4, 4), np.float32))
+
+
+def test_arrays_without_axes_are_numbers():
+    logits = np.arange(12.0).reshape(3, 2, 2)
+    assert upsample_argmax(logits, np.array(2.0)).shape == (4, 4)
+    assert resample_argmax(logits, np.array(5)).shape == (5, 5)
 
 
 SCAN = """

@@ -198,6 +198,8 @@ ONE = np.array([[0, 0, 0, 2, 2]], np.float32)
         ({"output_size": (1, 2, 3)}, ValueError, "output_size must be an integer or 2"),
         ({"output_size": 0}, ValueError, "output_size must be at least 1"),
         ({"output_size": 1.5}, TypeError, "output_size must be an integer"),
+        ({"output_size": 10**9}, ValueError, r"output_size must ask for fewer than 2\*\*48 values"),
+        ({"sampling_ratio": 10**19}, ValueError, "sampling_ratio must be at most 1048576"),
         ({"sampling_ratio": 1.5}, TypeError, "sampling_ratio must be an integer"),
         ({"spatial_scale": np.nan}, ValueError, "spatial_scale must be a number"),
         ({"spatial_scale": np.inf}, ValueError, "spatial_scale must be finite"),
@@ -221,3 +223,14 @@ def test_errors(change, error, message):
 def test_errors_backward(gradient, size, message):
     with pytest.raises(ValueError, match=message):
         F.roi_align_backward(gradient, ONE, size)
+
+
+def test_backward_names_bad_sizes():
+    gradient = np.zeros((1, 1, 2, 2))
+    with pytest.raises(TypeError, match="input_size must be a sequence, got 3"):
+        F.roi_align_backward(gradient, ONE, 3)
+    with pytest.raises(ValueError, match="input_size must ask for fewer than"):
+        F.roi_align_backward(gradient, ONE, (1, 1, 10**10, 10**10))
+    for sizes in (3, (3,)):
+        with pytest.raises(TypeError, match="feature_sizes must be a sequence, got 3"):
+            F.multiscale_roi_align_backward(gradient, ONE, sizes, scales=[1])

@@ -1,6 +1,9 @@
 """What networks are made of: NumPy arrays or PyTorch tensors in, the same kind out.
 
-Needs NumPy alone; with PyTorch every function is a registered operator with gradients.
+Needs NumPy alone. With PyTorch functions are registered operators, with gradients but where they
+give labels (`resample_argmax`, `upsample_argmax`) or masks above a threshold (`paste_masks`).
+`nms`, `batched_nms` and `soft_nms` run outside a graph, without gradients: only the data tell how
+many boxes they leave.
 """
 
 from medseg_fast.nn.functional.convolution import (

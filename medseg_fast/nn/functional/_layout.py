@@ -34,13 +34,19 @@ def floats(op: str, name: str, value: Any) -> NDArray[Any]:
     return array
 
 
+def several(value: Any) -> bool:
+    """Whether there is a value for each axis, not one for all."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
 def space_rank(op: str, name: str, sizes: Any, array: Any) -> int:
     """Axes in space, 2 or 3, of an array of shape ([N,] C, ...).
 
     As many as `sizes` has numbers. A single number says nothing: then four axes are (N, C, H, W).
     """
-    several = isinstance(sizes, (Sequence, np.ndarray)) and np.ndim(sizes) == 1
-    rank = len(sizes) if several else 3 if len(array.shape) == 5 else 2
+    rank = len(sizes) if several(sizes) else 3 if len(array.shape) == 5 else 2
     if rank not in (2, 3) or len(array.shape) not in (rank + 1, rank + 2):
         raise ValueError(
             f"{op}: {name} must have a number for each of 2 or 3 axes in space, "
@@ -51,8 +57,7 @@ def space_rank(op: str, name: str, sizes: Any, array: Any) -> int:
 
 def per_axis(op: str, name: str, value: Any, rank: int, low: int) -> tuple[int, ...]:
     """One integer of at least `low` for each axis in space."""
-    several = isinstance(value, (Sequence, np.ndarray)) and np.ndim(value) == 1
-    given = tuple(value) if several else (value,) * rank
+    given = tuple(value) if several(value) else (value,) * rank
     if len(given) != rank:
         raise ValueError(f"{op}: {name} must have one number per axis in space, got {value!r}")
     return tuple(_checks.integer(op, name, n, low) for n in given)

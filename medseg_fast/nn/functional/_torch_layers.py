@@ -106,6 +106,36 @@ def _conv_pool(given: dict[str, Any], tensors: dict[str, torch.Tensor]) -> list[
     return [pooled, y] if given.get("return_full") else [pooled]
 
 
+def paste_masks_gradient(given: dict[str, Any], gradient: torch.Tensor) -> torch.Tensor:
+    """Gradient of the masks: each image is mixed back as pasting mixed the mask.
+
+    Pasting is a product with a matrix of the rows and one of the columns, zero outside the box.
+    """
+    masks: torch.Tensor = given["masks"]
+    padding: int = given.get("padding", 1)
+    rows, columns = masks.shape[-2:]
+    boxes = given["boxes"] if given["boxes"].dtype is torch.float64 else given["boxes"].float()
+    half = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * ((columns + 2 * padding) / columns)
+    centre = (boxes[:, 2:] + boxes[:, :2]) * 0.5
+    first, last = (
+        edge.clamp(-(2.0**40), 2.0**40).long() for edge in (centre - half, centre + half)
+    )
+    wide = gradient[:, 0] if gradient.dtype is torch.float64 else gradient[:, 0].float()
+
+    def matrix(axis: int, n: int, pixels: int) -> torch.Tensor:  # (N, pixels, n)
+        length = (last - first + 1)[:, axis, None]
+        to = torch.arange(pixels, device=masks.device) - first[:, axis, None]
+        at = (to.to(wide.dtype) + 0.5) * ((n + 2 * padding) / length.to(wide.dtype)) - 0.5
+        at = at.clamp(0, n + 2 * padding - 1) - padding
+        away = (at[..., None] - torch.arange(n, device=masks.device)).abs()
+        inside = (to >= 0) & (to < length)
+        weights: torch.Tensor = torch.relu(1 - away) * inside[..., None]
+        return weights
+
+    down, across = matrix(1, rows, wide.shape[1]), matrix(0, columns, wide.shape[2])
+    return (down.mT @ wide @ across).reshape(masks.shape).to(masks.dtype)
+
+
 def conv_pool_gradient(given: dict[str, Any], gradients: tuple[Any, ...]) -> dict[str, Any]:
     """Gradients of the tensors among the arguments of `conv_pool`."""
     names = [

@@ -16,6 +16,7 @@ from medseg_fast.nn.functional._plain_convolution import plain_conv_pool
 
 _ACTIVATIONS = (None, "relu", "leaky_relu", "elu", "sigmoid")  # in the kernel's order
 _POOLINGS = (None, "max", "avg")
+_LONG = 256  # steps and padding beyond are rare
 _AUTOMATIC = 0  # its place in csrc/convolution.hpp's enumeration
 
 
@@ -166,7 +167,8 @@ def conv_pool(
     pool_size : int or one per spatial axis
     return_indices : bool
         Also return where each maximum is, as ``torch.nn.functional.max_pool2d``: the flat index in
-        the map before pooling, the first one of equals.
+        the map before pooling, the first one of equals. Of bfloat16 features sums are compared
+        before they are rounded: of values that are equal in the map it may be a later one.
     return_full : bool
         Also return the map before pooling, as a skip connection wants it.
 
@@ -234,10 +236,12 @@ def conv_pool(
     kernel = _parameter("weight", weight, features, dtype)
     _check(features, kernel, activation, pool, return_indices, return_full)
     sizes = geometry(kernel.shape[2:], stride, padding, dilation, pool, pool_size)
-    if min(sizes.pooled(features.shape[2:])) < 1 or min(sizes.full(features.shape[2:])) < 1:
+    if min(sizes.pooled(features.shape[2:])) < 1:
         raise ValueError(
             f"conv_pool: x must be as large as the kernel and pooling window, got {features.shape}"
         )
+    if max(map(max, sizes)) > _LONG:
+        sizes = _reached(sizes, features.shape, padding)
     per_channel = {"bias": bias, "scale": scale, "shift": shift}
     given = {
         name: None if value is None else _parameter(name, value, features, dtype, kernel.shape[0])
@@ -251,6 +255,15 @@ def conv_pool(
         )
     options = (activation, slope, pool, return_indices, return_full)
     return _run(features, kernel, offset, sizes, *options)
+
+
+def _reached(sizes: Geometry, shape: tuple[int, ...], padding: Any) -> Geometry:
+    """The same without steps that are longer than the padded axes: kernels pack what they span."""
+    axes = zip(shape[2:], sizes.before, sizes.after, strict=True)
+    padded = [n + before + after for n, before, after in axes]
+    _checks.addressable("conv_pool", "padding", padding, (*shape[:2], *padded))
+    stride, dilation = (tuple(map(min, s, padded)) for s in (sizes.stride, sizes.dilation))
+    return sizes._replace(stride=stride, dilation=dilation)
 
 
 def _run(

@@ -13,7 +13,7 @@ from medseg_fast import _checks
 from medseg_fast._cpu import core
 from medseg_fast._dispatch import operation
 from medseg_fast.nn.functional import _boxes
-from medseg_fast.nn.functional.roi_align import feature_map, pool, sizes_of
+from medseg_fast.nn.functional.roi_align import feature_map, pool, samples_of, sizes_of
 
 
 def _scales(
@@ -21,16 +21,23 @@ def _scales(
 ) -> list[float]:
     """Each level's scale: given, or the power of two next to its rows over those of the images."""
     if scales is not None:
-        found = [float(_checks.number(op, "scales", s)) for s in scales]
+        given = _checks.sequence(op, "scales", scales)
+        found = [float(_checks.number(op, "scales", s)) for s in given]
         if len(found) != len(shapes) or not all(0 < s < math.inf for s in found):
             raise ValueError(
                 f"{op}: scales must be a positive number for each of {len(shapes)} features, "
                 f"got {scales!r}"
             )
         return found
-    if not image_shapes:
+    given = () if image_shapes is None else _checks.sequence(op, "image_shapes", image_shapes)
+    if not given:
         raise ValueError(f"{op}: image_shapes must not be empty, unless scales are given")
-    rows = max(_checks.integer(op, "image_shapes", shape[0], 1) for shape in image_shapes)
+    images = [_checks.sequence(op, "image_shapes", shape) for shape in given]
+    if any(len(image) != 2 for image in images):
+        raise ValueError(
+            f"{op}: image_shapes must be (rows, columns) of each image, got {image_shapes!r}"
+        )
+    rows = max(_checks.integer(op, "image_shapes", image[0], 1) for image in images)
     for shape in shapes:
         if 0 in shape[2:]:
             raise ValueError(f"{op}: features must have pixels, got shape {shape}")
@@ -168,15 +175,18 @@ def multiscale_roi_align(
     array([0., 1.], dtype=float32)
     """
     op = "multiscale_roi_align"
-    maps = [feature_map(op, feature, "features") for feature in features]
+    given = _checks.sequence(op, "features", features)
+    maps = [feature_map(op, feature, "features") for feature in given]
     one_dtype(op, maps)
     dtype = _boxes.arithmetic(maps[0].dtype) if maps else np.dtype(np.float32)
     shapes = [m.shape for m in maps]
     found, *canonical = pyramid(op, shapes, image_shapes, scales, canonical_scale, canonical_level)
     regions = _boxes.regions(op, boxes, 2, shapes[0][0], dtype)
     sizes = sizes_of(op, output_size, 2)
-    samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
-    out = _checks.empty((len(regions), shapes[0][1], *sizes), dtype)
+    samples = samples_of(op, sampling_ratio)
+    shape = (len(regions), shapes[0][1], *sizes)
+    _checks.addressable(op, "output_size", output_size, shape)
+    out = _checks.empty(shape, dtype)
     pool_levels(op, maps, regions, found, canonical, samples, out)
     return out.astype(maps[0].dtype.newbyteorder("="), copy=False)
 
@@ -256,7 +266,11 @@ def multiscale_roi_align_backward(
     op = "multiscale_roi_align_backward"
     array = feature_map(op, gradient, "gradient")
     dtype = _boxes.arithmetic(array.dtype)
-    shapes = [tuple(_checks.integer(op, "feature_sizes", n, 0) for n in s) for s in feature_sizes]
+    wanted = _checks.sequence(op, "feature_sizes", feature_sizes)
+    wanted = tuple(_checks.sequence(op, "feature_sizes", size) for size in wanted)
+    shapes = [tuple(_checks.integer(op, "feature_sizes", n, 0) for n in size) for size in wanted]
+    for shape in shapes:
+        _checks.addressable(op, "feature_sizes", feature_sizes, shape)
     found, *canonical = pyramid(op, shapes, image_shapes, scales, canonical_scale, canonical_level)
     regions = _boxes.regions(op, boxes, 2, shapes[0][0], dtype)
     levels = levels_of(np, regions, found, *canonical)
@@ -265,7 +279,7 @@ def multiscale_roi_align_backward(
             f"{op}: gradient must have shape ({len(regions)}, {shapes[0][1]}, rows, columns), "
             f"got {array.shape}"
         )
-    samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
+    samples = samples_of(op, sampling_ratio)
     given = np.require(array, dtype, ["C", "A"])
     outs = []
     for level, shape in enumerate(shapes):

@@ -14,6 +14,7 @@ from medseg_fast import _checks
 from medseg_fast._cpu import core
 from medseg_fast._dispatch import operation
 from medseg_fast.nn.functional import _boxes
+from medseg_fast.nn.functional._layout import several
 
 
 def _pasted(
@@ -39,10 +40,13 @@ def _arguments(
         raise ValueError(f"{op}: masks must have shape (N, 1, M, M), got {given}")
     if boxes.shape != (len(masks), 4):
         raise ValueError(f"{op}: boxes must have shape ({len(masks)}, 4), got {boxes.shape}")
-    if np.shape(image_shape) != (2,):
+    if not several(image_shape) or len(image_shape) != 2:
         raise ValueError(f"{op}: image_shape must be (rows, columns), got {image_shape!r}")
     rows, columns = (_checks.integer(op, "image_shape", n, 0) for n in image_shape)
+    _checks.addressable(op, "image_shape", image_shape, (len(masks), rows, columns))
     padding = _checks.integer(op, "padding", padding, 0)
+    padded = [n + 2 * padding for n in masks.shape[1:]]
+    _checks.addressable(op, "padding", padding, padded)
     least = 0.0
     if threshold is not None:
         least = float(_checks.number(op, "threshold", threshold))
@@ -66,11 +70,22 @@ def _untouched_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[An
     size = math.prod(shape) * dtype.itemsize
     if size < 2**22 or not hasattr(mmap, "MAP_PRIVATE"):
         return np.zeros(shape, dtype)
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"paste_masks: no memory for a result of shape {shape}") from error
     return np.frombuffer(memory, dtype).reshape(shape)
 
 
-@operation(result=_pasted, gpu="paste_masks")
+def _gradient(
+    given: dict[str, Any], results: tuple[Any, ...], gradients: tuple[Any, ...]
+) -> dict[str, Any]:
+    from medseg_fast.nn.functional import _torch_layers
+
+    return {"masks": _torch_layers.paste_masks_gradient(given, gradients[0])}
+
+
+@operation(result=_pasted, gradient=_gradient, gpu="paste_masks")
 def paste_masks(
     masks: ArrayLike,
     boxes: ArrayLike,
@@ -112,7 +127,8 @@ def paste_masks(
     -----
     Bilinear, pixels' centres at + 0.5, corners of boxes truncated to integers, as torchvision;
     values differ from it by rounding (1e-7). A box outside the image leaves zeros where
-    torchvision raises an error, and NaN in a mask reaches the pixels around it.
+    torchvision raises an error, and NaN in a mask reaches the pixels around it. Differentiable in
+    `masks` in PyTorch, without a threshold; not in `boxes`. Its gradient takes O(N M rows columns).
 
     Only the pages of the result under the boxes are written: time and memory grow with the boxes,
     not with N times the image. Without a threshold 4 bytes per pixel and instance (float32).

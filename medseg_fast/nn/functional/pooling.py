@@ -13,6 +13,7 @@ from medseg_fast._cpu import core
 from medseg_fast._dispatch import operation
 from medseg_fast.nn.functional._layout import floats, per_axis, space_rank
 
+_LONG = 256  # numbers of a geometry beyond are rare
 _Geometry = list[tuple[int, int, int, int]]
 
 
@@ -109,6 +110,8 @@ def max_pool_with_indices(
     geometry = _geometry(op, array, kernel_size, stride, padding, dilation)
     shape = _pooled_shape(op, array, geometry, ceil_mode)
     rank = len(geometry)
+    if max(map(max, geometry)) > _LONG:
+        geometry = _reached(op, array, kernel_size, geometry)
     wide = _checks.contiguous(array.astype(np.float32) if array.itemsize == 2 else array)
     values, indices = _checks.empty(shape, wide.dtype), _checks.empty(shape, np.int64)
     flat = (1,) * (3 - rank)
@@ -133,6 +136,13 @@ def _geometry(
     if any(2 * p > k for p, k in zip(paddings, kernels, strict=True)):
         raise ValueError(f"{op}: padding must be at most half of kernel_size, got {padding!r}")
     return list(zip(kernels, strides, paddings, dilations, strict=True))
+
+
+def _reached(op: str, input: NDArray[Any], kernel_size: Any, geometry: _Geometry) -> _Geometry:
+    """The same without steps that are longer than the padded axes; refuses endless windows."""
+    _checks.addressable(op, "kernel_size", kernel_size, [kernel for kernel, *_ in geometry])
+    longest = [n + 2 * g[2] for n, g in zip(input.shape[-len(geometry) :], geometry, strict=True)]
+    return [(k, min(s, n), p, min(d, n)) for n, (k, s, p, d) in zip(longest, geometry, strict=True)]
 
 
 def _pooled_shape(op: str, input: Any, geometry: _Geometry, ceil_mode: bool) -> tuple[int, ...]:
@@ -234,15 +244,24 @@ def max_unpool(
         raise ValueError(
             f"{op}: indices must have the input's shape {values.shape}, got {where.shape}"
         )
+    if output_size is not None:
+        wanted = _checks.sequence(op, "output_size", output_size)
+        output_size = [_checks.integer(op, "output_size", n) for n in wanted]
     shape = _unpooled_shape(values, kernel_size, stride, padding, output_size)
+    _checks.addressable(op, "kernel_size and stride", (kernel_size, stride), shape)
     rank = space_rank(op, "kernel_size", kernel_size, values)
     output = _checks.empty(shape, values.dtype.newbyteorder("="))
+    if not output.size:
+        return output
+    places = int(np.prod(shape[-rank:]))
+    if where.dtype == np.uint64 and where.max(initial=0) >= places:  # may be no int64
+        raise ValueError(f"{op}: indices must be from 0 to {places - 1}, got {where.max()}")
     planes, rows = int(np.prod(shape[:-rank])), values.shape[-rank]
     flat = (planes, rows, int(np.prod(values.shape[1 - rank :])))
     core.max_unpool(
         _checks.contiguous(values).reshape(flat),
         _checks.contiguous(where.astype(np.int64, copy=False)).reshape(flat),
-        output.reshape(planes, int(np.prod(shape[-rank:]))),
+        output.reshape(planes, places),
     )
     return output
 
@@ -271,6 +290,6 @@ def _unpooled_shape(
             raise ValueError(
                 f"{op}: output_size must be within a stride of {usual}, got {output_size!r}"
             )
-    if min(sizes) < 1:
-        raise ValueError(f"{op}: output_size must be positive, got {sizes}")
+    if min(sizes) < 0:
+        raise ValueError(f"{op}: padding must leave a size of at least 0, got {padding!r}: {sizes}")
     return (*input.shape[:-rank], *sizes)

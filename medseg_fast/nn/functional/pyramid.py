@@ -138,7 +138,7 @@ def pyramid_pool(
     Raises
     ------
     TypeError
-        If `x` is not of floats.
+        If `x` is not of floats, or weights or biases are not of real numbers.
     ValueError
         If a shape or number does not fit.
 
@@ -163,18 +163,20 @@ def pyramid_pool(
     array = floats(_OP, "x", x)
     if array.ndim not in (3, 4):
         raise ValueError(f"{_OP}: x must have shape ([N,] C, H, W), got {array.shape}")
-    sizes = [_checks.integer(_OP, "bins", b, 1) for b in bins]
+    sizes = [_checks.integer(_OP, "bins", b, 1) for b in _checks.sequence(_OP, "bins", bins)]
     if activation not in (None, "relu"):
         raise ValueError(f"{_OP}: activation must be None or 'relu', got {activation!r}")
-    shape = _result(array, sizes, _arrays(weights), None)[0]
     wide = _checks.contiguous(array.astype(np.float32) if array.itemsize == 2 else array)
+    kernels, offsets = _arrays("weights", weights), _arrays("biases", biases)
+    mixing = _mixing(wide, sizes, kernels, offsets)
+    shape = _result(array, sizes, kernels, None)[0]
+    cells = [b * b for b in sizes]
+    _checks.addressable(_OP, "bins", bins, (*array.shape[:-2], sum(cells)))
     features = _checks.empty(shape, wide.dtype)
-    mixing = _mixing(wide, sizes, weights, biases)
     if not features.size:
         return features.astype(array.dtype.newbyteorder("="))
     batch, channels = int(np.prod(shape[:-3])), shape[-3]
     planes = (batch * array.shape[-3], *array.shape[-2:])
-    cells = [b * b for b in sizes]
     pooled = np.empty((planes[0], sum(cells)), wide.dtype)
     core.pyramid_means(wide.reshape(planes), sizes, pooled)
     pooled = pooled.reshape(batch, array.shape[-3], sum(cells))
@@ -196,15 +198,17 @@ def pyramid_pool(
     return features.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _arrays(given: Sequence[ArrayLike] | None) -> list[NDArray[Any]] | None:
-    return None if given is None else [np.asarray(each) for each in given]
+def _arrays(name: str, given: Any) -> list[NDArray[Any]] | None:
+    if given is None:
+        return None
+    return [_checks.image(_OP, each, name) for each in _checks.sequence(_OP, name, given)]
 
 
 def _mixing(
     x: NDArray[Any],
     sizes: Sequence[int],
-    weights: Sequence[ArrayLike] | None,
-    biases: Sequence[ArrayLike] | None,
+    weights: Sequence[NDArray[Any]] | None,
+    biases: Sequence[NDArray[Any]] | None,
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """Weight (O, C) and bias (O,) of each grid's convolution, in the features' dtype."""
     if weights is None:
@@ -215,15 +219,13 @@ def _mixing(
         raise ValueError(f"{_OP}: weights and biases must be as many as bins, {len(sizes)}")
     found = []
     for i, given in enumerate(weights):
-        weight = np.asarray(given, x.dtype)
+        weight = given.astype(x.dtype, copy=False)
         if weight.ndim not in (2, 4) or weight.shape[1:] != (x.shape[-3], 1, 1)[: weight.ndim - 1]:
             raise ValueError(
                 f"{_OP}: weights must have shape (O, {x.shape[-3]}[, 1, 1]), got {weight.shape}"
             )
-        bias = np.zeros(len(weight), x.dtype) if biases is None else np.asarray(biases[i], x.dtype)
+        bias = np.zeros(len(weight)) if biases is None else biases[i]
         if bias.shape != weight.shape[:1]:
             raise ValueError(f"{_OP}: biases must have shape {weight.shape[:1]}, got {bias.shape}")
-        found.append(
-            (_checks.contiguous(weight.reshape(weight.shape[:2])), _checks.contiguous(bias))
-        )
+        found.append((weight.reshape(weight.shape[:2]), bias.astype(x.dtype, copy=False)))
     return found

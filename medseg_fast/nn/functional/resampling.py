@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from medseg_fast import _checks
 from medseg_fast._cpu import core
 from medseg_fast._dispatch import operation
-from medseg_fast.nn.functional._layout import memory_order, per_axis, space_rank
+from medseg_fast.nn.functional._layout import memory_order, per_axis, several, space_rank
+
+_ENDLESS = 2.0**60  # more labels than there can be: infinity is no integer
 
 
 class _Grid(NamedTuple):
@@ -110,8 +112,8 @@ def resample_argmax(
     is the same function in float64: labels differ only where two classes tie within rounding.
 
     NaN and +inf count as the largest logit, -inf as the smallest (a quarter of the dtype's largest
-    number): a class that is masked by -inf never wins beside finite ones, where PyTorch makes NaN
-    of it and labels with it.
+    number, 8.5e37 in float32; finite logits beyond it count as it, and tie): a class that is masked
+    by -inf never wins beside finite ones, where PyTorch makes NaN of it and labels with it.
 
     Where one class exceeds all others at all corners of a cell of the input grid it wins
     everywhere in it; only the other cells are interpolated, for the classes left in them. Time
@@ -273,8 +275,7 @@ def _grid(
     )
     rank = space_rank(op, name, wanted, logits)
     inputs = tuple(logits.shape[-rank:])
-    several = isinstance(wanted, (Sequence, np.ndarray))
-    given = tuple(wanted) if several else (wanted,) * rank
+    given = tuple(wanted) if several(wanted) else (wanted,) * rank
     factors = [1.0] * rank
     if name == "size":
         shape = tuple(_checks.integer(op, "size", n, 0) for n in given)
@@ -282,11 +283,13 @@ def _grid(
         factors = [float(_checks.number(op, "scale_factor", f)) for f in given]
         if not all(0 < f < math.inf for f in factors):
             raise ValueError(f"{op}: scale_factor must be positive, got {wanted!r}")
-        shape = tuple(int(n * f) for n, f in zip(inputs, factors, strict=True))
+        shape = tuple(int(min(_ENDLESS, n * f)) for n, f in zip(inputs, factors, strict=True))
     else:
         old = _checks.spacing(op, spacing, rank)
-        new = _checks.spacing(op, new_spacing, rank)
-        shape = tuple(round(a / b * n) for n, a, b in zip(inputs, old, new, strict=True))
+        new = _checks.spacing(op, new_spacing, rank, "new_spacing")
+        sizes = (a / b * n for n, a, b in zip(inputs, old, new, strict=True))
+        shape = tuple(round(min(_ENDLESS, size)) for size in sizes)
+    _checks.addressable(op, name, wanted, shape)
     scales = []
     for inputs_, outputs, factor in zip(inputs, shape, factors, strict=True):
         if outputs == inputs_:
@@ -307,7 +310,10 @@ def _label_dtype(op: str, dtype: Any, classes: int, threshold: float | None) -> 
     most = int(classes) - (threshold is None)
     if dtype is None:
         return np.dtype(np.min_scalar_type(most))
-    kind: np.dtype[Any] = np.dtype(dtype)
+    try:
+        kind: np.dtype[Any] = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}: dtype must be a NumPy integer type, got {dtype!r}") from None
     if kind.kind not in "ui":
         raise TypeError(f"{op}: dtype must be an integer type, got {kind}")
     if np.iinfo(kind).max < most:

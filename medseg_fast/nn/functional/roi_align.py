@@ -15,6 +15,7 @@ from medseg_fast._dispatch import BFLOAT16, operation
 from medseg_fast.nn.functional import _boxes, _features
 
 Size = int | Sequence[int]
+_MOST_SAMPLES = 2**20  # along an axis; each of them is listed
 
 
 def sizes_of(op: str, output_size: Any, axes: int) -> tuple[int, ...]:
@@ -30,6 +31,11 @@ def sizes_of(op: str, output_size: Any, axes: int) -> tuple[int, ...]:
             f"{op}: output_size must be an integer or {axes} of them, got {output_size!r}"
         )
     return tuple(_checks.integer(op, "output_size", size, 1) for size in sizes)
+
+
+def samples_of(op: str, sampling_ratio: Any) -> int:
+    """Samples along each axis of a bin; 0: as many as it has pixels."""
+    return max(_checks.integer(op, "sampling_ratio", sampling_ratio, high=_MOST_SAMPLES), 0)
 
 
 def _scale(op: str, value: Any) -> float:
@@ -187,10 +193,12 @@ def roi_align(
     op = "roi_align"
     array = feature_map(op, input)
     sizes = sizes_of(op, output_size, array.ndim - 2)
-    samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
+    samples = samples_of(op, sampling_ratio)
     dtype = _boxes.arithmetic(array.dtype)
     regions = _boxes.regions(op, boxes, len(sizes), array.shape[0], dtype)
-    out = _checks.empty((len(regions), array.shape[1], *sizes), dtype)
+    shape = (len(regions), array.shape[1], *sizes)
+    _checks.addressable(op, "output_size", output_size, shape)
+    out = _checks.empty(shape, dtype)
     places = np.arange(len(regions))
     pool(op, array, regions, places, sizes, _scale(op, spatial_scale), samples, bool(aligned), out)
     return out.astype(array.dtype.newbyteorder("="), copy=False)
@@ -262,7 +270,9 @@ def roi_align_backward(
     """
     op = "roi_align_backward"
     array = feature_map(op, gradient, "gradient")
-    shape = tuple(_checks.integer(op, "input_size", size, 0) for size in input_size)
+    wanted = _checks.sequence(op, "input_size", input_size)
+    shape = tuple(_checks.integer(op, "input_size", size, 0) for size in wanted)
+    _checks.addressable(op, "input_size", input_size, shape)
     dtype = _boxes.arithmetic(array.dtype)
     sizes = array.shape[2:]
     regions = _boxes.regions(op, boxes, len(sizes), shape[0] if shape else 0, dtype)
@@ -271,7 +281,7 @@ def roi_align_backward(
             f"{op}: gradient must have a box for each of {len(regions)} boxes and the channels and "
             f"axes of input_size {shape}, got shape {array.shape}"
         )
-    samples = _checks.integer(op, "sampling_ratio", sampling_ratio)
+    samples = samples_of(op, sampling_ratio)
     scale = _scale(op, spatial_scale)
     out = _checks.empty(shape, dtype)
     if len(regions) and 0 in shape[2:]:
