@@ -5,6 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="tensors need PyTorch")
 
+import medseg_fast as ms  # noqa: E402
 from medseg_fast.nn import functional as F  # noqa: E402
 
 
@@ -105,7 +106,7 @@ def test_errors_name_the_argument():
     half = torch.zeros(1, 1, 4, 4, dtype=torch.bfloat16)
     with pytest.raises(TypeError, match=r"crop_concat: x must be .* pass x\.float\(\)"):
         F.crop_concat(half.float(), half)
-    masks = torch.rand(1, 1, 4, 4, requires_grad=True)
-    result = F.paste_masks(masks, torch.tensor([[0.0, 0, 3, 3]]), (5, 5))
-    with pytest.raises(NotImplementedError, match=r"paste_masks: no gradient; pass masks\.detach"):
+    level = torch.rand(5, 5, requires_grad=True)
+    result = ms.signed_distance(level)
+    with pytest.raises(NotImplementedError, match=r"no gradient; pass mask\.detach"):
         result.sum().backward()
