@@ -117,12 +117,15 @@ class SparseGraphOf final : public SparseGraph {
     flow_ = std::is_integral_v<Cap> ? static_cast<Cap>(integer) : static_cast<Cap>(floating);
   }
 
+  // Of as many nodes as there were when `out` was made: another thread may have added some.
   void segments(const MutableArray& out) const override {
     auto* const mask = out.as<std::uint8_t>();
-    for (std::size_t v = 0; v < vertices_.size(); ++v) mask[v] = vertices_[v].tree == Tree::sink;
+    for (std::size_t v = 0, n = static_cast<std::size_t>(out.size()); v < n; ++v)
+      mask[v] = vertices_[v].tree == Tree::sink;
   }
   void excess(const MutableArray& out) const override {
-    for (std::size_t v = 0; v < vertices_.size(); ++v) out.as<Cap>()[v] = vertices_[v].excess;
+    for (std::size_t v = 0, n = static_cast<std::size_t>(out.size()); v < n; ++v)
+      out.as<Cap>()[v] = vertices_[v].excess;
   }
   void residual(const MutableArray& i, const MutableArray& j, const MutableArray& capacity,
                 const MutableArray& reverse) const override {

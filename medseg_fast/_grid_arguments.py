@@ -283,6 +283,22 @@ def seed_capacity(dtype: np.dtype[Any], terminal: float, edges: list[float]) -> 
     return leaves + 1 if dtype.kind == "i" else 2 * leaves + 1
 
 
+def seed_capacities(
+    dtype: np.dtype[Any], left: NDArray[Any], edges: list[float]
+) -> NDArray[Any] | None:
+    """The same for each of some pixels, on whose side's terminal so much is left already.
+
+    Negative: on the other one. None if that is too much for the dtype.
+    """
+    exact = np.int64 if dtype.kind == "i" else np.float64
+    own, other = (np.maximum(sign * left.astype(exact), 0) for sign in (1, -1))
+    if seed_capacity(dtype, float(other.max(initial=0)), edges) > limit(dtype):
+        return None
+    enough = other + exact(2 * sum(edges))
+    enough = enough + 1 if dtype.kind == "i" else 2 * enough + 1
+    return np.asarray(np.maximum(enough - own, 0).astype(dtype))
+
+
 def seed_mask(op: str, name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     mask = np.asarray(value)
     if mask.dtype != np.bool_:

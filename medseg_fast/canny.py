@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -177,7 +178,7 @@ class CannyPlan:
     -----
     All memory is allocated here, for as many threads as are set now: a quarter of a byte per pixel
     that is used, 2.5 bytes per pixel of address space that only runs of pixels above
-    `low_threshold` touch, and about 0.3 MB per thread. One plan serves one thread at a time.
+    `low_threshold` touch, and about 0.3 MB per thread. Threads that share a plan take turns.
 
     Examples
     --------
@@ -215,6 +216,7 @@ class CannyPlan:
         if convention not in ("skimage", "opencv"):
             raise ValueError(f"{op}: convention must be skimage or opencv, got {convention!r}")
         self.shape, self.dtype = sizes, kind
+        self._turn = threading.Lock()
         self._settings = {
             "sigma": sigma,
             "low_threshold": low_threshold,
@@ -260,7 +262,8 @@ class CannyPlan:
             )
         edges = _checks.output(op, out, self.shape, np.bool_)
         written = _checks.scratch(edges)
-        self._plan.edges(array, None, *self._levels, written)
+        with self._turn:
+            self._plan.edges(array, None, *self._levels, written)
         return _checks.finish(edges, written)
 
     def __repr__(self) -> str:

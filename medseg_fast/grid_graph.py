@@ -204,8 +204,7 @@ class GridGraph(FlowGraph):
         self, source: NDArray[Any], sink: NDArray[Any], flat: NDArray[np.int64] | None
     ) -> float:
         """How large terminals are left where these are added."""
-        excess = _checks.empty(self.shape, self.dtype)
-        self._core.excess(excess)
+        excess = self._excess()
         total = excess.astype(np.float64)
         change = source.astype(np.float64) - sink
         if flat is None:
@@ -213,6 +212,12 @@ class GridGraph(FlowGraph):
         else:
             np.add.at(total.reshape(-1), flat, change)
         return float(max(np.abs(total).max(), np.abs(excess.astype(np.float64)).max()))
+
+    def _excess(self) -> NDArray[Any]:
+        """What is left of each pixel's terminals: positive from the source, else to the sink."""
+        excess = _checks.empty(self.shape, self.dtype)
+        self._core.excess(excess)
+        return excess
 
     def add_seeds(self, source: ArrayLike, sink: ArrayLike) -> None:
         """Tie pixels to the source or the sink, whatever their capacities.
@@ -241,13 +246,30 @@ class GridGraph(FlowGraph):
         if (masks[0] & masks[1]).any():
             raise ValueError(f"{op}: source and sink must have no pixel in common")
         enough = _grid_arguments.seed_capacity(self.dtype, self._terminal_bound, self._edge_bounds)
-        if self._terminal_bound + enough > _grid_arguments.limit(self.dtype):
-            raise ValueError(f"{op}: dtype must have numbers up to {enough:.17g}, got {self.dtype}")
-        for mask, signs in zip(masks, ((1, 0), (0, 1)), strict=True):
-            at = np.nonzero(mask)
-            values = [np.full(len(at[0]), s * enough).astype(self.dtype) for s in signs]
-            self._core.add_terminal(*values, _grid_arguments.flat_indices(op, at, self.shape))
-        self._terminal_bound += enough
+        pixels = [np.nonzero(mask) for mask in masks]
+        if self._terminal_bound + enough <= _grid_arguments.limit(self.dtype) / 4:
+            values = [np.full(len(at[0]), enough).astype(self.dtype) for at in pixels]
+            self._terminal_bound += enough
+        else:  # after many strokes what is enough for each pixel
+            values = self._seed_capacities(op, pixels)
+        for at, value, sink in zip(pixels, values, (False, True), strict=True):
+            pair = (np.zeros_like(value), value) if sink else (value, np.zeros_like(value))
+            self._core.add_terminal(*pair, _grid_arguments.flat_indices(op, at, self.shape))
+
+    def _seed_capacities(self, op: str, pixels: Sequence[Any]) -> list[NDArray[Any]]:
+        """For pixels tied to the source and for those tied to the sink."""
+        excess = self._excess()
+        values = []
+        for at, sign in zip(pixels, (1, -1), strict=True):
+            value = _grid_arguments.seed_capacities(
+                self.dtype, sign * excess[at], self._edge_bounds
+            )
+            if value is None:
+                raise ValueError(f"{op}: capacities must sum up to numbers of {self.dtype}")
+            excess[at] += sign * value
+            values.append(value)
+        self._terminal_bound = float(np.abs(excess.astype(np.float64)).max(initial=0))
+        return values
 
     def add_edges(
         self,
@@ -463,12 +485,11 @@ class GridGraph(FlowGraph):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is left of capacities and the flow; search trees grow again from it."""
-        left = [_checks.empty(self.shape, self.dtype) for _ in range(2 * len(self.offsets) + 1)]
-        self._core.excess(left[0])
-        for direction, array in enumerate(left[1:]):
+        arcs = [_checks.empty(self.shape, self.dtype) for _ in range(2 * len(self.offsets))]
+        for direction, array in enumerate(arcs):
             self._core.grid_residual(direction, array)
         state = {k: v for k, v in self.__dict__.items() if k != "_core"}
-        return {**state, "left": left, "flow": self._core.flow()}
+        return {**state, "left": [self._excess(), *arcs], "flow": self._core.flow()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         excess, *arcs = state.pop("left")

@@ -111,8 +111,10 @@ class _Base:
         for name, node in (("i", i), ("j", j)):
             _checks.integer(op, name, node, 0, self._nodes - 1)
         for name, value in (("capacity", capacity), ("rcapacity", rcapacity)):
-            if not 0 <= _checks.number(op, name, value) < math.inf:
-                raise ValueError(f"{op}: {name} must be finite and not negative, got {value}")
+            if not 0 <= _checks.number(op, name, value) <= _grid_arguments.limit(self._dtype):
+                raise ValueError(
+                    f"{op}: {name} must be a number of {self._dtype} and not negative, got {value}"
+                )
         if i != j:
             self._single.append((i, j, capacity, rcapacity))
             self._arcs += 2
@@ -172,7 +174,13 @@ class _Base:
                 f"{op}: structure must have an odd number of entries along each of {ids.ndim} "
                 f"axes, got shape {factors.shape}"
             )
-        around = np.broadcast_to(np.asarray(periodic, np.bool_), (ids.ndim,))
+        around = np.asarray(periodic, np.bool_)
+        if around.shape not in ((), (1,), (ids.ndim,)):
+            raise ValueError(
+                f"{op}: periodic must be one bool or one for each of {ids.ndim} axes, "
+                f"got {periodic!r}"
+            )
+        around = np.broadcast_to(around, (ids.ndim,))
         whole = not around.any() and self._is_grid(ids)
         for index in np.argwhere(factors):
             offset = tuple(int(k) - n // 2 for k, n in zip(index, factors.shape, strict=True))
@@ -214,8 +222,8 @@ class _Base:
         op = f"{type(self).__name__}.add_tedge"
         _checks.integer(op, "i", i, 0, self._nodes - 1)
         for name, value in (("cap_source", cap_source), ("cap_sink", cap_sink)):
-            if math.isinf(_checks.number(op, name, value)):
-                raise ValueError(f"{op}: {name} must be finite, got {value}")
+            if abs(_checks.number(op, name, value)) > _grid_arguments.limit(self._dtype):
+                raise ValueError(f"{op}: {name} must be a number of {self._dtype}, got {value}")
         self._single_terminals.append((i, cap_source, cap_sink))
 
     def add_grid_tedges(

@@ -219,12 +219,9 @@ class Graph(FlowGraph):
         self._core.add_terminal(*pair, nodes)
 
     def _largest_terminal(self) -> float:
-        return float(np.abs(self._excess().astype(np.float64)).max(initial=0))
-
-    def _excess(self) -> NDArray[Any]:
         excess = np.empty(self.n_nodes, self.dtype)
         self._core.excess(excess)
-        return excess
+        return float(np.abs(excess.astype(np.float64)).max(initial=0))
 
     def add_seeds(self, source: ArrayLike, sink: ArrayLike) -> None:
         """Tie nodes to the source or the sink, whatever their capacities.
@@ -278,15 +275,19 @@ class Graph(FlowGraph):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is left of capacities and the flow; search trees grow again from it."""
-        ends = [np.empty(self.n_edges, np.int64) for _ in range(2)]
-        left = [np.empty(self.n_edges, self.dtype) for _ in range(2)]
-        self._core.residual(*ends, *left)
+        still = self._core.copy()  # other threads may add edges meanwhile
+        nodes, edges = still.counts()
+        ends = [np.empty(edges, np.int64) for _ in range(2)]
+        left = [np.empty(edges, self.dtype) for _ in range(2)]
+        excess = np.empty(nodes, self.dtype)
+        still.residual(*ends, *left)
+        still.excess(excess)
         state = {k: v for k, v in self.__dict__.items() if k != "_core"}
         return {
             **state,
             "edges": (*ends, *left),
-            "excess": self._excess(),
-            "flow": self._core.flow(),
+            "excess": excess,
+            "flow": still.flow(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

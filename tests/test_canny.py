@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -400,3 +401,14 @@ def test_random_images_of_any_dtype_as_the_reference(rng):
         with np.errstate(all="ignore"):
             expected = skimage_twin(image, 0, 0.1, 0.2, mode="nearest")
         assert np.count_nonzero(ms.canny(image, 0, mode="nearest") != expected) <= 4
+
+
+@pytest.mark.parametrize("convention", ["skimage", "opencv"])
+def test_threads_that_share_a_plan_take_turns(rng, convention):
+    images = rng.integers(0, 256, (8, 120, 130), dtype=np.uint8)
+    levels = {"low_threshold": 50, "high_threshold": 150, "convention": convention}
+    plan = ms.CannyPlan((120, 130), **levels)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(plan, np.tile(images, (10, 1, 1))))
+    for i, edges in enumerate(found):
+        assert_array_equal(edges, ms.canny(images[i % 8], **levels))

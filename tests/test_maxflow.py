@@ -352,6 +352,25 @@ def test_range_of_capacities(rng, dtype):
             assert got[2] if found == 2 else got[found] == special and not got[2]
 
 
+@pytest.mark.parametrize("dtype", ms.grid_graph._grid_arguments.DTYPES)
+def test_any_number_of_strokes(rng, dtype):
+    """Seeds hold, also those that change sides, however many calls came before."""
+    graph = ms.GridGraph((8, 9), 1, dtype)
+    graph.add_terminal(*rng.integers(0, 20, (2, 8, 9)).astype(dtype))
+    for axis in (0, 1):
+        graph.add_edges(axis, 50)
+    sides = np.zeros((8, 9), int)
+    for stroke in range(700):
+        at = rng.random((8, 9)) < 0.1
+        sides[at] = rng.integers(1, 3)
+        graph.add_seeds(at & (sides == 1), at & (sides == 2))
+        if stroke % 50 == 0:
+            graph.maxflow()
+            segments = graph.segments()
+            assert not segments[sides == 1].any()
+            assert segments[sides == 2].all()
+
+
 def test_offsets_are_those_documented():
     from medseg_fast.grid_graph import grid_offsets
 

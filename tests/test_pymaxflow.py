@@ -240,7 +240,11 @@ def test_integers_lose_what_is_behind_the_point():
 @pytest.mark.parametrize(
     ("error", "message", "call"),
     [
-        (ValueError, "capacity must be finite and not negative", lambda g: g.add_edge(0, 1, -1, 0)),
+        (
+            ValueError,
+            "capacity must be a number of float64 and not negative",
+            lambda g: g.add_edge(0, 1, -1, 0),
+        ),
         (ValueError, "got NaN", lambda g: g.add_edge(0, 1, np.nan, 0)),
         (ValueError, "j must be from 0 to 3", lambda g: g.add_edge(0, 4, 1, 0)),
         (ValueError, "i must be nodes", lambda g: g.add_edges([4], [0], [1], [1])),
@@ -250,8 +254,9 @@ def test_integers_lose_what_is_behind_the_point():
         (ValueError, "odd", lambda g: g.add_grid_edges(np.arange(4), 1, np.ones(2))),
         (ValueError, "broadcast", lambda g: g.add_grid_edges(np.arange(4), [1, 2])),
         (TypeError, "nodeids must be integers", lambda g: g.add_grid_edges([0.5], 1)),
-        (ValueError, "cap_source must be finite", lambda g: g.add_tedge(0, np.inf, 1)),
+        (ValueError, "cap_source must be a number of float64", lambda g: g.add_tedge(0, np.inf, 1)),
         (ValueError, "sinkcaps must be finite", lambda g: g.add_grid_tedges([0], 1, np.inf)),
+        (ValueError, "periodic", lambda g: g.add_grid_edges([[0, 1]], 1, periodic=[True] * 3)),
         (ValueError, "num_nodes must be at least 0", lambda g: g.add_nodes(-1)),
         (ValueError, "fewer than 2", lambda g: g.add_grid_nodes((2**16, 2**16))),
         (ValueError, "i must be from 0 to 3", lambda g: g.get_segment(9)),
@@ -263,4 +268,18 @@ def test_bad_input(error, message, call):
     with pytest.raises(error, match=message):
         call(graph)
     assert graph.get_edge_count() == 0
+    assert graph.maxflow() == 0
+
+
+def test_integers_that_are_too_large():
+    graph = ms.GraphInt()
+    graph.add_nodes(2)
+    for call in (
+        lambda: graph.add_edge(0, 1, 2**70, 0),
+        lambda: graph.add_tedge(0, 2**70, 0),
+        lambda: graph.add_tedge(0, 0, -(2**70)),
+    ):
+        with pytest.raises(ValueError, match="must be a number of int64"):
+            call()
+    graph.add_tedge(0, 5, 0)
     assert graph.maxflow() == 0

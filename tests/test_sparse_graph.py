@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -154,6 +155,27 @@ def test_seeds_stay_whatever_it_costs(rng, dtype):
             for a, m in zip(arrays[:2], (choice == 1, choice == 2), strict=True)
         ]
         assert flow == pytest.approx(twin.maxflow_graph(*forced, *arrays[2:])[0], rel=1e-9)
+
+
+def test_threads_that_add_and_read_take_turns():
+    """Nodes and edges that come while a result is copied are not in it."""
+    graph, ended = ms.Graph(500), threading.Event()
+
+    def grow():
+        while not ended.is_set():
+            graph.add_nodes(1)
+            graph.add_edge([0, 1, 2], [1, 2, 3], 1)
+
+    other = threading.Thread(target=grow)
+    other.start()
+    try:
+        for _ in range(300):
+            assert graph.segments().size >= 500
+            twin_graph = pickle.loads(pickle.dumps(graph))
+            assert twin_graph.n_edges <= graph.n_edges
+    finally:
+        ended.set()
+        other.join()
 
 
 def test_scalars_parallel_edges_and_ties():
