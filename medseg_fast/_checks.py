@@ -232,10 +232,19 @@ def output(op: str, out: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any
     return out
 
 
-def scratch(out: NDArray[Any]) -> NDArray[Any]:
-    """What a kernel writes for `out`: itself, or a contiguous stand-in to be copied back."""
-    usable = out.flags.c_contiguous and out.flags.aligned and out.dtype.isnative
-    return out if usable else empty(out.shape, out.dtype.newbyteorder("="))
+def scratch(out: NDArray[Any], *inputs: NDArray[Any] | None) -> NDArray[Any]:
+    """What a kernel writes for `out`: itself, or a contiguous stand-in to be copied back.
+
+    `inputs` are what the kernel still reads when it writes: `out` may share their memory.
+    """
+    return out if usable(out, *inputs) else empty(out.shape, out.dtype.newbyteorder("="))
+
+
+def usable(out: NDArray[Any], *inputs: NDArray[Any] | None) -> bool:
+    """Whether a kernel that still reads `inputs` can write into `out`."""
+    if not (out.flags.c_contiguous and out.flags.aligned and out.dtype.isnative):
+        return False
+    return not any(each is not None and np.may_share_memory(out, each) for each in inputs)
 
 
 def finish(out: NDArray[Any], written: NDArray[Any]) -> NDArray[Any]:

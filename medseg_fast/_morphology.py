@@ -62,9 +62,7 @@ class Run:
         if self.image.ndim == 0:
             raise ValueError(f"{op}: image must have at least one dimension, got shape ()")
         self.out = _checks.output(op, out, self.image.shape, self.image.dtype)
-        self.written = _checks.scratch(self.out)
-        if out is not None and np.may_share_memory(self.written, self.image):
-            self.written = _checks.empty(self.image.shape, self.image.dtype)
+        self.written = _checks.scratch(self.out, self.image)
 
     def footprint(self, footprint: Any) -> list[Flat]:
         return _footprint.read(self.op, footprint, self.image.ndim)

@@ -200,7 +200,7 @@ class Growth:
         Return False where the core cannot write into `target`, which then is as it was.
         """
         seen = target.T if self._flip else target
-        if not (seen.flags.c_contiguous and seen.flags.aligned and seen.dtype.isnative):
+        if not _checks.usable(seen, self._image if copy else None):
             return False
         self._region.paint(self._flatten(seen), value, copy)
         return True

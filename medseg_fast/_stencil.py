@@ -59,12 +59,6 @@ def output(op: str, image: NDArray[Any], dtype: Any, out: Any) -> NDArray[Any]:
     return _checks.output(op, out, image.shape, wanted)
 
 
-def scratch(image: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
-    """What a kernel writes for `out`: not the image that it still reads."""
-    usable = _checks.scratch(out)
-    return _checks.empty(out.shape, usable.dtype) if np.may_share_memory(image, usable) else usable
-
-
 def finish(
     out: NDArray[Any], written: NDArray[Any], mask: NDArray[np.bool_] | None = None
 ) -> NDArray[Any]:

@@ -118,14 +118,12 @@ def find_boundaries(
     boundaries = _checks.output(op, out, shape, np.bool_)
     if labels.size == 0:
         return boundaries
-    written = _checks.scratch(boundaries)
+    written = _checks.scratch(boundaries, labels)
     if mode == "subpixel":
         plain = labels.view(np.uint8) if labels.dtype.kind == "b" else labels
         none = np.array(np.iinfo(plain.dtype).max, plain.dtype)
         core.find_subpixel_boundaries(plain, none, written)
     else:
-        if np.may_share_memory(written, labels):
-            labels = labels.copy()
         core.find_boundaries(labels, reach, _MODES.index(mode), key, written)
     return _checks.finish(boundaries, written)
 

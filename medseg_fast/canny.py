@@ -127,10 +127,8 @@ def canny(
     by = _canny.convention_of(op, convention, array.ndim)
     inside = _stencil.mask(op, mask, array)
     edges = _checks.output(op, out, array.shape, np.bool_)
-    written = _checks.scratch(edges)
+    written = _checks.scratch(edges, array, inside)
     if by == "itk":
-        if np.may_share_memory(array, written):
-            written = _checks.empty(edges.shape, np.bool_)
         unit = _canny.largest(array.dtype) / 8
         levels = _canny.thresholds(op, low_threshold, high_threshold, unit, use_quantiles)
         _canny.crossings(
@@ -261,7 +259,7 @@ class CannyPlan:
                 f"got {array.shape} and {array.dtype}"
             )
         edges = _checks.output(op, out, self.shape, np.bool_)
-        written = _checks.scratch(edges)
+        written = _checks.scratch(edges, array)
         with self._turn:
             self._plan.edges(array, None, *self._levels, written)
         return _checks.finish(edges, written)

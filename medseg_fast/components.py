@@ -344,6 +344,6 @@ def clear_border(
     value = np.zeros((), array.dtype)
     value[...] = bgval
     cleared = _checks.output(op, out, array.shape, array.dtype)
-    written = _checks.scratch(cleared)
+    written = _checks.scratch(cleared, array, mask)
     core.clear_border(array, width, mask, value, written)
     return _checks.finish(cleared, written)

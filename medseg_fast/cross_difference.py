@@ -21,7 +21,7 @@ def _cross(
         raise ValueError(f"{op}: image must have at least 2 dimensions, got shape {array.shape}")
     inside = _stencil.mask(op, mask, array)
     result = _stencil.output(op, array, dtype, out)
-    written = _stencil.scratch(array, result)
+    written = _checks.scratch(result, array, inside)
     core.cross_difference(array, _stencil.scale(array.dtype), corners(array.ndim), written)
     return _stencil.finish(result, written, inside)
 

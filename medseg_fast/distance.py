@@ -239,11 +239,11 @@ def _fill(
         if near is not None:
             near[...] = -1
         return
-    written = None if far is None else _checks.scratch(far)
+    written = None if far is None else _checks.scratch(far, mask)
     if near is None:
         core.distance_transform(mask, voxel, written)
     else:
-        rows = _checks.scratch(near)
+        rows = _checks.scratch(near, mask)
         core.nearest_background(mask, _exact(voxel), written, rows)
         _checks.finish(near, rows)
     if far is not None and written is not None:
@@ -329,7 +329,7 @@ def signed_distance(
     elif inside.all():
         result[...] = -np.inf
     else:
-        written = _checks.scratch(result)
+        written = _checks.scratch(result, inside)
         core.signed_distance(inside, voxel, written)
         _checks.finish(result, written)
     return result
@@ -415,8 +415,6 @@ def expand_labels(
     if limit < 0 or background.all():
         result[...] = 0
         return result
-    written = _checks.scratch(result)
-    if np.may_share_memory(written, labels):
-        written = np.empty_like(labels)
+    written = _checks.scratch(result, labels)
     core.expand_labels(background, labels, voxel, limit, written)
     return _checks.finish(result, written)

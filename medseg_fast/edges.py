@@ -43,7 +43,7 @@ def _gradient(
     sizes = _checks.spacing(op, spacing, array.ndim)
     inside = _stencil.mask(op, mask, array)
     result = _stencil.output(op, array, dtype, out)
-    written = _stencil.scratch(array, result)
+    written = _checks.scratch(result, array, inside)
     if axes:
         edge, smooth = _KERNELS[op.removesuffix("_h").removesuffix("_v")]
         core.separable_filter(

@@ -118,10 +118,8 @@ def gabor_bank(
         raise ValueError(f"{op}: low must not need filters of over 4000 pixels, got {low!r}")
     (border,) = _stencil.modes(op, mode, 1)
     result = _checks.output(op, out, (frequencies, turns, *array.shape), np.float32)
-    written = _checks.scratch(result)
-    if np.may_share_memory(array, written):
-        written = np.empty_like(written)
     pixels = _checks.contiguous(array.astype(np.float32, copy=False))
+    written = _checks.scratch(result, pixels)
     for scale in range(frequencies):
         for turn in range(turns // 2 + 1):
             parts = separable_parts(kernel(scale, turn, frequencies, turns, least, most, sizes))

@@ -179,7 +179,7 @@ def gaussian(
     border = _stencil.modes(op, mode, array.ndim)
     fill = _stencil.cval(op, cval)
     result = _stencil.output(op, array, dtype, out)
-    written = _stencil.scratch(array, result)
+    written = _checks.scratch(result, array)
     scale = 1.0 if preserve_range else _stencil.scale(array.dtype)
     _smooth(op, array, scale, sigmas, border, fill, truncate, written)
     return _stencil.finish(result, written)
@@ -252,7 +252,7 @@ def difference_of_gaussians(
     border = _stencil.modes(op, mode, array.ndim)
     fill = _stencil.cval(op, cval)
     result = _stencil.output(op, array, dtype, out)
-    written = _stencil.scratch(array, result)
+    written = _checks.scratch(result, array)
     more = np.empty_like(written)
     scale = _stencil.scale(array.dtype)
     _smooth(op, array, scale, low, border, fill, truncate, written)
@@ -335,7 +335,7 @@ def _derivatives(
     if not terms.axes:
         result[...] = array
         return result
-    written = _stencil.scratch(array, result)
+    written = _checks.scratch(result, array)
     core.separable_filter(
         array,
         1.0,

@@ -60,7 +60,7 @@ def _extrema(
     if indices and out is not None:
         raise ValueError(f"{op}: out must be None with indices=True")
     mask = _checks.output(op, out, array.shape, np.bool_)
-    written = _checks.scratch(mask)
+    written = _checks.scratch(mask, array)
     if array.size == 0:
         pass
     elif not allow_borders and min(array.shape) < 3:

@@ -81,7 +81,7 @@ def inverse_gaussian_gradient(
     if not 0 <= steepness < math.inf:
         raise ValueError(f"{op}: alpha must be finite and not negative, got {alpha!r}")
     result = _stencil.output(op, array, None, out)
-    written = _stencil.scratch(array, result)
+    written = _checks.scratch(result, array)
     gaussian_gradient_magnitude(array, sigma, written, "nearest", spacing=spacing)
     pixels = written.reshape(-1)
     for begin in range(0, pixels.size, _BLOCK):  # stays in cache
@@ -107,9 +107,10 @@ def _image(op: str, value: Any, name: str) -> NDArray[Any]:
 
 
 def _start(
-    op: str, init: Any, shape: tuple[int, ...], out: Any
+    op: str, init: Any, image: NDArray[Any], out: Any
 ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     """The result array with the initial level set, 0 and 1, and the contiguous one to work on."""
+    shape = image.shape
     result = _checks.output(op, out, shape, np.int8)
     if isinstance(init, str):
         shapes: dict[str, Callable[..., Any]] = {
@@ -129,7 +130,7 @@ def _start(
             )
         if inside.shape != shape:
             raise ValueError(f"{op}: init_level_set must have shape {shape}, got {inside.shape}")
-    written = _checks.scratch(result)
+    written = _checks.scratch(result, image, inside)
     np.greater(inside, 0, out=written.view(np.bool_))
     return result, written
 
@@ -229,7 +230,7 @@ def morphological_chan_vese(
         float(_checks.number(op, name, value))
         for name, value in (("lambda1", lambda1), ("lambda2", lambda2))
     ]
-    result, level_set = _start(op, init_level_set, array.shape, out)
+    result, level_set = _start(op, init_level_set, array, out)
     if array.dtype == np.float16:
         array = array.astype(np.float32)
     if array.size:
@@ -326,7 +327,7 @@ def morphological_geodesic_active_contour(
         limit: Any = np.percentile(array, 40) if force and array.size else 0.0
     else:
         limit = _checks.number(op, "threshold", threshold)
-    result, level_set = _start(op, init_level_set, array.shape, out)
+    result, level_set = _start(op, init_level_set, array, out)
     if array.size == 0:
         return result
     # The peer's types: a float32 percentile over an integer is compared in float64.

@@ -39,9 +39,7 @@ def _binary(
     result = _checks.output(op, out, mask.shape, np.bool_)
     if not mask.size:
         return result
-    written = _checks.scratch(result)
-    if out is not None and np.may_share_memory(written, mask):
-        written = _checks.empty(mask.shape, np.bool_)
+    written = _checks.scratch(result, mask)
     stages = [
         (stage, any_)
         for any_ in dilate

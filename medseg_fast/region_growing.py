@@ -122,7 +122,7 @@ def seeded_region_growing(
             raise ValueError(f"{name}: max_distance must not be negative, got {max_distance}")
     largest = _limit(name, "max_voxels", max_voxels)
     labels = _checks.output(name, out, array.shape, seeds.dtype)
-    written = _checks.scratch(labels)
+    written = _checks.scratch(labels, array, inside)
     np.copyto(written, seeds)
     for label in core.seeded_region_growing(array, written, inside, reach, farthest, largest):
         _warn(f"{name}: label {label} stopped at max_voxels={largest} voxels")
@@ -234,7 +234,7 @@ def region_growing(
         region = written = np.zeros(array.shape, dtype)
     else:
         region = _checks.output(name, out, array.shape, dtype)
-        written = _checks.scratch(region)
+        written = _checks.scratch(region, array)
         written[...] = 0
     leaks = core.region_growing(
         array,

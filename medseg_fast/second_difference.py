@@ -69,7 +69,7 @@ def laplace(
     sizes = _checks.spacing(op, spacing, array.ndim)
     inside = _stencil.mask(op, mask, array)
     result = _stencil.output(op, array, dtype, out)
-    written = _stencil.scratch(array, result)
+    written = _checks.scratch(result, array, inside)
     core.laplace(array, _stencil.scale(array.dtype), [1 / size**2 for size in sizes], written)
     return _stencil.finish(result, written, inside)
 
@@ -127,7 +127,7 @@ def zero_crossings(
     array = _stencil.image(op, image)
     contrast = contrast_of(op, threshold)
     mask = _checks.output(op, out, array.shape, np.bool_)
-    written = _stencil.scratch(array, mask)
+    written = _checks.scratch(mask, array)
     core.zero_crossings(array, contrast, written)
     return _checks.finish(mask, written)
 

@@ -116,7 +116,7 @@ def remove_small_objects(
     array = _objects(op, ar, "ar")
     limit = _size_limit(op, "min_size", min_size, max_size)
     kept = _checks.output(op, out, array.shape, array.dtype)
-    written = _checks.scratch(kept)
+    written = _checks.scratch(kept, array)
     if array.dtype.kind == "b":
         reach = _checks.connectivity(op, connectivity, array.ndim)
         core.remove_small(array, limit, reach, False, written)

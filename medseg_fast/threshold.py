@@ -66,6 +66,6 @@ def threshold(
     if bounds is None:
         mask[...] = False
         return mask
-    written = _checks.scratch(mask)
+    written = _checks.scratch(mask, array)
     core.in_range(array, bounds, written)
     return _checks.finish(mask, written)

@@ -148,7 +148,7 @@ def threshold_local(
     shift = float(_checks.number(op, "offset", offset))
     fill = float(_as_number(op, "cval", cval))
     result = _result(op, array, binary, out)
-    written = _checks.scratch(result)
+    written = _checks.scratch(result, array)
     border = _MODES[mode]
     if method == "generic":
         if not callable(param):
@@ -392,6 +392,6 @@ def _mean_std(
     sizes = _window(op, "window_size", window_size, array.ndim)
     factor = float(_checks.number(op, "k", k))
     result = _result(op, array, binary, out)
-    written = _checks.scratch(result)
+    written = _checks.scratch(result, array)
     core.local_mean_std(array, sizes, factor, r or 1.0, r is not None, written)
     return _checks.finish(result, written)

@@ -135,7 +135,7 @@ def watershed(
     factor = _compactness(op, compactness)
     seeds = _markers(op, markers, connectivity, array, inside)
     labels = _checks.output(op, out, array.shape, seeds.dtype)
-    written = _checks.scratch(labels)
+    written = _checks.scratch(labels, array, inside)
     apart = not np.may_share_memory(seeds, written) and seeds.dtype == written.dtype
     if not (apart and seeds.flags.c_contiguous and seeds.flags.aligned):
         if written is not seeds:

@@ -334,7 +334,7 @@ def markers_from_minima(
             raise ValueError(f"{op}: {name} must not be negative, got {value}")
     pixel = math.prod(_checks.spacing(op, spacing, array.ndim))
     markers = _checks.output(op, out, array.shape, np.int32)
-    written = _checks.scratch(markers)
+    written = _checks.scratch(markers, array)
 
     basins = _Basins(array, reach, None)
     table = np.arange(basins.count + 1, dtype=np.int32)

@@ -130,7 +130,7 @@ def watershed_immersion(
     reach = _checks.connectivity(op, connectivity, array.ndim)
     inside = _mask(op, mask, array.shape)
     labels = _checks.output(op, out, array.shape, np.int32)
-    written = _checks.scratch(labels)
+    written = _checks.scratch(labels, array, inside)
     num = core.watershed_immersion(array, reach, inside, bool(watershed_line), written)
     labels = _checks.finish(labels, written)
     return (labels, num) if return_num else labels

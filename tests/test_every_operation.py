@@ -114,3 +114,41 @@ def test_result_is_what_tracing_is_told(name, dtype):
     told = specs_of(op.result(*args, **kwargs))
     result = arrays_of(OPERATIONS[name].function(*args, **kwargs))
     assert [(r.shape, r.dtype) for r in result] == [(tuple(s), np.dtype(d)) for s, d in told]
+
+
+def has_out(name):
+    """Whether an operation on images takes an `out`."""
+    return "out" in inspect.signature(OPERATIONS[name].body).parameters and not of_networks(name)
+
+
+def sharing(array, result, shift):
+    """A copy of `array` and an array like `result`, `shift` bytes on in the same memory."""
+    memory = np.zeros(max(array.nbytes, result.nbytes) + 64, np.uint8)
+
+    def view(like, start):
+        return memory[start : start + like.nbytes].view(like.dtype).reshape(like.shape)
+
+    given = view(array, max(0, -shift))
+    given[...] = array
+    return given, view(result, max(0, shift))
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(OPERATIONS) if has_out(name)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("shift", [0, 64, -64])
+def test_out_may_share_memory_with_an_input(name, dtype, shift):
+    function = OPERATIONS[name].function
+    signature = inspect.signature(function)
+    args, kwargs = example(name, dtype)
+    if "mask" in signature.parameters and signature.parameters["mask"].default is None:
+        kwargs["mask"] = np.indices(args[0].shape)[0] > 2
+    call = signature.bind(*args, **kwargs)
+    result = function(*args, **kwargs)
+    expected = result[0] if isinstance(result, tuple) else result
+    for parameter, array in list(call.arguments.items()):
+        if isinstance(array, np.ndarray):
+            shared, out = sharing(array, expected, shift)
+            call.arguments |= {parameter: shared, "out": out}
+            function(*call.args, **call.kwargs)
+            call.arguments[parameter] = array
+            assert_same(out, expected)
