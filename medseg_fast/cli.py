@@ -10,6 +10,7 @@ line on stderr; ``--debug`` shows the traceback. With ``--json`` stdout is JSON 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,26 @@ from medseg_fast._app.training import plan, train
 from medseg_fast._methods import METHODS
 from medseg_fast.edge_detection import EDGE_METHODS
 
-_window = click.option(
-    "--window",
-    type=float,
-    nargs=2,
-    metavar="LOW HIGH",
-    help="Intensities drawn black and white in the picture.",
-)
+
+def _rising(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    if value and not value[0] < value[1]:
+        raise click.BadParameter(f"LOW must be below HIGH, got {value[0]} and {value[1]}.")
+    return value
+
+
+def _greys(flag: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option that says how a picture draws intensities."""
+    return click.option(
+        flag,
+        type=float,
+        nargs=2,
+        metavar="LOW HIGH",
+        callback=_rising,
+        help="Intensities drawn black and white in the picture.",
+    )
+
+
+_window = _greys("--window")
 _frame = click.option("--frame", type=int, metavar="N", help="Which frame of a sequence, from 0.")
 _channel = click.option(
     "--channel",
@@ -301,13 +315,7 @@ def edges(image: Path, output: Path, threads: int | None, as_json: bool, **optio
     default=True,
     help="Write volumes and sizes: FILE with the ending .json.  [default: yes]",
 )
-@click.option(
-    "--contrast",
-    type=float,
-    nargs=2,
-    metavar="LOW HIGH",
-    help="Intensities drawn black and white in the picture.",
-)
+@_greys("--contrast")
 @_frame
 @_channel
 @_force

@@ -185,12 +185,27 @@ def test_threads_option_limits_the_kernels(tmp_path: Path) -> None:
         (("-m", "components", "--connectivity", "4"), 1, "connectivity must be from 1 to 3"),
         (("-m", "components", "--lower", "9", "--upper", "8"), 1, "lower must not exceed upper"),
         (("-m", "threshold", "--channel", "1"), 1, "no channels"),
+        (("-m", "otsu", "--window", "5", "1"), 2, "LOW must be below HIGH, got 5.0 and 1.0"),
     ],
 )
 def test_wrong_arguments(tmp_path: Path, words: tuple[str, ...], code: int, text: str) -> None:
     result = run("segment", SCAN, "-o", tmp_path / "mask.nii.gz", *words)
     assert text in error(result, code)
     assert not list(tmp_path.iterdir())
+
+
+REQUIRED = [(m.name, o.name) for m in METHODS.values() for o in m.options if o.required]
+
+
+@pytest.mark.parametrize(("method", "option"), REQUIRED)
+def test_required_options(method: str, option: str) -> None:
+    given = {"index": "1,1,1", "marker": "1:1,1,1", "size": "3", "float": "1", "text": "1"}
+    words = []
+    for other in METHODS[method].options:
+        if other.required and other.name != option:
+            words += [f"--{other.name.replace('_', '-')}", given[other.kind]]
+    result = run("segment", SCAN, "-o", "mask.nii", "-m", method, *words)
+    assert f"Missing option '--{option.replace('_', '-')}'" in error(result, 2)
 
 
 def test_missing_input(tmp_path: Path) -> None:
@@ -204,6 +219,20 @@ def test_damaged_input(tmp_path: Path) -> None:
     result = run("segment", damaged, "-o", tmp_path / "m.nii", "-m", "threshold")
     assert "half.nii.gz" in error(result, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["half.nii.gz"]
+
+
+@pytest.mark.parametrize("output", ["", ".", "/"])
+def test_output_without_a_name(output: str) -> None:
+    assert "is a folder" in error(run("segment", SCAN, "-o", output, "-m", "otsu"), 1)
+
+
+def test_output_is_a_link_to_nothing(tmp_path: Path) -> None:
+    link = tmp_path / "m.nii"
+    link.symlink_to(tmp_path / "nowhere.nii")
+    words = ("segment", SCAN, "-o", link, "-m", "otsu", "--no-overlay", "--no-measurements")
+    assert "m.nii: exists (--force replaces it)" in error(run(*words), 1)
+    assert run(*words, "--force").exit_code == 0
+    assert link.is_file()
 
 
 def test_output_is_never_replaced_unasked(tmp_path: Path) -> None:

@@ -240,6 +240,10 @@ def test_unknown_suffix(tmp_path: Path) -> None:
     (tmp_path / "a.xyz").write_bytes(bytes(500))
     with pytest.raises(io.ImageFileError, match="none of the known suffixes"):
         io.read(tmp_path / "a.xyz")
+    with pytest.raises(io.ImageFileError, match="none of the known suffixes") as caught:
+        io.write(tmp_path / "b.xyz", np.zeros((3, 3)))
+    assert ".mha" in str(caught.value)
+    assert ".mhd" not in str(caught.value)  # only read
 
 
 def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,11 +128,12 @@ def _click_option(option: Option) -> click.Option:
     if option.kind == "flag":
         return click.Option([flag, option.name], is_flag=True, default=False, help=option.help)
     kind = click.Choice(option.kind) if isinstance(option.kind, tuple) else _KINDS[option.kind]
+    # For click 8.3 None is a default as any other, and satisfies `required`.
+    default = {} if option.default is None else {"default": option.default, "show_default": True}
     return click.Option(
         [flag, option.name],
         type=kind,
-        default=option.default,
-        show_default=option.default is not None,
+        **default,
         required=option.required,
         multiple=option.several,
         help=option.help + ("; may be repeated" if option.several else ""),

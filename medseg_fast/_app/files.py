@@ -15,6 +15,8 @@ _DOUBLE = (".nii.gz", ".tar.gz", ".ome.tif", ".ome.tiff")
 def beside(output: Path, ending: str) -> Path:
     """``mask.nii.gz`` and ``.json`` give ``mask.json`` in the same folder."""
     name = output.name
+    if not name:  # of "", "." and "/"
+        raise IsADirectoryError(f"{output}: is a folder")
     for double in _DOUBLE:
         if name.lower().endswith(double):
             return output.with_name(name[: -len(double)] + ending)
@@ -41,11 +43,10 @@ def check_writable(paths: list[Path], *, force: bool, inputs: tuple[Path, ...] =
             raise IsADirectoryError(f"{path}: is a folder")
         if not os.access(folder, os.W_OK):
             raise PermissionError(f"{folder}: not writable")
-        if path.exists():
-            if any(path.samefile(other) for other in inputs if other.exists()):
-                raise ValueError(f"{path}: is the input")
-            if not force:
-                raise FileExistsError(f"{path}: exists (--force replaces it)")
+        if path.exists() and any(path.samefile(other) for other in inputs if other.exists()):
+            raise ValueError(f"{path}: is the input")
+        if os.path.lexists(path) and not force:  # also a link to nothing
+            raise FileExistsError(f"{path}: exists (--force replaces it)")
 
 
 @contextmanager

@@ -232,4 +232,5 @@ def _module(op: str, path: Path) -> Any:
             return dicom
         if name.endswith((".dcm", ".ima")):
             raise ImageFileError(f"{path}: not a DICOM file: it has no DICM at byte 128")
-    raise ImageFileError(f"{op}: {path.name} has none of the known suffixes {', '.join(_READERS)}")
+    known = [suffix for suffix in _READERS if op == "read" or suffix not in _READ_ONLY]
+    raise ImageFileError(f"{op}: {path.name} has none of the known suffixes {', '.join(known)}")
