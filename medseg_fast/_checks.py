@@ -18,6 +18,23 @@ _LEAST_KEPT = 1 << 20  # bytes, see csrc/kept_memory.hpp
 _KINDS = "buif"
 
 
+def as_array(op: str, value: Any, name: str = "image") -> NDArray[Any]:
+    """As `np.asarray`, but for the message."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{op}: {name} must be an array, got rows of uneven lengths") from None
+
+
+def dtype_of(op: str, value: Any) -> np.dtype[Any]:
+    """As `np.dtype`, but for the message."""
+    try:
+        dtype: np.dtype[Any] = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"{op}: dtype must name one of NumPy's, got {value!r}") from None
+    return dtype
+
+
 def image(
     op: str, value: Any, name: str = "image", *, ndim: int | tuple[int, ...] | None = None
 ) -> NDArray[Any]:
@@ -25,7 +42,7 @@ def image(
 
     Contiguous native input is passed on as it is; anything else costs one copy of the same width.
     """
-    array = np.asarray(value)
+    array = as_array(op, value, name)
     described(op, array, name, ndim=ndim)
     return contiguous(array)
 
@@ -60,7 +77,7 @@ def pixels(op: str, value: Any, name: str = "image") -> NDArray[Any]:
 
     A Fortran-ordered array comes back transposed instead of copied.
     """
-    array = np.asarray(value)
+    array = as_array(op, value, name)
     if array.ndim > 1 and array.flags.f_contiguous:
         array = array.T
     return image(op, array, name)
@@ -121,6 +138,18 @@ def number(op: str, name: str, value: Any) -> float | int:
     return value
 
 
+def element(op: str, name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """`value` as an array of no axes, converted to `dtype` as by assignment."""
+    if value is None or isinstance(value, (str, bytes)):
+        raise TypeError(f"{op}: {name} must be a number, got {value!r}")
+    array = np.empty((), dtype)
+    try:
+        array[...] = value
+    except (TypeError, ValueError, OverflowError) as error:
+        raise type(error)(f"{op}: {name} must fit {dtype}, got {value!r}") from None
+    return array
+
+
 def choice(op: str, name: str, value: Any, allowed: Sequence[Any]) -> None:
     """Refuse what is not in the list."""
     if value not in allowed:
@@ -133,6 +162,11 @@ def connectivity(op: str, value: Any, ndim: int) -> int:
     if ndim == 0:
         raise ValueError(f"{op}: image must have at least one dimension, got shape ()")
     return ndim if value is None else integer(op, "connectivity", value, 1, ndim)
+
+
+def nearest_connectivity(op: str, value: Any, ndim: int) -> int:
+    """As `connectivity`, of an image with axes, but numbers beyond are taken as the nearest."""
+    return ndim if value is None else int(min(max(number(op, "connectivity", value), 1), ndim))
 
 
 def mask(op: str, value: Any, name: str = "mask") -> NDArray[np.bool_]:

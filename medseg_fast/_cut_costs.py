@@ -33,7 +33,7 @@ class CutImage:
     """An image as the kernels want it: three axes and channels; checked to be finite."""
 
     def __init__(self, op: str, image: Any, channel_axis: int | None, spacing: Any) -> None:
-        array = np.asarray(image)
+        array = _checks.as_array(op, image)
         if channel_axis is not None:
             axis = _checks.integer(op, "channel_axis", channel_axis, -array.ndim, array.ndim - 1)
             array = np.moveaxis(array, axis, -1)

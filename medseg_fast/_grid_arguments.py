@@ -217,7 +217,7 @@ def _computed_in(
 
 
 def numbers(op: str, name: str, value: Any) -> NDArray[Any]:
-    array = np.asarray(value)
+    array = _checks.as_array(op, value, name)
     if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
         raise TypeError(
             f"{op}: {name} must be bool, integer or float of at most 64 bits, got {array.dtype}"

@@ -72,7 +72,7 @@ def flat(indices: Sequence[Point], shape: tuple[int, ...]) -> NDArray[np.int64]:
 
 def seeds(op: str, name: str, value: Any, array: Array) -> NDArray[np.int64]:
     """Flat indices of seeds, given as a mask of the array's shape or as indices."""
-    given = np.asarray(value)
+    given = _checks.as_array(op, value, name)
     if given.dtype.kind == "b":
         if given.shape != array.shape:
             raise ValueError(

@@ -56,7 +56,7 @@ class Run:
 
     def __init__(self, op: str, image: Any, out: Any, mode: str, cval: Any) -> None:
         self.op, self.mode, self.cval = op, mode, cval
-        if mode not in MODES:
+        if mode not in list(MODES):
             raise ValueError(f"{op}: mode must be one of {', '.join(MODES)}, got {mode!r}")
         self.image = _checks.image(op, image)
         if self.image.ndim == 0:

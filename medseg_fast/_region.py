@@ -23,7 +23,7 @@ class LeakWarning(UserWarning):
 
 def array(op: str, image: ArrayLike) -> NDArray[Any]:
     """Return the image with its dtype checked, in its own layout."""
-    given = np.asarray(image)
+    given = _checks.as_array(op, image)
     _checks.image(op, given[:0] if given.ndim else given)
     if given.ndim == 0:
         raise ValueError(f"{op}: image must have at least 1 dimension, got a scalar")
@@ -43,7 +43,7 @@ def seeds(op: str, name: str, value: Any, image: NDArray[Any]) -> NDArray[np.int
 
 def inside(op: str, name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Return indices as an array (seeds, axes); those outside the shape are refused."""
-    given = np.asarray(value)
+    given = _checks.as_array(op, value, name)
     ndim = len(shape)
     if given.dtype.kind not in "ui":
         raise TypeError(f"{op}: {name} must hold integers, got {value!r}")
@@ -74,7 +74,7 @@ def limit(op: str, max_voxels: Any, image: NDArray[Any]) -> int:
     """Return the largest allowed number of voxels."""
     if max_voxels is None:
         return image.size
-    return _checks.integer(op, "max_voxels", max_voxels, 1)
+    return min(_checks.integer(op, "max_voxels", max_voxels, 1), image.size)
 
 
 def structure(ndim: int, connectivity: int) -> NDArray[np.int64]:

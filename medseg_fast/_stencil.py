@@ -53,7 +53,7 @@ def output(op: str, image: NDArray[Any], dtype: Any, out: Any) -> NDArray[Any]:
         if isinstance(out, np.ndarray) and out.dtype.newbyteorder("=") in _FLOATS:
             wanted = out.dtype.newbyteorder("=")
     else:
-        wanted = np.dtype(dtype)
+        wanted = _checks.dtype_of(op, dtype)
     if wanted not in _FLOATS:
         raise TypeError(f"{op}: dtype must be float32 or float64, got {wanted}")
     return _checks.output(op, out, image.shape, wanted)
@@ -72,7 +72,7 @@ def mask(op: str, value: Any, image: NDArray[Any]) -> NDArray[np.bool_] | None:
     """A mask of the image's shape: what is not 0 is inside."""
     if value is None:
         return None
-    array = np.asarray(value)
+    array = _checks.as_array(op, value, "mask")
     if array.shape != image.shape:
         raise ValueError(f"{op}: mask must have shape {image.shape}, got {array.shape}")
     if array.dtype.kind not in "buif":

@@ -16,7 +16,7 @@ _MODES = ("thick", "inner", "outer", "subpixel")
 
 
 def _labels(op: str, value: Any) -> NDArray[Any]:
-    array = np.asarray(value)
+    array = _checks.as_array(op, value, "label_img")
     if array.dtype.kind not in "bui":
         raise TypeError(f"{op}: label_img must be bool or integer, got {array.dtype}")
     if array.ndim == 0:

@@ -204,7 +204,7 @@ class CannyPlan:
     ) -> None:
         op = "CannyPlan"
         sizes = tuple(_checks.integer(op, "shape", n, 0) for n in shape)
-        kind = np.dtype(dtype).newbyteorder("=")
+        kind = _checks.dtype_of(op, dtype).newbyteorder("=")
         if kind.kind not in "buif" or kind.itemsize > 8:
             raise TypeError(
                 f"{op}: dtype must be bool, integer or float of at most 64 bits, got {kind}"

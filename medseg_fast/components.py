@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,10 @@ from medseg_fast._dispatch import like, mask_like, operation
 
 def _background(op: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any] | None:
     """`value` as one element of `dtype`; None if no pixel can equal it."""
-    number = 0 if value is None else int(_checks.number(op, "background", value))
+    number = _checks.number(op, "background", 0 if value is None else value)
+    if math.isinf(number):
+        raise ValueError(f"{op}: background must be finite, got {value!r}")
+    number = int(number)
     if dtype.kind == "b":
         return np.array(number == 1)
     if dtype.kind == "f":
@@ -36,7 +40,7 @@ def _label_dtype(op: str, dtype: Any, out: Any, image: NDArray[Any], count: int)
         given = getattr(out, "dtype", None)
         dtype = given if given is not None and given.kind in "ui" else _default_dtype(image)
     wanted = np.min_scalar_type(count) if isinstance(dtype, str) and dtype == "smallest" else dtype
-    wanted = np.dtype(wanted)
+    wanted = _checks.dtype_of(op, wanted)
     if wanted.kind not in "ui":
         raise TypeError(f'{op}: dtype must be an integer dtype or "smallest", got {wanted}')
     if count > np.iinfo(wanted).max:
@@ -341,8 +345,7 @@ def clear_border(
             raise ValueError(
                 f"{op}: mask must have the shape of labels, got {mask.shape} and {array.shape}"
             )
-    value = np.zeros((), array.dtype)
-    value[...] = bgval
+    value = _checks.element(op, "bgval", bgval, array.dtype)
     cleared = _checks.output(op, out, array.shape, array.dtype)
     written = _checks.scratch(cleared, array, mask)
     core.clear_border(array, width, mask, value, written)

@@ -65,7 +65,7 @@ def _sizes(op: str, name: str, value: Any, ndim: int) -> tuple[float, ...]:
 
 def _inside(op: str, value: Any, name: str) -> NDArray[np.bool_]:
     """A contiguous mask of what is not zero; NaN is not zero."""
-    array = np.asarray(value)
+    array = _checks.as_array(op, value, name)
     if array.dtype.kind == "b":
         return _checks.contiguous(array)
     array = _checks.image(op, array, name)
@@ -74,7 +74,7 @@ def _inside(op: str, value: Any, name: str) -> NDArray[np.bool_]:
 
 
 def _float(op: str, dtype: Any) -> np.dtype[Any]:
-    wanted: np.dtype[Any] = np.dtype(dtype)
+    wanted = _checks.dtype_of(op, dtype)
     if wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"{op}: dtype must be float32 or float64, got {wanted}")
     return wanted

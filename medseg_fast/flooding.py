@@ -176,8 +176,7 @@ def flood_fill(
         return result
     growth = _flood(op, array, seed_point, footprint, connectivity, tolerance, max_voxels)
     if np.ndim(new_value) == 0:
-        value = np.empty(1, array.dtype)
-        value[:] = new_value
+        value = _checks.element(op, "new_value", new_value, array.dtype).reshape(1)
         if growth.paint(result, value.astype(array.dtype.newbyteorder("=")), copy=not in_place):
             return result
     mask = growth.mask(None)
@@ -219,9 +218,7 @@ def _neighbours(
 ) -> tuple[NDArray[np.int64] | None, int]:
     """Return offsets and a connectivity; no offsets where the connectivity says it all."""
     if footprint is None:
-        if connectivity is None:
-            return None, ndim
-        return None, int(min(max(_checks.number(op, "connectivity", connectivity), 1), ndim))
+        return None, _checks.nearest_connectivity(op, connectivity, ndim)
     shape = np.asarray(footprint).astype(np.bool_)
     if shape.ndim != ndim:
         raise ValueError(

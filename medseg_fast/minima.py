@@ -29,7 +29,7 @@ def _mask_or_indices(
 def _steps(op: str, footprint: Any, connectivity: Any, ndim: int) -> NDArray[np.int8]:
     """Steps to the neighbours, one row each."""
     if footprint is None:
-        reach = ndim if connectivity is None else min(max(int(connectivity), 1), ndim)
+        reach = _checks.nearest_connectivity(op, connectivity, ndim)
         steps = itertools.product((-1, 0, 1), repeat=ndim)
         near = [step for step in steps if 1 <= sum(map(abs, step)) <= reach]
         return np.array(near, np.int8).reshape(-1, ndim)

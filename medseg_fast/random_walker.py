@@ -125,7 +125,7 @@ def random_walker(
     op = "random_walker"
     if mode not in _SOLVERS:
         raise ValueError(f"{op}: mode must be one of {tuple(_SOLVERS)}, got {mode!r}")
-    seeds = np.asarray(labels)
+    seeds = _checks.as_array(op, labels, "labels")
     if seeds.dtype.kind not in "biu":
         raise TypeError(f"{op}: labels must be integers, got {seeds.dtype}")
     image = _checks.image(op, _channels_last(op, data, channel_axis), "data")
@@ -165,7 +165,7 @@ def random_walker(
 
 
 def _channels_last(op: str, data: Any, channel_axis: int | None) -> NDArray[Any]:
-    image = np.asarray(data)
+    image = _checks.as_array(op, data, "data")
     if channel_axis is None:
         return image
     axis = _checks.integer(op, "channel_axis", channel_axis, -image.ndim, image.ndim - 1)

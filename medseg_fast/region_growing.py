@@ -98,7 +98,7 @@ def seeded_region_growing(
     name = "seeded_region_growing"
     array = _checks.image(name, image)
     reach = _checks.connectivity(name, connectivity, array.ndim)
-    seeds = np.asarray(markers)
+    seeds = _checks.as_array(name, markers, "markers")
     if seeds.dtype.kind not in "bui":
         raise TypeError(f"{name}: markers must be bool or integer, got {seeds.dtype}")
     if seeds.shape != array.shape:
@@ -109,7 +109,7 @@ def seeded_region_growing(
         raise ValueError(f"{name}: markers must not be negative, got {seeds.min()}")
     inside = None
     if mask is not None:
-        inside = np.asarray(mask)
+        inside = _checks.as_array(name, mask, "mask")
         if inside.shape != array.shape:
             raise ValueError(
                 f"{name}: mask must have the image's shape {array.shape}, got {inside.shape}"

@@ -21,7 +21,7 @@ def prepare(op: str, image: ArrayLike | None, *, grayscale: bool = False) -> NDA
     """Check an image (None passes), and warn of one that looks like colour if `grayscale`."""
     if image is None:
         return None
-    array = np.asarray(image)
+    array = _checks.as_array(op, image)
     if array.size == 0:
         raise ValueError(f"{op}: image must have at least one pixel, got shape {array.shape}")
     if grayscale and array.ndim > 2 and array.shape[-1] in (3, 4):
@@ -427,7 +427,7 @@ def threshold_minimum(
     4
     """
     op = "threshold_minimum"
-    max_num_iter = _checks.integer(op, "max_num_iter", max_num_iter, 1)
+    max_num_iter = _checks.integer(op, "max_num_iter", max_num_iter, 1, 2**63 - 1)
     counts, centers = counts_of(op, prepare(op, image), hist, nbins)
     smooth = counts.astype(np.float32)  # always a copy: smoothed in place
     passes, peaks, first, second = core.smooth_to_two_peaks(smooth, max_num_iter)

@@ -227,6 +227,10 @@ def iterate(
     callback: Callable[[Any], Any] | None,
 ) -> Search:
     """The iteration; it yields a threshold wherever it has to know what lies above."""
+    if tolerance is not None:
+        _checks.number(op, "tolerance", tolerance)
+    if not (callback is None or callable(callback)):
+        raise TypeError(f"{op}: iter_callback must be callable, got {callback!r}")
     total, number = yield -1
     t = _start(op, array, low, high, values.mean(total, number), guess)
 
@@ -278,7 +282,7 @@ def _start(op: str, array: Any, low: Any, high: Any, mean: Any, guess: Any) -> A
             shifted = shifted.view(f"u{array.dtype.itemsize}") if wide else shifted
         start = guess(shifted)
         start = start.item() if getattr(start, "ndim", None) == 0 else start
-    elif np.isscalar(guess):
+    elif isinstance(guess, (int, float, np.number)):
         start = guess - float(low)  # type: ignore[operator, unused-ignore]
     else:
         raise TypeError(

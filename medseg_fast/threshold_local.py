@@ -31,7 +31,7 @@ def _local_like(
 
 def _window(op: str, name: str, size: Any, ndim: int) -> list[int]:
     """One odd size per axis."""
-    sizes = list(size) if isinstance(size, Iterable) else [size] * ndim
+    sizes = [size] * ndim if np.ndim(size) == 0 else list(size)
     if len(sizes) != ndim:
         raise ValueError(f"{op}: len({name}) must equal image.ndim ({ndim}), got {size!r}")
     sizes = [_checks.integer(op, name, b, 1) for b in sizes]
@@ -143,7 +143,7 @@ def threshold_local(
         raise ValueError(
             f"{op}: method must be 'generic', 'gaussian', 'mean' or 'median', got {method!r}"
         )
-    if mode not in _MODES:
+    if mode not in list(_MODES):
         raise ValueError(f"{op}: mode must be one of {', '.join(_MODES)}, got {mode!r}")
     shift = float(_checks.number(op, "offset", offset))
     fill = float(_as_number(op, "cval", cval))
@@ -371,11 +371,12 @@ def threshold_sauvola(
     >>> ms.threshold_sauvola(page, window_size=(1, 3), binary=True).astype(int)
     array([[1, 1, 0, 1, 1]])
     """
+    op = "threshold_sauvola"
     if r is None:
-        r = _half_range(np.asarray(image).dtype)
-    elif _checks.number("threshold_sauvola", "r", r) == 0:
-        raise ValueError("threshold_sauvola: r must not be 0")
-    return _mean_std("threshold_sauvola", image, window_size, k, float(r), binary, out)
+        r = _half_range(_checks.as_array(op, image).dtype)
+    elif _checks.number(op, "r", r) == 0:
+        raise ValueError(f"{op}: r must not be 0")
+    return _mean_std(op, image, window_size, k, float(r), binary, out)
 
 
 def _half_range(dtype: np.dtype[Any]) -> float:

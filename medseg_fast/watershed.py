@@ -186,7 +186,7 @@ def _footprint(
 def _mask(op: str, mask: Any, image: NDArray[Any]) -> NDArray[np.bool_] | None:
     if mask is None:
         return None
-    inside = np.asarray(mask)
+    inside = _checks.as_array(op, mask, "mask")
     if inside.shape != image.shape:
         raise ValueError(
             f"{op}: mask must have the image's shape {image.shape}, got {inside.shape}"
@@ -218,7 +218,7 @@ def _markers(
             minima &= inside
         seeds: NDArray[Any] = label(minima, connectivity=reach, dtype=np.int32)
         return seeds
-    seeds = np.asarray(markers)
+    seeds = _checks.as_array(op, markers, "markers")
     if seeds.ndim == 0:
         count = _checks.integer(op, "markers", seeds.item(), 1)
         return _regular_seeds(count, image.shape, inside)

@@ -40,7 +40,7 @@ def masks(op: str, names: tuple[str, str], first: Any, second: Any) -> tuple[Arr
 
 def overlap(op: str, names: tuple[str, str], first: Any, second: Any) -> tuple[int, int, int, int]:
     """Voxels in both masks, in the first alone, in the second alone, in neither."""
-    a, b = np.asarray(first), np.asarray(second)
+    a, b = (_checks.as_array(op, v, n) for v, n in zip((first, second), names, strict=True))
     _same_shape(op, names, a, b)
     a, b = _same_order(a, b)
     a, b = _mask(op, names[0], a), _mask(op, names[1], b)
@@ -52,7 +52,7 @@ def overlap(op: str, names: tuple[str, str], first: Any, second: Any) -> tuple[i
 
 def label_image(op: str, name: str, value: Any) -> Array:
     """A label image: bool or integer."""
-    array = np.asarray(value)
+    array = _checks.as_array(op, value, name)
     if array.dtype.kind not in "bui":
         raise TypeError(f"{op}: {name} must be bool or integer labels, got {array.dtype}")
     return array
