@@ -117,6 +117,9 @@ def label(
     operating system takes to hand it out: `out`, memory that earlier results left
     (`set_kept_memory`) or a smaller `dtype` save more than any algorithm.
 
+    Volumes whose last axis has length 1 scikit-image numbers in another than raster order: the
+    same regions with other labels.
+
     On a GPU the labels are the same. Images of up to 3 axes longer than 1; 4 bytes per pixel more
     (8 from 2**31 pixels on), and a copy of a float image. `return_num`, `dtype` and `out` wait for
     the number of labels.

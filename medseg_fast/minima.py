@@ -145,6 +145,9 @@ def local_minima(
     same; not there: ``allow_borders=False``, other footprints than those of a connectivity, and
     more than three axes longer than 1.
 
+    Where an axis has length 1, scikit-image may find other pixels for a footprint that is not that
+    of a connectivity.
+
     References
     ----------
     L. Vincent (1993), "Morphological grayscale reconstruction in image analysis: applications and

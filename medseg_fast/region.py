@@ -234,7 +234,8 @@ def confidence_connected(
     their order differs from ITK's, so on float images a voxel within rounding error of a limit
     (1 part in 1e12) may differ; results do not depend on the number of threads. Also different:
     outside and NaN seeds are refused; voxels that are not finite do not count in the first
-    neighbourhood (ITK then returns an empty mask); rounding never makes a variance negative.
+    neighbourhood (ITK then returns an empty mask); a region that shrinks to one voxel stays it
+    (ITK divides by zero and returns an empty mask); rounding never makes a variance negative.
 
     Time O(voxels in and around the region) per iteration. Extra memory as `connected_threshold`.
 

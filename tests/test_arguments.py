@@ -43,7 +43,7 @@ def cases():
         yield name, (IMAGE,), "dtype", "x"
 
 
-@pytest.mark.parametrize(("name", "args", "argument", "value"), cases())
+@pytest.mark.parametrize(("name", "args", "argument", "value"), list(cases()))
 def test_message_names_the_argument(name, args, argument, value):
     with pytest.raises((TypeError, ValueError, OverflowError), match=f"^{name}: .*{argument}"):
         getattr(ms, name)(*args, **{argument: value})

@@ -255,6 +255,17 @@ def test_confidence_connected_moments_equal_bytes_in_all_builds(rng, isa):
     assert squares == pytest.approx((values**2).sum(), rel=1e-12)
 
 
+def test_confidence_connected_region_of_one_voxel_stays():
+    sitk = pytest.importorskip("SimpleITK")
+    image = np.array([[4, 5, 7]], np.float32)
+    for iterations in (0, 1):
+        ours = ms.confidence_connected(image, (0, 1), 1, iterations)
+        assert ours.tolist() == [[False, True, False]]
+    assert not sitk.GetArrayFromImage(
+        sitk.ConfidenceConnected(itk_image(sitk, image), [(1, 0)], 1, 1.0, 1, 1)
+    ).any()
+
+
 def test_confidence_connected_constant_and_odd_images():
     for dtype in (np.uint8, np.float32, np.float64):
         image = np.full((6, 7), 0.1 if np.dtype(dtype).kind == "f" else 3, dtype)
