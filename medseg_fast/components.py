@@ -324,7 +324,7 @@ def clear_border(
     Notes
     -----
     Time O(n). Extra memory: one bit per pixel for bool and two for others, and 4 bytes per run of
-    equal pixels along a row.
+    equal pixels along a row; a copy of `labels` if `out` is `labels` itself.
 
     Examples
     --------
