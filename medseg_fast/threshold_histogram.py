@@ -427,7 +427,7 @@ def threshold_minimum(
     4
     """
     op = "threshold_minimum"
-    max_num_iter = _checks.integer(op, "max_num_iter", max_num_iter, 1, 2**63 - 1)
+    max_num_iter = min(_checks.integer(op, "max_num_iter", max_num_iter, 1), 2**63 - 1)
     counts, centers = counts_of(op, prepare(op, image), hist, nbins)
     smooth = counts.astype(np.float32)  # always a copy: smoothed in place
     passes, peaks, first, second = core.smooth_to_two_peaks(smooth, max_num_iter)

@@ -32,7 +32,6 @@ def cases():
     yield "flood_fill", (IMAGE * 1.0, (0, 0)), "new_value", None
     yield "label", (IMAGE,), "background", np.inf
     yield "seeded_region_growing", (IMAGE, MASK), "max_voxels", 10**30
-    yield "threshold_minimum", (IMAGE,), "max_num_iter", 10**30
     yield "threshold_li", (IMAGE,), "tolerance", "x"
     yield "threshold_li", (IMAGE,), "initial_guess", "x"
     yield "threshold_li", (IMAGE,), "iter_callback", 3
@@ -61,6 +60,12 @@ def test_max_voxels_may_be_any_number(name):
     args, kwargs = example(name)
     expected = getattr(ms, name)(*args, **kwargs)
     assert (getattr(ms, name)(*args, **kwargs, max_voxels=10**30) == expected).all()
+
+
+def test_max_num_iter_may_be_any_number():
+    counts = np.array([1, 5, 9, 5, 1, 1, 4, 8, 4, 1])
+    expected = ms.threshold_minimum(hist=counts)
+    assert ms.threshold_minimum(hist=counts, max_num_iter=10**30) == expected
 
 
 RAGGED = [[1, 2], [3]]
