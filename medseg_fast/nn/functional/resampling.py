@@ -225,7 +225,7 @@ def _labels(
     linear = _orders(op, order, grid.rank)
     if labels.size and 0 in array.shape:
         raise ValueError(f"{op}: logits must have a value along every axis, got {array.shape}")
-    written = _checks.scratch(labels)
+    written = _checks.scratch(labels, array)
     stored, strides = memory_order(array)
     flat = 3 - grid.rank  # one plane in 2D
     one_batch, stretch = (1,) * (1 - len(batch)), (0,) * (1 - len(batch))
