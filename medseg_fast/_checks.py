@@ -177,6 +177,14 @@ def mask(op: str, value: Any, name: str = "mask") -> NDArray[np.bool_]:
     return array if array.dtype.kind == "b" else array != 0
 
 
+def tolerance(op: str, value: Any) -> float:
+    """A distance in mm within which borders count as equal."""
+    limit = float(number(op, "tolerance_mm", value))
+    if limit < 0:
+        raise ValueError(f"{op}: tolerance_mm must not be negative, got {value!r}")
+    return limit
+
+
 def voxel(op: str, name: str, value: Any, image: NDArray[Any]) -> int:
     """Return the flat index of the voxel at index `value`: inside `image`, and not NaN there.
 

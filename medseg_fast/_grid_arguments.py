@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -284,19 +284,25 @@ def seed_capacity(dtype: np.dtype[Any], terminal: float, edges: list[float]) -> 
 
 
 def seed_capacities(
-    dtype: np.dtype[Any], left: NDArray[Any], edges: list[float]
-) -> NDArray[Any] | None:
-    """The same for each of some pixels, on whose side's terminal so much is left already.
+    op: str, excess: NDArray[Any], pixels: Sequence[Any], edges: list[float]
+) -> list[NDArray[Any]]:
+    """The same for each pixel tied to the source, and to the sink, given what terminals have left.
 
-    Negative: on the other one. None if that is too much for the dtype.
+    It is added to `excess`: positive on the source's side, negative on the sink's.
     """
+    dtype = excess.dtype
     exact = np.int64 if dtype.kind == "i" else np.float64
-    own, other = (np.maximum(sign * left.astype(exact), 0) for sign in (1, -1))
-    if seed_capacity(dtype, float(other.max(initial=0)), edges) > limit(dtype):
-        return None
-    enough = other + exact(2 * sum(edges))
-    enough = enough + 1 if dtype.kind == "i" else 2 * enough + 1
-    return np.asarray(np.maximum(enough - own, 0).astype(dtype))
+    values = []
+    for at, side in zip(pixels, (1, -1), strict=True):
+        left = side * excess[at].astype(exact)
+        own, other = np.maximum(left, 0), np.maximum(-left, 0)
+        if seed_capacity(dtype, float(other.max(initial=0)), edges) > limit(dtype):
+            raise ValueError(f"{op}: capacities must sum up to numbers of {dtype}")
+        enough = other + exact(2 * sum(edges))
+        enough = enough + 1 if dtype.kind == "i" else 2 * enough + 1
+        values.append(np.asarray(np.maximum(enough - own, 0).astype(dtype)))
+        excess[at] += side * values[-1]
+    return values
 
 
 def seed_mask(op: str, name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -80,9 +80,7 @@ def boundary_f1(
     found, true = _checks.mask(op, pred, "pred"), _checks.mask(op, truth, "truth")
     if found.shape != true.shape:
         raise ValueError(f"{op}: truth must have shape {found.shape}, got {true.shape}")
-    limit = float(_checks.number(op, "tolerance_mm", tolerance_mm))
-    if limit < 0:
-        raise ValueError(f"{op}: tolerance_mm must not be negative, got {tolerance_mm!r}")
+    limit = _checks.tolerance(op, tolerance_mm)
     sizes = _checks.spacing(op, spacing, found.ndim)
 
     def near(of: NDArray[np.bool_], to: NDArray[np.bool_]) -> float:

@@ -251,25 +251,12 @@ class GridGraph(FlowGraph):
             values = [np.full(len(at[0]), enough).astype(self.dtype) for at in pixels]
             self._terminal_bound += enough
         else:  # after many strokes what is enough for each pixel
-            values = self._seed_capacities(op, pixels)
+            excess = self._excess()
+            values = _grid_arguments.seed_capacities(op, excess, pixels, self._edge_bounds)
+            self._terminal_bound = float(np.abs(excess.astype(np.float64)).max(initial=0))
         for at, value, sink in zip(pixels, values, (False, True), strict=True):
             pair = (np.zeros_like(value), value) if sink else (value, np.zeros_like(value))
             self._core.add_terminal(*pair, _grid_arguments.flat_indices(op, at, self.shape))
-
-    def _seed_capacities(self, op: str, pixels: Sequence[Any]) -> list[NDArray[Any]]:
-        """For pixels tied to the source and for those tied to the sink."""
-        excess = self._excess()
-        values = []
-        for at, sign in zip(pixels, (1, -1), strict=True):
-            value = _grid_arguments.seed_capacities(
-                self.dtype, sign * excess[at], self._edge_bounds
-            )
-            if value is None:
-                raise ValueError(f"{op}: capacities must sum up to numbers of {self.dtype}")
-            excess[at] += sign * value
-            values.append(value)
-        self._terminal_bound = float(np.abs(excess.astype(np.float64)).max(initial=0))
-        return values
 
     def add_edges(
         self,

@@ -16,7 +16,6 @@ from medseg_fast.metrics.surfaces import (
     average_surface_distance,
     hausdorff_distance,
     surface_distances,
-    tolerance,
 )
 
 SURFACE_FIGURES = ("hausdorff_mm", "hausdorff_95_mm", "average_surface_distance_mm", "nsd")
@@ -74,7 +73,7 @@ def evaluate(
     if found.ndim not in (2, 3):
         raise ValueError(f"{op}: pred must have 2 or 3 dimensions, got shape {found.shape}")
     sizes = _checks.spacing(op, spacing, found.ndim)
-    limit = tolerance(op, tolerance_mm)
+    limit = _checks.tolerance(op, tolerance_mm)
     some = None if labels is None else _pairs.wanted(op, labels).tolist()
     table = label_overlap(found, true, some)
     voxel = math.prod(sizes)

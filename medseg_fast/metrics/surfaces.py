@@ -383,14 +383,6 @@ def hausdorff_95(
     return surface_distances(pred, truth, spacing).hausdorff(95)
 
 
-def tolerance(op: str, value: float) -> float:
-    """A distance in mm, checked."""
-    limit = float(_checks.number(op, "tolerance_mm", value))
-    if limit < 0:
-        raise ValueError(f"{op}: tolerance_mm must not be negative, got {value!r}")
-    return limit
-
-
 @operation(result=None)
 def normalised_surface_distance(
     pred: ArrayLike,
@@ -419,5 +411,5 @@ def normalised_surface_distance(
     ``surface_distances(pred, truth, spacing).dice(tolerance_mm)``; errors, time and memory are its.
     Raises ValueError where the tolerance is negative.
     """
-    limit = tolerance("normalised_surface_distance", tolerance_mm)
+    limit = _checks.tolerance("normalised_surface_distance", tolerance_mm)
     return surface_distances(pred, truth, spacing).dice(limit)

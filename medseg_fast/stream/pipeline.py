@@ -141,24 +141,26 @@ class Pipeline:
         self._mailbox: Mailbox[tuple[Frame, Record]] = Mailbox(room, replace=policy == "latest")
         self._names = unique_names(self._steps)
         self.summary = Summary(self._names, self._deadline)
-        settings = {
-            "steps": self._names,
-            "plans": [repr(step) for step in self._steps],
-            "policy": policy,
-            "deadline_ms": self._deadline,
-            "late": late,
-            "max_age_ms": self._max_age,
-            "watchdog_ms": self._watchdog,
-            "threads": self._threads,
-            "cpus": self._cpus,
-            "priority": self._priority,
-            "warm_up": self._warm_up,
-            "capacity": room,
-            # Names of files and addresses might name a patient.
-            "source": type(source).__name__,
-            "sinks": [name_of(sink) for sink in self._sinks],
-        }
-        self._log = None if log is None else Log(log, settings)
+        self._log: Log | None = None
+        if log is not None:  # digests of what steps hold take time
+            settings = {
+                "steps": self._names,
+                "plans": [repr(step) for step in self._steps],
+                "policy": policy,
+                "deadline_ms": self._deadline,
+                "late": late,
+                "max_age_ms": self._max_age,
+                "watchdog_ms": self._watchdog,
+                "threads": self._threads,
+                "cpus": self._cpus,
+                "priority": self._priority,
+                "warm_up": self._warm_up,
+                "capacity": room,
+                # Names of files and addresses might name a patient.
+                "source": type(source).__name__,
+                "sinks": [name_of(sink) for sink in self._sinks],
+            }
+            self._log = Log(log, settings)
         self._account = threading.Lock()  # one record at a time
         self._sending = threading.RLock()  # sinks see one mask at a time
         self._ready = threading.Event()  # the steps are warm

@@ -364,7 +364,7 @@ class NetworkPlan(_Plan):
 
         self._largest = resample_argmax
         self._network, self._intensities = network, intensities
-        self._identity = _identity(given)
+        self._file = _file_digest(given) if network is not given else ""
         rows, columns, *channels = self.shape
         self._input = np.zeros((1, *(channels or [1]), rows, columns), np.float32)
         # Ours writes to an array that is kept; others allocate their logits anew.
@@ -405,14 +405,15 @@ class NetworkPlan(_Plan):
         return self._labels
 
     def _settings(self) -> dict[str, Any]:
-        return {"network": self._identity, "intensities": self._intensities}
+        return {"network": self._file or _identity(self._network), "intensities": self._intensities}
+
+
+def _file_digest(path: Any) -> str:
+    return f"file sha256:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}"
 
 
 def _identity(network: Any) -> str:
-    """What tells networks apart in a log: of a file or a plan of ours its contents, else a name."""
-    if isinstance(network, (str, os.PathLike)):
-        contents = Path(network).read_bytes()
-        return f"file sha256:{hashlib.sha256(contents).hexdigest()}"
+    """What tells networks apart in a log: of a plan of ours its contents, else a name."""
     if not getattr(network, "fallbacks", True):
         return f"{network!r} {digest(network.parts())}"
     return str(getattr(network, "__qualname__", type(network).__qualname__))

@@ -7,13 +7,9 @@ import time
 
 import numpy as np
 import pytest
+from _frames import frames
 
 from medseg_fast.stream import Frame, Pipeline, read_log, summarise
-
-
-def frames(count):
-    """Frame i is filled with i."""
-    return [np.full((6, 8), i, np.uint8) for i in range(count)]
 
 
 def same(image):

@@ -8,15 +8,10 @@ import json
 import threading
 import time
 
-import numpy as np
 import pytest
+from _frames import Endless, frames
 
 from medseg_fast.stream import Pipeline
-
-
-def frames(count):
-    """Frame i is filled with i."""
-    return [np.full((6, 8), i, np.uint8) for i in range(count)]
 
 
 def same(image):
@@ -37,20 +32,6 @@ class Sink:
 
     def close(self):
         self.closed += 1
-
-
-class Endless:
-    """One frame, then nothing until it is closed."""
-
-    def __init__(self):
-        self.closed = threading.Event()
-
-    def __iter__(self):
-        yield frames(1)[0]
-        assert self.closed.wait(30)
-
-    def close(self):
-        self.closed.set()
 
 
 class FullDisk(io.StringIO):

@@ -14,14 +14,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from _frames import Endless, frames
 
 from medseg_fast import stream
 from medseg_fast.stream import Frame, Paced, Pipeline, ThresholdPlan, TrackedRegion
-
-
-def frames(count, shape=(6, 8)):
-    """Frame i is filled with i."""
-    return [np.full(shape, i, np.uint8) for i in range(count)]
 
 
 class Collect:
@@ -240,17 +236,6 @@ def test_stop_drops_what_waits():
 
 
 def test_stop_closes_a_source_that_waits():
-    class Endless:
-        def __init__(self):
-            self.closed = threading.Event()
-
-        def __iter__(self):
-            yield frames(1)[0]
-            self.closed.wait()
-
-        def close(self):
-            self.closed.set()
-
     source = Endless()
     summary = Pipeline(source, lambda a: a).run(seconds=0.2)
     assert source.closed.is_set()

@@ -6,32 +6,13 @@ import gc
 import os
 import threading
 
-import numpy as np
 import pytest
+from _frames import Endless, frames
 
 import medseg_fast as ms
 from medseg_fast._cpu import core
 from medseg_fast.stream import Pipeline
 from medseg_fast.stream.igtl import Client, Server, Status
-
-
-def frames(count):
-    """Frame i is filled with i."""
-    return [np.full((6, 8), i, np.uint8) for i in range(count)]
-
-
-class Endless:
-    """One frame, then nothing until it is closed."""
-
-    def __init__(self):
-        self.closed = threading.Event()
-
-    def __iter__(self):
-        yield frames(1)[0]
-        self.closed.wait()
-
-    def close(self):
-        self.closed.set()
 
 
 def test_pinned():

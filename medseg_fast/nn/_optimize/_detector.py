@@ -161,7 +161,7 @@ class DetectorPlan:
         chosen = np.concatenate(index)
         boxes = regions.decode(np.concatenate(kept_offsets), self._anchors[chosen], (1, 1, 1, 1))
         boxes = regions.clip(boxes[:, 0], tuple(settings["resized"]))
-        likely = regions.sigmoid(np.concatenate(kept_scores))
+        likely = _arrays.sigmoid(np.concatenate(kept_scores))
         fits = regions.large(boxes, 1e-3) & (likely >= settings["proposal_score"])
         boxes, likely, of = boxes[fits], likely[fits], np.concatenate(level)[fits]
         kept = batched_nms(boxes, likely, of, settings["proposal_overlap"])

@@ -82,12 +82,6 @@ def largest(scores: Array, count: int) -> Array:
     return some[np.argsort(-scores[some], kind="stable")][:count]
 
 
-def sigmoid(x: Array) -> Array:
-    """Logits into probabilities."""
-    with np.errstate(over="ignore"):
-        return np.asarray(1 / (1 + np.exp(-x)))
-
-
 def softmax(x: Array) -> Array:
     """Along the last axis."""
     powers = np.exp(x - x.max(-1, keepdims=True))

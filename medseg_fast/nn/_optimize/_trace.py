@@ -131,21 +131,34 @@ class _Tracer:
     def _result(self, node: Any) -> Value:
         value = self.known[node] if isinstance(node, fx.Node) else node
         if isinstance(value, torch.Tensor):
-            return self._by_torch("output", torch.clone, value, "a result is constant")
+            return self._copied(value, "a result is constant")
         if not isinstance(value, Value):
             raise TypeError(f"optimize: model must return tensors, got {type(value).__name__}")
         if value.indices:
-            return self._by_torch("output", torch.clone, value, "indices of maxima are a result")
+            return self._copied(value, "indices of maxima are a result")
         return value
 
-    def _by_torch(self, name: str, target: Callable[..., Any], operand: Any, reason: str) -> Value:
-        """A result that torch makes of a value or a constant."""
-        self.reasons[f"{name}: {target.__name__}"] = reason
-        made = Value(tuple(operand.shape), native=False)
-        inputs = {str(i): value for i, value in enumerate(_values(operand))}
-        attributes = {"target": target, "args": (operand,), "op": target.__name__}
+    def _by_torch(
+        self,
+        name: str,
+        target: Callable[..., Any],
+        made: Value,
+        arguments: Any,
+        keywords: Any,
+        reason: str,
+    ) -> Value:
+        """A layer that torch runs, and its result."""
+        if target is not operator.getitem:
+            self.reasons[f"{name}: {_key(target)}"] = reason
+        inputs = {str(i): value for i, value in enumerate(_values((arguments, keywords)))}
+        attributes = {"target": target, "args": arguments, "kwargs": keywords, "op": _key(target)}
         self.layers.append(Layer("torch", name, inputs, {"out": made}, attributes))
         return made
+
+    def _copied(self, value: Any, reason: str) -> Value:
+        """A result that no layer of ours writes."""
+        made = Value(tuple(value.shape), native=False)
+        return self._by_torch("output", torch.clone, made, (value,), {}, reason)
 
     def _call(self, node: fx.Node) -> Any:
         arguments: Any = fx.node.map_arg(node.args, lambda n: self.known[n])
@@ -184,18 +197,13 @@ class _Tracer:
     ) -> Any:
         if _key(target) in _VIEWS:
             target = torch.ops.aten.reshape.default
-        if target is not operator.getitem:
-            self.reasons[f"{name}: {_key(target)}"] = reason
         meta = node.meta.get("val")
         if isinstance(meta, torch.Tensor):
             native = meta.dtype == torch.float32 and 2 <= meta.ndim <= 5
             made = Value(tuple(meta.shape), native)
         else:
             made = Value((), native=False)
-        inputs = {str(i): value for i, value in enumerate(_values((arguments, keywords)))}
-        attributes = {"target": target, "args": arguments, "kwargs": keywords, "op": _key(target)}
-        self.layers.append(Layer("torch", name, inputs, {"out": made}, attributes))
-        return made
+        return self._by_torch(name, target, made, arguments, keywords, reason)
 
 
 def _values(arguments: Any) -> list[Value]:
