@@ -81,6 +81,19 @@ def test_convolution(case, dtype):
     _compare(module, (images, inputs, *size), dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    ("inputs", "size", "stride"),
+    [(4, (24, 24), 2), (3, (32, 32), 2), (4, (23, 24), (1, 3)), (5, (7, 8, 9), 2), (12, (9, 9), 2)],
+)
+def test_strided_convolution_of_single_pixels(inputs, size, stride, dtype):
+    """PyTorch's own damages its memory on CPUs with AVX2, which a few calls bring to light."""
+    make = torch.nn.Conv2d if len(size) == 2 else torch.nn.Conv3d
+    for seed in range(20):
+        module = make(inputs, 8, 1, stride=stride, padding=0 if seed % 2 else "valid")
+        _compare(module, (2, inputs, *size), dtype, seed=seed)
+
+
 @pytest.mark.parametrize("outputs", [1, 15, 16, 17, 32, 33, 80])
 @pytest.mark.parametrize("inputs", [1, 4, 13, 32, 50])
 def test_weight_gradient_of_any_channels(inputs, outputs):

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from medseg_fast.nn._training.layers import _convolution, _norm, _pooling
+from medseg_fast.nn._training.layers import _convolution, _norm, _pointwise, _pooling
 from medseg_fast.nn._training.layers._crew import one_crew
 
 Forward = Callable[[Tensor], Any]
@@ -42,6 +42,8 @@ def _forward_of(layer: nn.Module) -> Forward | None:
         return _sequence(layer)
     if _convolution.takes(layer):
         return _convolution.forward_of(layer)
+    if _pointwise.takes(layer):
+        return _pointwise.forward_of(layer)
     if _pooling.takes(layer):
         return _pooling.forward_of(layer)
     return _norm.forward_of(layer) if _norm.takes(layer) else None
