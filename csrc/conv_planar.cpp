@@ -25,9 +25,9 @@ namespace msf {
 namespace {
 
 // Output channels computed together: 12 sums in 16 registers, 24 in 32, of two rows and two vectors
-// of columns, or of Winograd's six rows and a vector.
+// of columns, or, in 32, of Winograd's six rows and a vector.
 constexpr std::int64_t together = register_bytes == 64 ? 6 : 3;
-constexpr std::int64_t together_lines = register_bytes == 64 ? 4 : 2;
+constexpr std::int64_t together_lines = 4;
 constexpr std::int64_t columns = 2 * lanes;
 constexpr int line_in = 6, line_out = 4;
 constexpr std::int64_t rows_together(bool lines) { return lines ? line_out : 2; }
@@ -183,8 +183,9 @@ bool PlanarConvolution::worthwhile(const ConvolutionSpec& spec) {
 }
 
 bool PlanarConvolution::has_lines(const ConvolutionSpec& spec) {
-  return worthwhile(spec) && spec.kernel[1] == 3 && spec.stride[1] == 1 && spec.dilation[1] == 1 &&
-         spec.out_channels >= least_lines;
+  // In 16 registers a product takes two loads, which hides that there are half as many.
+  return register_bytes == 64 && worthwhile(spec) && spec.kernel[1] == 3 && spec.stride[1] == 1 &&
+         spec.dilation[1] == 1 && spec.out_channels >= least_lines;
 }
 
 bool PlanarConvolution::takes(const Features& in, const ConvolutionOutputs& out) {
