@@ -10,6 +10,7 @@ line on stderr; ``--debug`` shows the traceback. With ``--json`` stdout is JSON 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +21,7 @@ import click
 import medseg_fast as ms
 from medseg_fast import io
 from medseg_fast._app.command import Index, Main, MethodCommand, Size, progress
+from medseg_fast._app.options import Range
 from medseg_fast._app.options import debug as _debug
 from medseg_fast._app.options import force as _force
 from medseg_fast._app.options import json_output as _json
@@ -90,14 +92,14 @@ def cli() -> None:
 )
 @click.option(
     "--open-radius",
-    type=click.FloatRange(0),
+    type=Range(0, math.inf, max_open=True),
     default=0,
     metavar="MM",
     help="Remove what a ball of this radius does not fit in from the mask.",
 )
 @click.option(
     "--close-radius",
-    type=click.FloatRange(0),
+    type=Range(0, math.inf, max_open=True),
     default=0,
     metavar="MM",
     help="Fill what a ball of this radius does not fit in outside the mask.",
@@ -197,7 +199,7 @@ def segment(
 )
 @click.option(
     "--sigma",
-    type=click.FloatRange(0, min_open=True),
+    type=Range(0, min_open=True),
     metavar="MM",
     help="Smooth by this much, where a method smooths.  [default: each method's own]",
 )
@@ -268,7 +270,7 @@ def edges(image: Path, output: Path, threads: int | None, as_json: bool, **optio
 )
 @click.option(
     "--overlap",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Range(0, 1, max_open=True),
     default=0.5,
     show_default=True,
     help="Part of a window that the next one shares.",
@@ -278,7 +280,7 @@ def edges(image: Path, output: Path, threads: int | None, as_json: bool, **optio
 )
 @click.option(
     "--spacing",
-    type=click.FloatRange(0, min_open=True),
+    type=Range(0, min_open=True),
     multiple=True,
     metavar="MM",
     help="Pixel distance at which the network works; once per axis.  [default: the model's]",
@@ -297,7 +299,7 @@ def edges(image: Path, output: Path, threads: int | None, as_json: bool, **optio
 )
 @click.option(
     "--score",
-    type=click.FloatRange(0, 1),
+    type=Range(0, 1),
     help="Leave out objects with lower scores (Mask R-CNN).  [default: 0.5]",
 )
 @click.option(
@@ -389,7 +391,7 @@ _method = click.option(
 )
 _seconds = click.option(
     "--seconds",
-    type=click.FloatRange(0, 60),
+    type=Range(0, 60),
     default=0.2,
     show_default=True,
     help="Time to spend on measuring each call, about.",

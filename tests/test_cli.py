@@ -179,6 +179,8 @@ def test_threads_option_limits_the_kernels(tmp_path: Path) -> None:
         (("-m", "threshold", "--colour", "red"), 2, "No such option"),
         (("-m", "threshold", "--threads", "0"), 2, "0 is not in the range"),
         (("-m", "threshold", "--open-radius", "-1"), 2, "-1.0 is not in the range"),
+        (("-m", "threshold", "--open-radius", "nan"), 2, "must be a number, got NaN"),
+        (("-m", "threshold", "--close-radius", "inf"), 2, "inf is not in the range"),
         (("-m", "threshold", "--lower", "5", "--upper", "4"), 1, "lower must not exceed upper"),
         (("-m", "threshold", "--lower", "nan"), 1, "must be a number, got NaN"),
         (("-m", "threshold", "--frame", "1"), 1, "no time axis"),

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import click
 
 from medseg_fast._app.command import Main
+
+
+class Range(click.FloatRange):
+    """click's range, without NaN: that is neither below nor above a limit, so click takes it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail("must be a number, got NaN", param, ctx)
+        return number
 
 
 def _turn_on_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -56,7 +56,7 @@ def _method_options(command: Any) -> Any:
     "HOST: listen; contour:igtl://... sends outlines, transform:igtl://... where the mask is); may "
     "be repeated.",
 )
-@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Give frames at this rate.")
+@click.option("--fps", type=options.Range(0, min_open=True), help="Give frames at this rate.")
 @click.option("--repeat", is_flag=True, help="Start again when the source ends.")
 @click.option(
     "--policy",
@@ -76,7 +76,7 @@ def _method_options(command: Any) -> Any:
 @click.option("--watchdog", type=float, metavar="MS", help="Send the last mask again, as stale.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=options.Range(0, min_open=True),
     help="Stop after so long, or when no frame came for so long at the start.",
 )
 @click.option("--frames", type=click.IntRange(1), help="Stop after so many frames.")
@@ -142,11 +142,9 @@ def report(log: Path, output: Path | None, force: bool, as_json: bool) -> None:
     metavar="FOLDER",
     help="Where video, log and page go.",
 )
+@click.option("--fps", type=options.Range(0, 1000, min_open=True), default=20.0, show_default=True)
 @click.option(
-    "--fps", type=click.FloatRange(0, 1000, min_open=True), default=20.0, show_default=True
-)
-@click.option(
-    "--seconds", type=click.FloatRange(0, 3600, min_open=True), default=10.0, show_default=True
+    "--seconds", type=options.Range(0, 3600, min_open=True), default=10.0, show_default=True
 )
 @options.threads
 @options.force
@@ -183,8 +181,8 @@ def demo(
     type=click.Choice(_stream.METHODS),
     help="What to do with each frame.  [default: nothing]",
 )
-@click.option("--fps", type=click.FloatRange(0, 10_000, min_open=True), default=30.0)
-@click.option("--seconds", type=click.FloatRange(0, 86_400, min_open=True), default=10.0)
+@click.option("--fps", type=options.Range(0, 10_000, min_open=True), default=30.0)
+@click.option("--seconds", type=options.Range(0, 86_400, min_open=True), default=10.0)
 @click.option(
     "--policy", type=click.Choice(("latest", "block", "all")), default="latest", show_default=True
 )

@@ -45,7 +45,7 @@ def _reporting(command: Any) -> Any:
 )
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0),
+    type=options.Range(0),
     default=1.0,
     show_default=True,
     metavar="MM",
@@ -106,7 +106,7 @@ def evaluate(
 )
 @click.option(
     "--bin-width",
-    type=click.FloatRange(0, min_open=True),
+    type=options.Range(0, min_open=True),
     metavar="X",
     help="Width of the grey levels of histogram and texture.  [default: 1, or what gives at most"
     " 4096 levels (texture: 256); of floats a 32nd]",

@@ -91,13 +91,13 @@ def train(
 @click.option("--patch", type=Size(), help="Pixels that the network sees.  [default: found]")
 @click.option(
     "--memory",
-    type=click.FloatRange(0, min_open=True),
+    type=options.Range(0, min_open=True),
     metavar="GB",
     help="What training may take.  [default: half of what is free]",
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=options.Range(0, min_open=True),
     default=15,
     show_default=True,
     help="How long training may take on this machine, about.",
