@@ -19,11 +19,15 @@ _KINDS = "buif"
 
 
 def as_array(op: str, value: Any, name: str = "image") -> NDArray[Any]:
-    """As `np.asarray`, but for the message."""
+    """As `np.asarray`, but for the message, and for tensors that require a gradient."""
+    if getattr(value, "requires_grad", False):
+        value = value.detach()
     try:
         return np.asarray(value)
     except ValueError:
         raise ValueError(f"{op}: {name} must be an array, got rows of uneven lengths") from None
+    except TypeError as error:  # a tensor of bfloat16, on a GPU, sparse
+        raise TypeError(f"{op}: {name} must be an array that NumPy takes: {error}") from None
 
 
 def dtype_of(op: str, value: Any) -> np.dtype[Any]:

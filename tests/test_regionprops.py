@@ -226,6 +226,10 @@ def test_refuses():
         ms.regionprops([1, 1])
     with pytest.raises(ValueError, match="intensity_image must have shape"):
         ms.regionprops([[1, 1]], [[1]])
+    with pytest.raises(TypeError, match=r"regionprops: intensity_image must be .*, got object"):
+        ms.regionprops([[1, 1]], np.ones((1, 2), object))
+    with pytest.raises(ValueError, match="regionprops: label_image must be an array, got rows"):
+        ms.regionprops([[1, 1], [1]])
     with pytest.raises(ValueError, match="offset must be 2 integers"):
         ms.regionprops([[1, 1]], offset=[1])
     with pytest.raises(ValueError, match="spacing must be 2 positive"):

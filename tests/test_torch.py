@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 
 import medseg_fast as ms
 from medseg_fast._dispatch import OPERATIONS, Operation, operation
+from medseg_fast.stream import ThresholdPlan
 
 torch = pytest.importorskip("torch")
 _torch = pytest.importorskip("medseg_fast._torch")
@@ -84,6 +85,25 @@ def test_cpu_tensors_are_seen_without_a_copy(monkeypatch):
     _torch.call(op, (image.transpose(0, 2),), {})
     assert seen[0].ctypes.data == image.data_ptr()
     assert seen[0].shape == (5, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("intensity_image", lambda image, labels: ms.regionprops(labels, image)[0].intensity_mean),
+        ("costs", lambda image, _: ms.MCP(image).find_costs([(0, 0)])[0]),
+        ("image", lambda image, _: ms.CannyPlan((5, 6), np.float32)(image)),
+        ("image", lambda image, _: ThresholdPlan((5, 6), np.float32, 0.5)(image)),
+        ("sinkcaps", lambda image, _: ms.GraphFloat().add_grid_tedges([], 1.0, image)),
+    ],
+)
+def test_where_no_tensor_comes_back(name, use):
+    image = torch.rand((5, 6), generator=torch.Generator().manual_seed(1))
+    labels = np.ones((5, 6), int)
+    if name != "sinkcaps":
+        assert_array_equal(use(image.clone().requires_grad_(), labels), use(image.numpy(), labels))
+    with pytest.raises(TypeError, match=f": {name} must be .*BFloat16"):
+        use(image.bfloat16(), labels)
 
 
 def test_non_contiguous_parameter_and_subclass():

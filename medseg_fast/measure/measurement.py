@@ -102,7 +102,7 @@ def label_table(
     op: str, labels: Any, image: Any, spacing: Any
 ) -> tuple[LabelTable, tuple[float, ...]]:
     """The labels of a 2D or 3D mask or label image, checked."""
-    array = np.asarray(labels)
+    array = _checks.as_array(op, labels, "labels")
     if array.dtype.kind not in "bui":
         raise TypeError(f"{op}: labels must be bool or integer, got {array.dtype}")
     if array.ndim not in (2, 3):

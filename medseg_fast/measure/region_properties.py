@@ -446,13 +446,16 @@ def regionprops(
     (<RegionProperties: label=7, bbox=(1, 3, 2, 4)>, 3.0, 1.0)
     """
     op = "regionprops"
-    labels = np.asarray(label_image)
+    labels = _checks.as_array(op, label_image, "label_image")
     if labels.ndim not in (2, 3):
         raise TypeError(f"{op}: label_image must have 2 or 3 dimensions, got shape {labels.shape}")
     if labels.dtype.kind not in "ui":
         hint = " (label its components, or view it as uint8)" if labels.dtype.kind == "b" else ""
         raise TypeError(f"{op}: label_image must be of integers, got {labels.dtype}{hint}")
-    image = None if intensity_image is None else np.asarray(intensity_image)
+    image = None
+    if intensity_image is not None:
+        image = _checks.as_array(op, intensity_image, "intensity_image")
+        _checks.described(op, image, "intensity_image")
     if image is not None and not (
         image.shape[: labels.ndim] == labels.shape and image.ndim - labels.ndim in (0, 1)
     ):

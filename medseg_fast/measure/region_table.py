@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medseg_fast import _checks
 from medseg_fast.measure.region_properties import (
     Extra,
     RegionProperties,
@@ -75,17 +76,19 @@ def regionprops_table(
     >>> {name: column.tolist() for name, column in table.items()}
     {'label': [1, 7], 'area': [2.0, 1.0], 'centroid-0': [0.0, 0.0], 'centroid-1': [0.5, 3.0]}
     """
+    op = "regionprops_table"
     extra = list(extra_properties or ())
     names = [*properties, *(function.__name__ for function in extra)]
     options = {"cache": cache, "extra_properties": extra, "spacing": spacing}
     regions = regionprops(label_image, intensity_image, **options)  # type: ignore[arg-type]
     count = len(regions)
     if not count:  # the columns of an image with a region, without rows
-        labels = np.asarray(label_image)
+        labels = _checks.as_array(op, label_image)
         one = np.zeros((3,) * labels.ndim, int)
         one[(1,) * labels.ndim] = 1
-        image = None if intensity_image is None else np.asarray(intensity_image)
-        if image is not None:
+        image = None
+        if intensity_image is not None:
+            image = _checks.as_array(op, intensity_image)
             image = np.zeros(one.shape + image.shape[labels.ndim :], image.dtype)
         regions = regionprops(one, image, **options)  # type: ignore[arg-type]
     columns: dict[str, NDArray[Any]] = {}

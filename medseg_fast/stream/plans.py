@@ -72,7 +72,7 @@ class _Plan:
 
     def checked(self, image: ArrayLike) -> NDArray[Any]:
         """The image as an array of the plan's shape and dtype."""
-        array = np.asarray(image)
+        array = _checks.as_array(self._op, image)
         if array.shape != self.shape or array.dtype != self.dtype:
             raise ValueError(
                 f"{self._op}: image must have shape {self.shape} and dtype {self.dtype}, "
