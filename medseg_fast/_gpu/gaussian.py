@@ -150,7 +150,7 @@ def smooth(
 
     The passes go to and fro between `out` and one array like it, and end in `out`.
     """
-    axes = [axis for axis in range(image.ndim) if len(taps[axis][0]) > 1] or [image.ndim - 1]
+    axes = [axis for axis in range(image.ndim) if taps[axis] != _ALONE] or [image.ndim - 1]
     source = _filters.loaded(image, out.dtype)
     scaling = _filters.scaling(image.dtype, preserve_range)
     other = device.xp.empty_like(out) if len(axes) > 1 else out
