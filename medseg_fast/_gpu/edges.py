@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +46,8 @@ def _gradient(
     source = _filters.loaded(array, result.dtype)
     real = result.dtype.type
     edge, smooth = ([*w, 0, 0][:3] for w in _KERNELS[op.removesuffix("_h").removesuffix("_v")])
-    per_mm = [1 / size if axis in axes else 0.0 for axis, size in enumerate(sizes)]
+    # Of a magnitude, an axis that is named twice counts twice.
+    per_mm = [math.sqrt(axes.count(axis)) / size for axis, size in enumerate(sizes)]
     lacking = 3 - rank
     borders = [np.int32(m) for m in (*[0] * lacking, *modes)]
     radius = 2 if edge[2] else 1
