@@ -99,9 +99,8 @@ def flood_fill(
         op=op,
         apart=apart,
     )
-    value = np.empty(1, array.dtype)
-    value[:] = _arrays.number(new_value)  # converted as by assignment
-    result[...] = device.xp.where(mask, value[0], array)
+    value = _checks.element(op, "new_value", _arrays.number(new_value), array.dtype)[()]
+    result[...] = device.xp.where(mask, value, array)
     return result
 
 

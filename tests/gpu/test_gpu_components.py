@@ -141,6 +141,8 @@ def test_flood_fill(rng, dtype):
         on_shim("flood_fill", image, (4, 5), 9, in_place=True, out=view)
     with pytest.raises(ValueError, match="flood_fill: seed_point must lie within"):
         on_shim("flood_fill", image, (40, 5), 9)
+    with pytest.raises(OverflowError, match="flood_fill: new_value must fit uint8, got 300"):
+        on_shim("flood_fill", image.astype(np.uint8), (4, 5), 300)
 
 
 def test_regions_at_their_limits(rng):
