@@ -102,10 +102,7 @@ def _integers(op: str, image: NDArray[Any], sparse: bool) -> tuple[Counts, NDArr
             raise ValueError(f"{op}: image must not exceed the int64 range, got {high}")
         if high - low >= MAX_BINS:
             if not sparse:
-                raise ValueError(
-                    f"{op}: an integer image must span at most {MAX_BINS} values, got {low} to "
-                    f"{high}; convert it to float to use bins"
-                )
+                raise ValueError(too_wide(op, low, high))
             values, counts = np.unique(image, return_counts=True)
             return counts, values.astype(np.int64)
     counts = np.zeros(high - low + 1, np.int64)
@@ -115,6 +112,14 @@ def _integers(op: str, image: NDArray[Any], sparse: bool) -> tuple[Counts, NDArr
         first, last = int(present.argmax()), len(counts) - int(present[::-1].argmax())
         counts, low, high = counts[first:last], low + first, low + last - 1
     return counts, np.arange(low, high + 1)
+
+
+def too_wide(op: str, low: int, high: int) -> str:
+    """What is said of integers that have too many values between them for one bin each."""
+    return (
+        f"{op}: an integer image must span at most {MAX_BINS} values, got {low} to "
+        f"{high}; convert it to float to use bins"
+    )
 
 
 def _rebinned(

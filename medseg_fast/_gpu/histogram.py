@@ -18,7 +18,7 @@ from medseg_fast import _checks
 from medseg_fast._dispatch import OPERATIONS
 from medseg_fast._gpu import _arrays
 from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run
-from medseg_fast._histogram import MAX_BINS, Counts, _rebinned, _require_finite
+from medseg_fast._histogram import MAX_BINS, Counts, _rebinned, _require_finite, too_wide
 from medseg_fast.kernels.source import FLOATS, PIXELS, Source
 from medseg_fast.threshold_histogram import triangle_level
 
@@ -38,11 +38,13 @@ def _by_histogram(
     *,
     grayscale: bool = False,
     constant: bool = False,
+    sparse: bool = False,
 ) -> Callable[..., Any]:
     """`criterion` gives the threshold of counts and centers, by default the public function does.
 
     Some of scikit-image's functions warn of what looks like colours (`grayscale`), and some give a
-    constant image's value in its own dtype (`constant`).
+    constant image's value in its own dtype (`constant`). Those that do without empty bins take
+    integers of any range (`sparse`).
     """
     body = OPERATIONS[op].body
     parameters = inspect.signature(body)
@@ -67,7 +69,8 @@ def _by_histogram(
                 f"{array.shape[apart:]} looks like that of an RGB image.",
                 stacklevel=2,
             )
-        found = histograms(device, op, array.reshape(len(array) if apart else 1, -1), nbins)
+        rows = array.reshape(len(array) if apart else 1, -1)
+        found = histograms(device, op, rows, nbins, sparse=sparse)
         levels = [
             np.array(centers[0], array.dtype)
             if constant and len(counts) == 1
@@ -84,23 +87,23 @@ def _shares(counts: NDArray[Any], centers: NDArray[Any], **options: Any) -> Any:
     return OPERATIONS["threshold_multiotsu"].body(hist=(counts / counts.sum(), centers), **options)
 
 
-threshold_otsu = _by_histogram("threshold_otsu", grayscale=True, constant=True)
+threshold_otsu = _by_histogram("threshold_otsu", grayscale=True, constant=True, sparse=True)
 threshold_multiotsu = _by_histogram("threshold_multiotsu", _shares, grayscale=True)
-threshold_yen = _by_histogram("threshold_yen")
+threshold_yen = _by_histogram("threshold_yen", sparse=True)
 threshold_isodata = _by_histogram("threshold_isodata")
 threshold_triangle = _by_histogram("threshold_triangle", triangle_level, constant=True)
 threshold_minimum = _by_histogram("threshold_minimum")
 
 
 def histograms(
-    device: Device, op: str, images: Any, nbins: int = 256
+    device: Device, op: str, images: Any, nbins: int = 256, *, sparse: bool = False
 ) -> list[tuple[Counts, NDArray[Any]]]:
     """Counts and the values they stand for, on the host, as `_histogram.histogram` gives them.
 
     Of each row of `images`; all of them are counted in one launch.
     """
     if images.dtype.kind in "iu":
-        return _integers(device, op, images)
+        return _integers(device, op, images, sparse)
     nbins = _checks.integer(op, "nbins", nbins, 1, MAX_BINS)
     if images.dtype.kind == "b" or images.dtype.itemsize == 2:
         return [_rebinned(op, *each, nbins) for each in occupied(device, op, images)]
@@ -135,7 +138,7 @@ def _grid(images: Any) -> tuple[int, int]:
 def occupied(device: Device, op: str, images: Any) -> list[tuple[NDArray[Any], Counts]]:
     """The distinct values of bool, integer or float16 images, ascending, and their counts."""
     if images.dtype.kind in "iu":
-        pairs = _integers(device, op, images)
+        pairs = _integers(device, op, images, sparse=True)
         return [(values[counts > 0], counts[counts > 0]) for counts, values in pairs]
     unsigned = images.view(f"u{images.dtype.itemsize}")
     found: list[tuple[NDArray[Any], Counts]] = []
@@ -150,7 +153,9 @@ def occupied(device: Device, op: str, images: Any) -> list[tuple[NDArray[Any], C
     return found
 
 
-def _integers(device: Device, op: str, images: Any) -> list[tuple[Counts, NDArray[np.int64]]]:
+def _integers(
+    device: Device, op: str, images: Any, sparse: bool
+) -> list[tuple[Counts, NDArray[np.int64]]]:
     info = np.iinfo(images.dtype)
     low, high = int(info.min), int(info.max)
     if info.bits > 16:
@@ -159,8 +164,10 @@ def _integers(device: Device, op: str, images: Any) -> list[tuple[Counts, NDArra
         if high > np.iinfo(np.int64).max:
             raise ValueError(f"{op}: image must not exceed the int64 range, got {high}")
         if len(images) > 1 and high - low >= _TOGETHER:  # counts would be longer than the images
-            return [_integers(device, op, image[None])[0] for image in images]
+            return [_integers(device, op, image[None], sparse)[0] for image in images]
         if high - low >= MAX_BINS:
+            if not sparse:
+                raise ValueError(too_wide(op, low, high))
             values, counts = map(_arrays.fetch, device.xp.unique(images, return_counts=True))
             return [(counts.astype(np.int64), values.astype(np.int64))]
     found = []

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from _shim import ShimDevice, needs_compiler, on_shim
+from _shim import ShimDevice, needs_compiler, on_device, on_shim
 from conftest import DTYPES, SHAPES, random_image
 from numpy.testing import assert_array_equal
 
@@ -14,6 +14,7 @@ import medseg_fast as ms
 from medseg_fast import reference
 from medseg_fast._dispatch import OPERATIONS
 from medseg_fast._gpu import _device, means
+from medseg_fast.batch import _Batch
 
 pytestmark = needs_compiler
 
@@ -82,6 +83,27 @@ def test_otsu(rng, dtype):
             assert got == expected
             if one.dtype in (np.float32, np.float64):
                 assert on_shim("threshold_otsu", one, 5000) == ms.threshold_otsu(one, 5000)
+
+
+@pytest.mark.parametrize(
+    "name", ["otsu", "yen", "isodata", "triangle", "minimum", "multiotsu"], ids=str
+)
+def test_integers_of_a_wide_range(rng, name):
+    """Empty bins count for most criteria: what the CPU refuses is refused here too."""
+    name = f"threshold_{name}"
+    images = rng.integers(-(2**40), 2**40, (2, 40))
+    batch = _Batch(OPERATIONS[name])
+    if name in ("threshold_otsu", "threshold_yen"):
+        assert on_shim(name, images) == getattr(ms, name)(images)
+        expected = [getattr(ms, name)(image) for image in images]
+        assert on_device(batch, [images], {})[0].tolist() == expected
+        return
+    message = f"{name}: an integer image must span at most 16777216 values, got"
+    for call in (getattr(ms, name), lambda _: on_shim(name, images)):
+        with pytest.raises(ValueError, match=f"{message} {images.min()} to {images.max()}"):
+            call(images)
+    with pytest.raises(ValueError, match=message):
+        on_device(batch, [images], {})
 
 
 @pytest.mark.parametrize("name", ["threshold_yen", "threshold_isodata", "threshold_minimum"])
