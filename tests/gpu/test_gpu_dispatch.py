@@ -61,6 +61,20 @@ def test_an_array_of_cupy_goes_to_the_gpu(cupy):
         _cupy.call(op, (image, np.nan), {})
 
 
+def test_arrays_of_cupy_may_all_lie_in_lists(cupy, rng):
+    from medseg_fast import _cupy
+
+    def array(*shape):
+        return rng.normal(size=shape).astype(np.float32).view(FakeArray)
+
+    features = [array(1, 2, 8, 10), array(1, 2, 4, 5)]
+    boxes = [np.array([[1, 1, 6, 5]], np.float32).view(FakeArray)]
+    args = features, boxes, 3, 2, None, (1.0, 0.5)
+    expected = F.multiscale_roi_align([f.view(np.ndarray) for f in features], *args[1:])
+    got = _cupy.call(OPERATIONS["multiscale_roi_align"], args, {})
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
 @pytest.fixture
 def torch(cupy, monkeypatch):
     """PyTorch whose tensors say that they lie on a GPU."""
