@@ -83,6 +83,8 @@ class _Batch(Operation):
     def on_gpu(self, device: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         launch = getattr(import_module(f"medseg_fast._gpu.{self.gpu}"), self.name)
         images, *rest = args
+        if isinstance(images, (list, tuple)):
+            images = device.xp.stack(images)
         together = "apart" in inspect.signature(launch).parameters
         if together and images.ndim in (2, 3) and len(images):
             one = images.shape[1:]
@@ -121,9 +123,13 @@ def _one_by_one(
     for i, image in enumerate(images):
         named = {key: part(value, i) for key, value in kwargs.items()}
         results.append(call(image, *(part(value, i) for value in args), **named))
-    if kwargs.get("out") is not None:
-        return kwargs["out"]
-    return _stacked(xp, name, results)
+    out = kwargs.get("out")
+    if out is None:
+        return _stacked(xp, name, results)
+    if not isinstance(results[0], tuple):
+        return out
+    _, *others = zip(*results, strict=True)
+    return (out, *(_stacked(xp, name, list(each)) for each in others))
 
 
 def _stacked(xp: Any, name: str, results: list[Any]) -> Any:

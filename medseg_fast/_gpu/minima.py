@@ -11,6 +11,7 @@ from medseg_fast._gpu import _arrays
 from medseg_fast._gpu._components import Components
 from medseg_fast._gpu._device import BLOCK, Device, run
 from medseg_fast._gpu._levels import levels
+from medseg_fast.batch import _stacked
 from medseg_fast.kernels.source import INDICES, Source
 from medseg_fast.minima import _steps
 
@@ -48,7 +49,11 @@ def _extrema(
     reach = reach_of(op, steps, array.ndim - apart)
     mask = _arrays.output(device, op, out, array.shape, np.bool_)
     mask[...] = minima(device, op, array, reach, apart, highest=op == "local_maxima")
-    return device.xp.nonzero(mask) if indices else mask
+    if not indices:
+        return mask
+    if not apart:
+        return device.xp.nonzero(mask)
+    return _stacked(device.xp, op, [device.xp.nonzero(each) for each in mask])
 
 
 def minima(

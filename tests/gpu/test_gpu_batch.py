@@ -108,6 +108,35 @@ def test_labels_of_images_with_and_without_components(rng):
     check("apply_hysteresis_threshold", images, 0.5, 0.5, connectivity=2)
 
 
+def test_what_is_returned_beside_out(rng):
+    images = rng.random((3, 9, 40)) < 0.4
+    for each in (images, images.reshape(3, 9, 5, 8)):
+        out = np.empty(each.shape, np.int32)
+        labels, counts = on_device(
+            _Batch(OPERATIONS["label"]), [each], {"out": out, "return_num": True}
+        )[0]
+        assert labels is out
+        expected = ms.batch(ms.label, each, return_num=True)
+        assert_array_equal(out, expected[0])
+        assert_array_equal(counts, expected[1])
+
+
+def test_indices_of_extrema_stay_those_of_each_image():
+    images = np.zeros((2, 9, 40))
+    images[0, 3, 30] = images[1, 7, 2] = 1
+    check("local_maxima", images, indices=True)
+    images[1, 7, 7] = 1
+    with pytest.raises(ValueError, match="results of local_maxima have different shapes"):
+        on_device(_Batch(OPERATIONS["local_maxima"]), [images], {"indices": True})
+
+
+def test_images_in_a_list(rng):
+    images = rng.random((3, 9, 40))
+    for given in (list(images), tuple(images)):
+        got = on_device(_Batch(OPERATIONS["threshold"]), [given, 0.5], {})[0]
+        assert_array_equal(got, images >= 0.5)
+
+
 def test_watershed_with_everything(rng):
     images = rng.integers(0, 9, (3, 12, 34)).astype(np.float64)
     images[1, 2:4] = np.nan
