@@ -91,7 +91,8 @@ __global__ void __launch_bounds__(256)
   counts += int64(blockIdx.y) * bins;
   const F low = edges[0], per_unit = F(bins) / (edges[bins] - low);
   each_pixel(image + blockIdx.y * n, n, [&](F value) {
-    int bin = min(int((value - low) * per_unit), bins - 1);
+    const F place = (value - low) * per_unit;  // NaN or infinite where all edges are close to 0
+    int bin = place < F(bins) ? int(place) : bins - 1;
     while (bin > 0 && value < edges[bin]) --bin;
     while (bin < bins - 1 && value >= edges[bin + 1]) ++bin;
     if (few)

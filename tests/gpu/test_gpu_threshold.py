@@ -85,6 +85,15 @@ def test_otsu(rng, dtype):
                 assert on_shim("threshold_otsu", one, 5000) == ms.threshold_otsu(one, 5000)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=str)
+def test_bins_of_the_least_numbers(rng, dtype):
+    """More of them go into one than the dtype has numbers for."""
+    image = (rng.integers(0, 301, (9, 33)) * np.finfo(dtype).smallest_subnormal).astype(dtype)
+    image[0, :2] = 0, 300 * np.finfo(dtype).smallest_subnormal
+    assert on_shim("threshold_otsu", image, 100) == ms.threshold_otsu(image, 100)
+    assert on_shim("threshold_yen", image, 5) == ms.threshold_yen(image, 5)
+
+
 @pytest.mark.parametrize(
     "name", ["otsu", "yen", "isodata", "triangle", "minimum", "multiotsu"], ids=str
 )
