@@ -43,7 +43,7 @@ def _by_histogram(
     """`criterion` gives the threshold of counts and centers, by default the public function does.
 
     Some of scikit-image's functions warn of what looks like colours (`grayscale`), and some give a
-    constant image's value in its own dtype (`constant`). Those that do without empty bins take
+    pixel where there is one bin (`constant`). Those that do without empty bins take
     integers of any range (`sparse`).
     """
     body = OPERATIONS[op].body
@@ -72,10 +72,10 @@ def _by_histogram(
         rows = array.reshape(len(array) if apart else 1, -1)
         found = histograms(device, op, rows, nbins, sparse=sparse)
         levels = [
-            np.array(centers[0], array.dtype)
+            np.array(_arrays.fetch(row[0]))
             if constant and len(counts) == 1
             else np.asarray(chosen(counts, centers, **options))
-            for counts, centers in found
+            for row, (counts, centers) in zip(rows, found, strict=True)
         ]
         return device.xp.asarray(np.stack(levels) if apart else levels[0])
 

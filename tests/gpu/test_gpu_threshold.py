@@ -83,6 +83,8 @@ def test_otsu(rng, dtype):
             assert got == expected
             if one.dtype in (np.float32, np.float64):
                 assert on_shim("threshold_otsu", one, 5000) == ms.threshold_otsu(one, 5000)
+                for name in ("threshold_otsu", "threshold_triangle"):
+                    assert on_shim(name, one, nbins=1) == getattr(ms, name)(one, nbins=1)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=str)
