@@ -76,12 +76,13 @@ class Components:
 
     def labels_apart(self, dtype: Any) -> tuple[Any, Any]:
         """Labels that start from 1 in each image, and their numbers, one for each image."""
-        xp, images = self.device.xp, self.planes.extents[0]
+        xp = self.device.xp
         labels, _ = self.labels(dtype)
-        by_image = labels.reshape(images, -1)
+        by_image = labels.reshape(self.planes.extents[0], -1)
         last = by_image.max(1)  # 0 in an image without sets
-        before = xp.where(xp.tri(images, images, -1, dtype=np.bool_), last, 0).max(1)
-        by_image -= xp.where(by_image > 0, before[:, None], 0).astype(labels.dtype)
+        most = labels.dtype.type(np.iinfo(labels.dtype).max)
+        before = xp.where(by_image > 0, by_image, most).min(1) - labels.dtype.type(1)
+        by_image -= xp.where(by_image > 0, before[:, None], labels.dtype.type(0))
         return labels, xp.where(last > 0, last - before, 0).astype(np.int64)
 
     def holding(self, places: Any, mask: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import tracemalloc
 from importlib import import_module
 
 import numpy as np
@@ -106,6 +107,17 @@ def test_labels_of_images_with_and_without_components(rng):
     check("label", images, dtype=np.int16, return_num=True)
     check("label", images[:1])
     check("apply_hysteresis_threshold", images, 0.5, 0.5, connectivity=2)
+
+
+def test_memory_grows_with_the_images_not_with_their_pairs(rng):
+    images = rng.random((3000, 1, 4)) < 0.5
+    check("label", images[:40], seeds=(0,), return_num=True)
+    on_device(_Batch(OPERATIONS["label"]), [images], {})
+    tracemalloc.start()
+    on_device(_Batch(OPERATIONS["label"]), [images], {})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < len(images) ** 2
 
 
 def test_what_is_returned_beside_out(rng):
