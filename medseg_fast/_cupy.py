@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from medseg_fast._dispatch import Operation
+from medseg_fast._dispatch import Operation, leaves
 from medseg_fast._gpu._device import Launch, constant, recording
 from medseg_fast.kernels.source import OPTIONS, Source
 
@@ -64,21 +63,13 @@ def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             f"{op.name}: no implementation for CuPy arrays; pass image.get() to run it on the CPU"
         )
     require_gpu(op.name)
-    with next(_arrays((args, tuple(kwargs.values())))).device as device:
+    values = leaves((args, tuple(kwargs.values())))
+    with next(value for value in values if isinstance(value, cupy.ndarray)).device as device:
         if op.name in _OF_TENSORS and _has_tensors() and not recording():
             result = _by_tensors(op, args, kwargs, device)
             if result is not NotImplemented:
                 return result
         return op.on_gpu(CupyDevice(), args, kwargs)
-
-
-def _arrays(value: Any) -> Iterator[Any]:
-    """CuPy's arrays among the arguments, those in lists too."""
-    if isinstance(value, cupy.ndarray):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _arrays(part)
 
 
 @cache

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
@@ -152,6 +152,15 @@ def _route(value: Any) -> Callable[..., Any] | None:
 
         return _dlpack.call
     return None
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """What lists and tuples hold, of those within them too."""
+    if isinstance(value, (tuple, list)):
+        for part in value:
+            yield from leaves(part)
+    else:
+        yield value
 
 
 def library_of_gpu(array: Any) -> str | None:

@@ -21,7 +21,7 @@ the graph: torch.compile breaks the graph around the call.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from medseg_fast import _torch_schema
-from medseg_fast._dispatch import OPERATIONS, ChannelsLast, Operation, specs_of
+from medseg_fast._dispatch import OPERATIONS, ChannelsLast, Operation, leaves, specs_of
 from medseg_fast._torch_arrays import CHANNELS_LAST, DTYPES, TORCH_DTYPES, run, tensor_of
 
 _LIBRARY = torch.library.Library("medseg_fast", "DEF")
@@ -121,7 +121,7 @@ class _Registered:
             of = {
                 place: gradient
                 for name, gradient in found.items()
-                for place, gradient in zip(_leaves(places[name]), _leaves(gradient), strict=True)
+                for place, gradient in zip(leaves(places[name]), leaves(gradient), strict=True)
                 if isinstance(place, _Place)
             }
             return tuple(_at_places(value, of) for value in ctx.inputs)
@@ -263,7 +263,7 @@ def _unwatched(values: tuple[Any, ...]) -> bool:
     return not _learning(values) and not any(
         type(tensor) not in (torch.Tensor, torch.nn.Parameter)
         or _C._dispatch_keys(tensor) not in _PLAIN_KEYS
-        for tensor in _leaves(values)
+        for tensor in leaves(values)
         if isinstance(tensor, torch.Tensor)
     )
 
@@ -271,7 +271,7 @@ def _unwatched(values: tuple[Any, ...]) -> bool:
 def _learning(values: tuple[Any, ...]) -> bool:
     """Whether a gradient is wanted of a call."""
     return torch.is_grad_enabled() and any(
-        isinstance(leaf, torch.Tensor) and leaf.requires_grad for leaf in _leaves(values)
+        isinstance(leaf, torch.Tensor) and leaf.requires_grad for leaf in leaves(values)
     )
 
 
@@ -327,7 +327,7 @@ def _on_gpu(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
 
 def _trace(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Empty tensors of the shape and dtype that the operation's `result` tells."""
-    tensors = (t for t in _leaves((args, tuple(kwargs.values()))) if isinstance(t, torch.Tensor))
+    tensors = (t for t in leaves((args, tuple(kwargs.values()))) if isinstance(t, torch.Tensor))
     device = next((t.device for t in tensors), None)
     empty = tuple(
         torch.empty(
@@ -407,14 +407,6 @@ def _without_numpy(value: Any, arrays: bool) -> Any:
     if isinstance(value, (tuple, list, range)):
         return tuple(_without_numpy(each, arrays) for each in value)
     return value
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _leaves(part)
-    else:
-        yield value
 
 
 for _operation in OPERATIONS.values():

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from medseg_fast import _triton
-from medseg_fast._dispatch import Operation
+from medseg_fast._dispatch import Operation, leaves
 
 
 def run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -36,7 +36,7 @@ def run(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         held = cupy.cuda.UnownedMemory(tensor.data_ptr(), size, tensor, device.index)
         return cupy.cuda.MemoryPointer(held, 0)
 
-    device = next(t.device for t in _tensors((args, tuple(kwargs.values()))) if t.is_cuda)
+    device = next(t.device for t in _tensors(args, kwargs) if t.is_cuda)
     stream = torch.cuda.current_stream(device).cuda_stream
     with (
         cupy.cuda.Device(device.index),
@@ -85,17 +85,14 @@ class _Lent:
         return result.view(torch.bool) if boolean else result
 
 
-def _tensors(value: Any) -> Iterator[Any]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _tensors(part)
+def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[torch.Tensor]:
+    values = leaves((args, tuple(kwargs.values())))
+    return (value for value in values if isinstance(value, torch.Tensor))
 
 
 def _narrowed(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
     """Results of bfloat16 where the operation tells so, which were computed as float32."""
-    given = _tensors((args, tuple(kwargs.values())))
+    given = _tensors(args, kwargs)
     if op.result is None or all(tensor.dtype is not torch.bfloat16 for tensor in given):
         return result
     from medseg_fast._torch import _tell

@@ -43,8 +43,8 @@ def _by_histogram(
     """`criterion` gives the threshold of counts and centers, by default the public function does.
 
     Some of scikit-image's functions warn of what looks like colours (`grayscale`), and some give a
-    pixel where there is one bin (`constant`). Those that do without empty bins take
-    integers of any range (`sparse`).
+    pixel where there is one bin (`constant`). Those that do without empty bins take integers of any
+    range (`sparse`).
     """
     body = OPERATIONS[op].body
     parameters = inspect.signature(body)

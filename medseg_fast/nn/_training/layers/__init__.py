@@ -40,13 +40,11 @@ def _forward_of(layer: nn.Module) -> Forward | None:
         return None
     if isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward:
         return _sequence(layer)
-    if _convolution.takes(layer):
-        return _convolution.forward_of(layer)
-    if _pointwise.takes(layer):
-        return _pointwise.forward_of(layer)
-    if _pooling.takes(layer):
-        return _pooling.forward_of(layer)
-    return _norm.forward_of(layer) if _norm.takes(layer) else None
+    for kind in (_convolution, _pointwise, _pooling, _norm):
+        if kind.takes(layer):
+            forward: Forward = kind.forward_of(layer)
+            return forward
+    return None
 
 
 def _watched(layer: Any) -> bool:
