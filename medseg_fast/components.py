@@ -267,7 +267,7 @@ def fill_holes(
 
 def _reach(op: str, structure: ArrayLike, ndim: int) -> int:
     """The connectivity that a structuring element of 3 pixels per axis stands for."""
-    given = np.asarray(structure) != 0
+    given = _checks.as_array(op, structure, "structure") != 0
     if given.shape == (3,) * ndim:
         hops = np.abs(np.indices(given.shape) - 1).sum(0)
         for connectivity in range(1, ndim + 1):

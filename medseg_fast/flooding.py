@@ -219,7 +219,7 @@ def _neighbours(
     """Return offsets and a connectivity; no offsets where the connectivity says it all."""
     if footprint is None:
         return None, _checks.nearest_connectivity(op, connectivity, ndim)
-    shape = np.asarray(footprint).astype(np.bool_)
+    shape = _checks.as_array(op, footprint, "footprint").astype(np.bool_)
     if shape.ndim != ndim:
         raise ValueError(
             f"{op}: footprint must have {ndim} dimensions as the image, got shape {shape.shape}"

@@ -33,7 +33,7 @@ def _steps(op: str, footprint: Any, connectivity: Any, ndim: int) -> NDArray[np.
         steps = itertools.product((-1, 0, 1), repeat=ndim)
         near = [step for step in steps if 1 <= sum(map(abs, step)) <= reach]
         return np.array(near, np.int8).reshape(-1, ndim)
-    given = np.asarray(footprint, np.bool_)
+    given = _checks.as_array(op, footprint, "footprint").astype(np.bool_)
     if given.ndim != ndim:
         raise ValueError(f"{op}: footprint must have {ndim} dimensions, got {given.ndim}")
     if given.shape != (3,) * ndim:

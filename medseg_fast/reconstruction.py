@@ -32,7 +32,10 @@ def _reconstructed(
 
 def _steps(op: str, footprint: Any, offset: Any, ndim: int) -> NDArray[np.int64]:
     """Steps by which values spread, one row each."""
-    given = np.ones((3,) * ndim, bool) if footprint is None else np.array(footprint, bool)
+    if footprint is None:
+        given = np.ones((3,) * ndim, np.bool_)
+    else:
+        given = _checks.as_array(op, footprint, "footprint").astype(np.bool_)
     if given.ndim != ndim:
         raise ValueError(f"{op}: footprint must have {ndim} dimensions, got {given.ndim}")
     if offset is None:

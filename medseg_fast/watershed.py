@@ -155,11 +155,12 @@ def _footprint(
     op: str, connectivity: Any, offset: Any, ndim: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """The footprint and the index of its element that lies on the pixel."""
-    if np.ndim(connectivity) == 0:
+    given = _checks.as_array(op, connectivity, "connectivity")
+    if given.ndim == 0:
         reach = 1 if connectivity is None else _checks.connectivity(op, connectivity, ndim)
         footprint = np.abs(np.indices((3,) * ndim) - 1).sum(0) <= reach
     else:
-        footprint = np.asarray(connectivity) != 0
+        footprint = given != 0
         if footprint.ndim != ndim:
             raise ValueError(
                 f"{op}: connectivity must be an integer or have the image's {ndim} dimensions, "

@@ -83,6 +83,7 @@ def test_a_plane_image_and_one_without_edges(tmp_path: Path) -> None:
         (2, "Invalid value for '-m'", ("-m", "none")),
         (2, "Invalid value for '--sigma'", ("--sigma", "0")),
         (1, "method 'live_wire' needs points", ("-m", "live_wire", "--force")),
+        (1, "only the method live_wire", ("-m", "canny", "--point", "5,5", "--force")),
         (1, "point", ("--point", "5,5", "--point", "500,5", "--force")),
     ],
 )

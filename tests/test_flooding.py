@@ -144,6 +144,11 @@ def test_flood_fill_converts_as_assignment_does():
     assert ms.flood_fill(np.zeros((0, 3)), (0, 0), 5).shape == (0, 3)
 
 
+def test_uneven_footprint():
+    with pytest.raises(ValueError, match="footprint must be an array, got rows of uneven"):
+        ms.flood(np.zeros((3, 3)), (1, 1), footprint=[[1, 1], [1]])
+
+
 def test_flood_fill_out(rng):
     image = patchy(rng, (8, 9), np.float32)
     out = np.empty((9, 8), np.float32).T

@@ -150,6 +150,7 @@ def test_layout_and_out(rng, layout):
         (TypeError, "image must be bool, integer or float", {"image": np.zeros((3, 3), complex)}),
         (ValueError, "image must have at least one dimension", {"image": 3}),
         (ValueError, "footprint must have 2 dimensions", {"footprint": np.ones(3)}),
+        (ValueError, "footprint must be an array, got rows of", {"footprint": [[1, 1], [1]]}),
         (ValueError, "footprint must have 3 pixels per axis", {"footprint": np.ones((3, 5))}),
         (ValueError, "out must have shape", {"out": np.zeros(3, bool)}),
         (ValueError, "out must be None", {"out": np.zeros((3, 3), bool), "indices": True}),

@@ -255,6 +255,7 @@ def test_real_scan(data):
         (TypeError, "out must be bool", lambda m: ms.remove_small_holes(m, out=np.zeros((4, 5)))),
         (ValueError, "out must have", lambda m: ms.remove_small_objects(m, out=np.zeros(2, bool))),
         (ValueError, "structure must be", lambda m: ms.fill_holes(m, np.ones((5, 5)))),
+        (ValueError, "structure must be an array", lambda m: ms.fill_holes(m, [[1, 1], [1]])),
         (ValueError, "structure must be", lambda m: ms.fill_holes(m, np.zeros((3, 3)))),
         (ValueError, "not both", lambda m: ms.fill_holes(m, np.ones((3, 3)), connectivity=1)),
         (ValueError, "less than every axis", lambda m: ms.clear_border(m, 4)),

@@ -119,6 +119,7 @@ def test_layout_and_out(rng, layout):
         (ValueError, "seed must not be below mask", {"method": "erosion"}),
         (ValueError, 'method must be "dilation" or "erosion"', {"method": "opening"}),
         (ValueError, "footprint must have 2 dimensions", {"footprint": np.ones(3)}),
+        (ValueError, "footprint must be an array, got rows of", {"footprint": [[1, 1], [1]]}),
         (ValueError, "footprint must have odd extents", {"footprint": np.ones((3, 2))}),
         (ValueError, "offset must lie inside", {"offset": (3, 0)}),
         (ValueError, "offset must lie inside", {"offset": (1,)}),

@@ -164,6 +164,10 @@ def test_refuses():
         ms.hausdorff_distance([1], [1], method="mean")
     with pytest.raises(ValueError, match="must have 2 or 3 dimensions"):
         metrics.surface_distances([1], [1])
+    with pytest.raises(ValueError, match="hausdorff_95: pred must have 2 or 3 dimensions"):
+        metrics.hausdorff_95([1], [1])
+    with pytest.raises(ValueError, match="normalised_surface_distance: pred must have 2 or 3"):
+        metrics.normalised_surface_distance([1], [1], 1)
     with pytest.raises(ValueError, match="tolerance_mm must not be negative"):
         metrics.normalised_surface_distance([[1]], [[1]], -1)
     with pytest.raises(ValueError, match="at least one dimension"):

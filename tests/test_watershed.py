@@ -285,6 +285,7 @@ def test_watershed_with_64_bit_indices(rng, dtype, line):
         (ValueError, "connectivity must be from 1 to 2", {"connectivity": 3}),
         (TypeError, "connectivity must be an integer", {"connectivity": 1.5}),
         (ValueError, "connectivity must .* dimensions", {"connectivity": np.ones(3)}),
+        (ValueError, "connectivity must be an array", {"connectivity": [[1, 1], [1]]}),
         (ValueError, "connectivity must have odd lengths", {"connectivity": np.ones((2, 3))}),
         (ValueError, "offset must be an index", {"offset": (1,)}),
         (ValueError, "offset must be an index", {"offset": (1, 3)}),

@@ -218,6 +218,9 @@ class Job:
 def run(job: Job, step: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
     """Do it, and return what the JSON file holds; files appear complete or not at all."""
     names = [name for _, name in methods(job.methods, job.options)]
+    if job.points and "live_wire" not in names:
+        given = ", ".join(job.methods)
+        raise ValueError(f"--point: only the method live_wire follows points, got {given}")
     beside = {"json": files.beside(job.output, ".json")}
     for name in names if job.images else ():
         beside[f"{name} strength"] = files.beside(job.output, f".{name}.strength.tif")

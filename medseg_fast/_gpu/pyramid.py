@@ -37,7 +37,7 @@ def pyramid_pool(
         raise TypeError(f"{op}: x must be float16, float32 or float64, got {array.dtype}")
     if array.ndim not in (3, 4):
         raise ValueError(f"{op}: x must have shape ([N,] C, H, W), got {array.shape}")
-    sizes = [_checks.integer(op, "bins", b, 1) for b in bins]
+    sizes = [_checks.integer(op, "bins", b, 1) for b in _checks.sequence(op, "bins", bins)]
     if activation not in (None, "relu"):
         raise ValueError(f"{op}: activation must be None or 'relu', got {activation!r}")
     channels, rows, columns = array.shape[-3:]

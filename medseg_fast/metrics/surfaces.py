@@ -327,7 +327,10 @@ def surface_distances(
     >>> distances.hausdorff(100), round(distances.dice(0.5), 3)
     (1.0, 0.879)
     """
-    op = "surface_distances"
+    return _between("surface_distances", pred, truth, spacing)
+
+
+def _between(op: str, pred: Any, truth: Any, spacing: Any) -> SurfaceDistances:
     found, true, sizes = _prepared(op, _PREDICTION, pred, truth, spacing)
     if found.ndim not in (2, 3):
         raise ValueError(f"{op}: pred must have 2 or 3 dimensions, got shape {found.shape}")
@@ -380,7 +383,7 @@ def hausdorff_95(
     ``surface_distances(pred, truth, spacing).hausdorff(95)``; errors, time and memory are its. The
     percentile is over area, as in DeepMind's ``compute_robust_hausdorff``.
     """
-    return surface_distances(pred, truth, spacing).hausdorff(95)
+    return _between("hausdorff_95", pred, truth, spacing).hausdorff(95)
 
 
 @operation(result=None)
@@ -411,5 +414,6 @@ def normalised_surface_distance(
     ``surface_distances(pred, truth, spacing).dice(tolerance_mm)``; errors, time and memory are its.
     Raises ValueError where the tolerance is negative.
     """
-    limit = _checks.tolerance("normalised_surface_distance", tolerance_mm)
-    return surface_distances(pred, truth, spacing).dice(limit)
+    op = "normalised_surface_distance"
+    limit = _checks.tolerance(op, tolerance_mm)
+    return _between(op, pred, truth, spacing).dice(limit)

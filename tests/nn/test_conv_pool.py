@@ -326,6 +326,12 @@ X, W = np.zeros((1, 2, 6, 7), np.float32), np.zeros((3, 2, 3, 3), np.float32)
         ((X.astype(int), W), {}, TypeError, "x must be float32, float64 or bfloat16, got int64"),
         ((X.astype(np.float16), W), {}, TypeError, "x must be float32"),
         ((X, W.astype(np.float64)), {}, TypeError, "weight must have the dtype of x"),
+        (
+            (bfloat16(X)[0], W.astype(np.float64)),
+            {},
+            TypeError,
+            "weight must have the dtype of x, bfloat16 or float32, got float64",
+        ),
         ((X[0], W), {}, ValueError, "x must have 4 or 5 dimensions"),
         ((X, W[0]), {}, ValueError, "weight must have 4 dimensions"),
         ((X, W[:, :1]), {}, ValueError, r"weight must have shape \(K, 2, ...\)"),

@@ -17,6 +17,11 @@ def is_bfloat16(dtype: np.dtype[Any]) -> bool:
     return dtype.itemsize == 2 and (dtype == BFLOAT16 or dtype.name == "bfloat16")
 
 
+def name(dtype: np.dtype[Any]) -> str:
+    """As messages say it; NumPy writes `BFLOAT16` out as a record."""
+    return "bfloat16" if is_bfloat16(dtype) else str(dtype)
+
+
 def channels_last(array: NDArray[Any]) -> NDArray[Any]:
     """A view of (N, C, ...) with the channels as the last axis; `np.moveaxis` takes 3 us."""
     return array.transpose(0, *range(2, array.ndim), 1)

@@ -318,8 +318,10 @@ def _parameter(
     array = _features.checked("conv_pool", value, name, (x.ndim,) if length is None else (1,))
     array = _features.to_float32(array) if dtype == np.float32 else array
     if array.dtype != dtype:
+        narrow = " or float32" if _features.is_bfloat16(x.dtype) else ""
         raise TypeError(
-            f"conv_pool: {name} must have the dtype of x, {x.dtype}, got {np.asarray(value).dtype}"
+            f"conv_pool: {name} must have the dtype of x, {_features.name(x.dtype)}{narrow}, "
+            f"got {_features.name(array.dtype)}"
         )
     if length is not None and array.shape != (length,):
         raise ValueError(f"conv_pool: {name} must have shape ({length},), got {array.shape}")
