@@ -64,7 +64,7 @@ def test_anything_with_array_protocol():
     assert_array_equal(mask, IMAGE >= 5)
 
 
-@pytest.mark.parametrize("make", [np.ndarray.tolist, tuple, memoryview, np.asmatrix], ids=str)
+@pytest.mark.parametrize("make", [np.ndarray.tolist, tuple, memoryview, np.asmatrix])
 def test_sequences_buffers_and_subclasses_give_plain_arrays(make):
     mask = ms.threshold(make(IMAGE), 5)
     assert type(mask) is np.ndarray

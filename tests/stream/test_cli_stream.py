@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 
@@ -178,16 +179,8 @@ def test_smoothed_frames_keep_their_units(method, request, rng):
 
 
 def test_labels_of_a_network_in_shared_memory(folder, model):
-    words = [
-        "--source",
-        folder,
-        "--method",
-        "network",
-        "--model",
-        model,
-        "--sink",
-        "shm:msf_test_l",
-    ]
+    ring = f"shm:msf_test_{os.getpid()}"  # of this run alone
+    words = ["--source", folder, "--method", "network", "--model", model, "--sink", ring]
     result = run("stream", *words)
     assert result.exit_code == 0, result.output
     assert "8 masks sent (8 ok)" in result.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -177,9 +178,10 @@ reader.close()
 
 
 def test_shared_ring_from_another_process():
-    ring = SharedRing("msf_test_ring", (4, 6), np.uint8, slots=3)
+    name = f"msf_test_ring_{os.getpid()}"  # of this run alone
+    ring = SharedRing(name, (4, 6), np.uint8, slots=3)
     try:
-        reader = SharedRingReader("msf_test_ring")
+        reader = SharedRingReader(name)
         assert reader.latest() is None
         for number in range(7):
             mask = np.full((4, 6), number, np.uint8)
@@ -189,24 +191,24 @@ def test_shared_ring_from_another_process():
             assert (found.mask == number).all()
         ring(Result(mask, None, Record(6, None, 0)))
         assert reader.latest().stale
-        run = [sys.executable, "-c", _READER, "msf_test_ring"]
+        run = [sys.executable, "-c", _READER, name]
         done = subprocess.run(run, capture_output=True, text=True, check=True)
         assert done.stdout.split() == ["6", "144", "(4,", "6)", "uint8", "True"]
         assert reader.latest().id == 6  # its end did not take the ring away
         reader.close()
         with pytest.raises(FileExistsError):
-            SharedRing("msf_test_ring", (4, 6))
+            SharedRing(name, (4, 6))
         for wrong in (np.ones((1, 6), np.uint8), np.uint8(1)):
             with pytest.raises(ValueError, match=r"masks must have shape \(4, 6\), got"):
                 ring(Result(wrong, None, Record(7, None, 0)))
     finally:
         ring.close()
     with pytest.raises(ValueError, match="shape must be at least 1, got -1"):
-        SharedRing("msf_test_ring", (-1, 3))
+        SharedRing(name, (-1, 3))
     with pytest.raises(FileNotFoundError):
-        SharedRingReader("msf_test_ring")
+        SharedRingReader(name)
     with pytest.raises(ValueError, match="must be bool or integer of 1 to 4 axes"):
-        SharedRing("msf_test_ring", (4,), np.float32)
+        SharedRing(name, (4,), np.float32)
 
 
 def test_exports():
