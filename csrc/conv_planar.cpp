@@ -33,15 +33,22 @@ constexpr int line_in = 6, line_out = 4;
 constexpr std::int64_t rows_together(bool lines) { return lines ? line_out : 2; }
 constexpr std::int64_t least_lines = 12;  // output channels that a transformed input is worth
 
-Lanes larger(Lanes a, Lanes b) {  // NaN wins
-  const Lanes most = a > b ? a : b;
+// NaN wins. A maximum is one instruction unless the compiler joins it with the next line.
+Lanes larger(Lanes a, Lanes b) {
+  const Lanes most = rounded(a > b ? a : b);
   return a != a ? a : most;
 }
 
+// Of each four lanes the maxima of a's two pairs, then of b's, which takes an instruction where a
+// shuffle across them takes three; then those of a before those of b.
 template <int... i>
 Lanes pooled(Lanes a, Lanes b, std::integer_sequence<int, i...>) {
-  return larger(__builtin_shufflevector(a, b, (2 * i)...),
-                __builtin_shufflevector(a, b, (2 * i + 1)...));
+  constexpr int n = sizeof...(i), half = n / 2;
+  constexpr auto from = [](int k) { return k / 4 * 4 + k % 2 * 2 + (k % 4 < 2 ? 0 : n); };
+  constexpr auto place = [](int k) { return k % half / 2 * 4 + k % 2 + (k < half ? 0 : 2); };
+  const Lanes mixed = larger(__builtin_shufflevector(a, b, from(i)...),
+                             __builtin_shufflevector(a, b, (from(i) + 1)...));
+  return __builtin_shufflevector(mixed, mixed, place(i)...);
 }
 
 Lanes pooled(Lanes a, Lanes b) {  // maxima of neighbours
