@@ -212,7 +212,7 @@ def test_required_options(method: str, option: str) -> None:
 
 def test_missing_input(tmp_path: Path) -> None:
     result = run("segment", tmp_path / "no.nii", "-o", tmp_path / "m.nii", "-m", "threshold")
-    assert "no.nii" in error(result, 1)
+    assert error(result, 1) == f"medseg-fast: {tmp_path / 'no.nii'}: No such file or directory"
 
 
 def test_damaged_input(tmp_path: Path) -> None:

@@ -112,8 +112,9 @@ def test_pictures_refuse(tmp_path: Path, rng: np.random.Generator) -> None:
 
     refused(raw[: len(raw) // 2], "truncated|damaged")
     refused(raw, "max_bytes", max_bytes=100)
-    refused(b"no picture", "identify")
+    refused(b"no picture", r"b.png: not a PNG file")
+    refused(b"", r"b.png: not a PNG file")
     refused(raw[:24] + b"\x10\x02" + raw[26:], "16 bits")
     jpeg = tmp_path / "really.jpg"
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(jpeg)
-    refused(jpeg.read_bytes(), "identify")  # only the parser that the suffix names
+    refused(jpeg.read_bytes(), "not a PNG file")  # only the parser that the suffix names

@@ -242,6 +242,8 @@ def test_grey_levels_of_wide_integers(dtype):
     assert measure([[1, 1]], whole)["histogram"].shape == (1, 4096)
     with pytest.raises(ValueError, match="bin_width must give at most 4096 grey levels, got 6001"):
         measure(np.ones((4, 4), int), image, bin_width=1)
+    with pytest.raises(ValueError, match=r"4096 grey levels, got 1\.79769e\+308"):
+        measure(np.ones((4, 4), int), image, bin_width=1e-310)
 
 
 def test_flat_outline():

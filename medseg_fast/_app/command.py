@@ -57,6 +57,8 @@ def _warn(message: Warning | str, *place: Any) -> None:
 
 
 def _one_line(error: BaseException | str) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        error = f"{error.filename}: {error.strerror}"  # as our own, without a number
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."
 

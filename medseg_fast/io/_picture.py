@@ -40,6 +40,8 @@ def read(path: Path, max_bytes: int) -> Volume:
                 if image.mode == "P":
                     palette = image.getpalette("RGB") or []
                     metadata["palette"] = np.array(palette, np.uint8).reshape(-1, 3)
+        except pillow.UnidentifiedImageError:
+            raise ImageFileError(f"not a {kind} file") from None
         except OSError as error:  # what Pillow raises for damage has no errno
             if error.errno is not None:
                 raise

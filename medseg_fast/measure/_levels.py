@@ -38,7 +38,8 @@ def discretised(
     levels = values.astype(np.float64)  # and in place from here on
     levels -= start
     if bin_width is not None:
-        levels /= bin_width
+        with np.errstate(over="ignore"):  # refused below
+            levels /= bin_width
     else:
         assert bins is not None
         levels *= bins
@@ -51,7 +52,7 @@ def discretised(
     np.nan_to_num(levels, copy=False)
     if levels.max() > MOST_LEVELS:
         raise ValueError(
-            f"{op}: bin_width must give at most {MOST_LEVELS} grey levels, got {int(levels.max())}"
+            f"{op}: bin_width must give at most {MOST_LEVELS} grey levels, got {levels.max():.6g}"
         )
     return np.asarray(levels, np.int64)
 
