@@ -91,8 +91,7 @@ def plan_training(
     root = Path(folder)
     image_folder = _find(root, images, _IMAGES, "images")
     label_folder = _find(root, labels, _LABELS, "labels")
-    cases = dataset.pairs([image_folder], label_folder)
-    facts = survey.look(cases)
+    facts = survey.look(dataset.pairs([image_folder], label_folder))
     if facts.ndim not in (2, 3):
         raise ValueError(f"{root}: images must have 2 or 3 axes, got {facts.ndim}")
     memory = (memory_gb * 1e9) if memory_gb is not None else _free_memory() / 2
@@ -103,7 +102,6 @@ def plan_training(
     size = np.median(facts.shapes, axis=0)
     if spacing is not None and facts.spacings is not None:
         size = np.median(facts.shapes * facts.spacings / spacing, axis=0)
-    how = _normalise(facts, modality, notes)
     network = choose(
         size,
         patch,
@@ -113,36 +111,70 @@ def plan_training(
         cores=cores,
         seconds=60 * minutes,
     )
-    notes["training.patch"] = (
-        "as asked"
-        if patch is not None
-        else "the median image"
-        if network.whole
-        else f"a part of the median image, {', '.join(str(round(n)) for n in size)}"
-    )
-    notes["training.steps"] = f"about {network.seconds:.2g} s each"
-    notes["training.batch"] = f"about {network.bytes / 1e9:.2g} GB"
-    notes["network.widths"] = f"{len(network.widths) - 1} halvings: the patch is then 4 to 8 across"
-
     place = Path(beside) if beside is not None else root
-    rarest = min(facts.classes.values(), default=0.0)
-    data: dict[str, Any] = {
-        "images": os.path.relpath(image_folder, place),
-        "labels": os.path.relpath(label_folder, place),
-        "target": facts.target,
-        "normalise": how,
-        "spacing": spacing,
-        "validation": 0.2,
-        "folds": 5 if facts.cases >= 10 else max(2, facts.cases) if facts.cases > 1 else None,
+    tables = {
+        "data": {
+            "images": os.path.relpath(image_folder, place),
+            "labels": os.path.relpath(label_folder, place),
+            "target": _target(facts, notes),
+            "normalise": _normalise(facts, modality, notes),
+            "spacing": spacing,
+            **_splits(facts, notes),
+        },
+        "network": _layers(facts, network, notes),
+        "training": _steps(facts, network, notes),
+        "loss": _loss(facts, notes),
+        "augment": {"standard": True},
     }
-    if facts.cases == 1:
-        data["validation"] = 0
-        notes["data.validation"] = "there is one case only"
+    if patch is not None:
+        notes["training.patch"] = "as asked"
+    elif network.whole:
+        notes["training.patch"] = "the median image"
+    else:
+        sizes = ", ".join(str(round(n)) for n in size)
+        notes["training.patch"] = f"a part of the median image, {sizes}"
+    config.checked(_OP, _without_none(tables))
+    return TrainingPlan(tables, notes, _head(root, facts, memory, cores, minutes, network))
+
+
+def _target(facts: survey.Facts, notes: dict[str, str]) -> str:
+    """What the labels mean."""
     if facts.target == "instances":
         notes["data.target"] = "more labels than classes: objects, told apart by their seams"
     elif facts.target == "mask":
         notes["data.target"] = "inside and outside"
-    training: dict[str, Any] = {
+    return facts.target
+
+
+def _splits(facts: survey.Facts, notes: dict[str, str]) -> dict[str, Any]:
+    """Which cases are not learnt from."""
+    alone = facts.cases == 1
+    if alone:
+        notes["data.validation"] = "there is one case only"
+    return {
+        "validation": 0 if alone else 0.2,
+        "folds": 5 if facts.cases >= 10 else None if alone else facts.cases,
+    }
+
+
+def _layers(facts: survey.Facts, network: Choice, notes: dict[str, str]) -> dict[str, Any]:
+    notes["network.widths"] = f"{len(network.widths) - 1} halvings: the patch is then 4 to 8 across"
+    return {
+        "name": "unet",
+        "widths": list(network.widths),
+        "padding": "same",
+        "norm": "instance" if facts.ndim == 3 else "batch",
+        "design": "2015",
+    }
+
+
+def _steps(facts: survey.Facts, network: Choice, notes: dict[str, str]) -> dict[str, Any]:
+    rarest = _rarest(facts)
+    notes["training.steps"] = f"about {network.seconds:.2g} s each"
+    notes["training.batch"] = f"about {network.bytes / 1e9:.2g} GB"
+    notes["training.foreground"] = f"the rarest class has {rarest:.3%} of the pixels"
+    notes["training.average"] = "few cases: the mean of the last weights is steadier"
+    return {
         "steps": network.steps,
         "batch": network.batch,
         "patch": list(network.patch),
@@ -156,27 +188,18 @@ def plan_training(
         "every": max(1, network.steps // 20),
         "seed": 0,
     }
-    notes["training.foreground"] = f"the rarest class has {rarest:.3%} of the pixels"
-    notes["training.average"] = "few cases: the mean of the last weights is steadier"
-    loss = {"cross_entropy": 1.0, "dice": 1.0}
-    if 0 < rarest < _TINY:
-        loss = {"focal": 1.0, "tversky": 1.0}
-        notes["loss.tversky"] = "tiny targets: what is missed costs more than what is invented"
-    tables = {
-        "data": data,
-        "network": {
-            "name": "unet",
-            "widths": list(network.widths),
-            "padding": "same",
-            "norm": "instance" if facts.ndim == 3 else "batch",
-            "design": "2015",
-        },
-        "training": training,
-        "loss": loss,
-        "augment": {"standard": True},
-    }
-    config.checked(_OP, _without_none(tables))
-    return TrainingPlan(tables, notes, _head(root, facts, memory, cores, minutes, network))
+
+
+def _loss(facts: survey.Facts, notes: dict[str, str]) -> dict[str, float]:
+    if not 0 < _rarest(facts) < _TINY:
+        return {"cross_entropy": 1.0, "dice": 1.0}
+    notes["loss.tversky"] = "tiny targets: what is missed costs more than what is invented"
+    return {"focal": 1.0, "tversky": 1.0}
+
+
+def _rarest(facts: survey.Facts) -> float:
+    """Of all pixels the share of the rarest class."""
+    return min(facts.classes.values(), default=0.0)
 
 
 def _without_none(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
