@@ -14,6 +14,7 @@ from medseg_fast.kernels.source import Source
 Launch = Callable[[tuple[int, ...], tuple[int, ...], Sequence[Any]], None]
 BLOCK = 256  # threads, where nothing speaks for another number
 MOST_BLOCKS = 4096  # of a kernel whose threads go on with further elements: they fill any GPU
+MOST_SECOND = 2**16 - 1  # blocks along a grid's second axis
 
 
 class Device(Protocol):
@@ -75,6 +76,11 @@ def blocks(count: int, per_block: int = BLOCK) -> tuple[int]:
 def few_blocks(count: int, per_block: int = BLOCK) -> tuple[int]:
     """The grid for kernels whose threads go on with further elements."""
     return (min(ceil_div(count, per_block), MOST_BLOCKS),)
+
+
+def second_axes(count: int) -> Iterator[slice]:
+    """Parts of `count` that the second axis of a grid has numbers for, a launch each."""
+    return (slice(i, i + MOST_SECOND) for i in range(0, count, MOST_SECOND))
 
 
 def tiles(planes: int, rows: int, columns: int) -> tuple[int]:

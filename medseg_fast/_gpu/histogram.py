@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medseg_fast import _checks
 from medseg_fast._dispatch import OPERATIONS
 from medseg_fast._gpu import _arrays
-from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run
+from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run, second_axes
 from medseg_fast._histogram import MAX_BINS, Counts, _rebinned, _require_finite, too_wide
 from medseg_fast.kernels.source import FLOATS, PIXELS, Source
 from medseg_fast.threshold_histogram import triangle_level
@@ -118,8 +118,10 @@ def histograms(
     chosen = images if len(varied) == len(images) else images[device.xp.asarray(varied)]
     counts = device.xp.zeros((len(varied), nbins), np.uint64)
     launch = device.kernel(SOURCE, "count_bins", images.dtype)
-    args = chosen, np.int64(images.shape[1]), device.xp.asarray(edges), np.int32(nbins), counts
-    run(launch, _grid(chosen), (BLOCK,), *args)
+    ends_of_bins, pixels = device.xp.asarray(edges), np.int64(images.shape[1])
+    for some in second_axes(len(chosen)):
+        args = chosen[some], pixels, ends_of_bins[some], np.int32(nbins), counts[some]
+        run(launch, _grid(chosen[some]), (BLOCK,), *args)
     rows = np.asarray(_arrays.fetch(counts)).astype(np.int64)
     for i, row, bins in zip(varied, rows, edges, strict=True):
         found[i] = row, (bins[:-1] + bins[1:]) / 2
@@ -184,6 +186,7 @@ def _count(device: Device, images: Any, low: int, bins: int) -> Counts:
     few = bins <= _FEW
     size = np.int32(bins) if few else np.int64(bins)
     launch = device.kernel(SOURCE, "count_few" if few else "count_many", images.dtype)
-    args = images, np.int64(images.shape[1]), np.int64(low), size, found
-    run(launch, _grid(images), (BLOCK,), *args)
+    for some in second_axes(len(images)):
+        args = images[some], np.int64(images.shape[1]), np.int64(low), size, found[some]
+        run(launch, _grid(images[some]), (BLOCK,), *args)
     return np.asarray(_arrays.fetch(found)).astype(np.int64)

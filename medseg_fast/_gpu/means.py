@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from medseg_fast._gpu import _arrays, histogram
-from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run
+from medseg_fast._gpu._device import BLOCK, Device, ceil_div, run, second_axes
 from medseg_fast.kernels.source import FLOATS, Source
 from medseg_fast.threshold_li import (
     Pixels,
@@ -125,7 +125,9 @@ def _sums(device: Device, rows: Any, lows: Any, asked: dict[int, Any]) -> dict[i
         for column, dtype in zip(zip(*search, strict=True), (np.int64, real, real), strict=True)
     )
     launch = device.kernel(SOURCE, "sum_above", rows.dtype)
-    args = rows, np.int64(rows.shape[1]), which, origins, levels, sums, numbers
-    run(launch, (blocks, len(asked)), (BLOCK,), *args)
+    for some in second_axes(len(asked)):
+        args = which[some], origins[some], levels[some], sums[some], numbers[some]
+        grid = blocks, len(args[0])
+        run(launch, grid, (BLOCK,), rows, np.int64(rows.shape[1]), *args)
     totals, counts = _arrays.fetch(sums.sum(1)), _arrays.fetch(numbers.sum(1))
     return {i: (float(totals[k]), int(counts[k])) for k, i in enumerate(asked)}

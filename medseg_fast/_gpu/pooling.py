@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from medseg_fast._gpu import _arrays
+from medseg_fast._gpu import _arrays, _device
 from medseg_fast._gpu._device import BLOCK, Device, few_blocks, run
 from medseg_fast.kernels.source import INDICES, Source
 from medseg_fast.nn.functional._layout import space_rank
 from medseg_fast.nn.functional.pooling import _unpooled_shape
 
-MOST_PLANES = 2**16 - 1  # blocks along a grid's second axis
 _BITS = tuple(map(np.dtype, (np.uint16, np.uint32, np.uint64)))
 SOURCE = Source("unpool.cuh", claim=(INDICES,), take_claimed=(_BITS,))
 
@@ -60,4 +59,4 @@ def max_unpool(
 
 def _grid(planes: int, size: int) -> tuple[int, int]:
     """Blocks along a plane, and as many planes as a grid can have."""
-    return (*few_blocks(size), min(planes, MOST_PLANES))
+    return (*few_blocks(size), min(planes, _device.MOST_SECOND))

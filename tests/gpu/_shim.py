@@ -25,6 +25,7 @@ import pytest
 from medseg_fast.kernels.source import FOLDER, Source
 
 from medseg_fast._dispatch import OPERATIONS
+from medseg_fast._gpu import _device
 
 ON_GPU = os.environ.get("MEDSEG_FAST_TESTS") == "gpu"  # in place of the simulator (_real_gpu.py)
 _KIND = os.environ.get("MEDSEG_FAST_SHIM", "")
@@ -108,6 +109,8 @@ class Launch:
         assert all(a.flags.c_contiguous for a in args if isinstance(a, np.ndarray))
         if given != self.parameters:  # on a GPU it would read garbage
             raise TypeError(f"{self.expression}: wants {self.parameters}, got {given}")
+        if max(grid[1:], default=0) > _device.MOST_SECOND:  # a GPU launches nothing then
+            raise ValueError(f"{self.expression}: too many blocks along an axis, {grid}")
         cells = [
             ctypes.c_void_p(a.ctypes.data if a.size else None)  # as CuPy's empty arrays
             if isinstance(a, np.ndarray)

@@ -213,6 +213,14 @@ def test_otsu_of_each_image(rng, dtype, monkeypatch):
         check("threshold_otsu", images)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "f2", "f4"])
+def test_more_images_than_a_grid_has_blocks(rng, dtype, monkeypatch):
+    monkeypatch.setattr(_device, "MOST_SECOND", 2)
+    images = (rng.random((5, 30, 41)) * 90).astype(dtype)
+    check("threshold_otsu", images)
+    check("threshold_li", images)
+
+
 def test_cuts_of_each_image(rng):
     source, sink = rng.integers(0, 30, (2, 4, 9, 35)).astype(np.int32)
     source[1], sink[2] = 0, 0

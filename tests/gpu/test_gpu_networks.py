@@ -7,7 +7,7 @@ import pytest
 from _shim import needs_compiler, on_shim
 from numpy.testing import assert_allclose, assert_array_equal
 
-from medseg_fast._gpu import _device, pooling
+from medseg_fast._gpu import _device
 from medseg_fast.nn import functional as F
 from medseg_fast.reference import nn_resampling, nn_roi_align, nn_upsampling
 
@@ -236,7 +236,7 @@ def test_pyramid_pool(rng, dtype):
 
 def test_max_unpool(rng, monkeypatch):
     monkeypatch.setattr(_device, "MOST_BLOCKS", 2)
-    monkeypatch.setattr(pooling, "MOST_PLANES", 4)
+    monkeypatch.setattr(_device, "MOST_SECOND", 4)
     for dtype, index in [("f2", "i4"), ("f4", "u1"), ("f8", "i8")]:
         for shape, rank in [((2, 3, 8, 12), 2), ((3, 9, 10), 2), ((1, 2, 4, 6, 6), 3)]:
             features = rng.normal(size=shape).astype(dtype)
