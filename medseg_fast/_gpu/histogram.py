@@ -121,7 +121,7 @@ def histograms(
     ends_of_bins, pixels = device.xp.asarray(edges), np.int64(images.shape[1])
     for some in second_axes(len(chosen)):
         args = chosen[some], pixels, ends_of_bins[some], np.int32(nbins), counts[some]
-        run(launch, _grid(chosen[some]), (BLOCK,), *args)
+        run(launch, _grid(args[0]), (BLOCK,), *args)
     rows = np.asarray(_arrays.fetch(counts)).astype(np.int64)
     for i, row, bins in zip(varied, rows, edges, strict=True):
         found[i] = row, (bins[:-1] + bins[1:]) / 2
@@ -188,5 +188,5 @@ def _count(device: Device, images: Any, low: int, bins: int) -> Counts:
     launch = device.kernel(SOURCE, "count_few" if few else "count_many", images.dtype)
     for some in second_axes(len(images)):
         args = images[some], np.int64(images.shape[1]), np.int64(low), size, found[some]
-        run(launch, _grid(images[some]), (BLOCK,), *args)
+        run(launch, _grid(args[0]), (BLOCK,), *args)
     return np.asarray(_arrays.fetch(found)).astype(np.int64)
