@@ -1,4 +1,5 @@
 // What Python sees of convolutions.
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstring>
@@ -20,6 +21,13 @@ void bind_convolution(const Scope& m) {
           return make_convolution(spec_of(channels, sizes, activation, slope, pooling),
                                   weight.as<float>(), bias.as<float>(), algorithm);
         });
+  // In 8-bit integers; steps: as of Quantisation.
+  m.def("convolution8", [](const Channels& channels, const Sizes& sizes, Activation activation,
+                           float slope, Pooling pooling, bool tiled, const Array& weight,
+                           const Array& bias, const std::array<float, 3>& steps) {
+    return make_int8(spec_of(channels, sizes, activation, slope, pooling), weight.as<float>(),
+                     bias.as<float>(), {steps[0], steps[1], steps[2]}, tiled);
+  });
   // size: of the input; narrow: whether products may be of bfloat16; planar: see convolution.hpp.
   m.def("convolution_algorithm", [](const Channels& channels, const Sizes& sizes, const Size3& size,
                                     bool narrow, bool planar) {
@@ -34,6 +42,7 @@ void bind_convolution(const Scope& m) {
                                       by, weight.as<float>(), bias ? bias->as<float>() : nullptr);
         });
   m.def("have_tiles", &have_tiles);
+  m.def("have_byte_tiles", &have_byte_tiles);
   m.def("have_byte_products", &have_byte_products);
   m.add_class<Convolution>("medseg_fast._core.Convolution")
       .def("packed_bytes", [](Convolution& layer) { return layer.packed_bytes(); })

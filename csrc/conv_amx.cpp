@@ -1,17 +1,22 @@
-// Direct convolution of bfloat16 on AMX tiles, sums in float32.
+// Direct convolution on AMX tiles: of bfloat16, sums in float32, or of 8-bit integers.
 //
-// As conv_direct.cpp, with a block's input packed as bfloat16, channels last, in whole rows of 32
-// channels: 16 pixels side by side in a row of the image are then a tile, whatever the tap, with
-// the stride as the distance of its rows. Two such tiles by two of 16 output channels stay in
-// registers over all taps and channels.
+// As conv_direct.cpp, with a block's input packed as such, channels last, in whole rows of a tile:
+// 16 pixels side by side in a row of the image are then a tile, whatever the tap, with the stride
+// as the distance of its rows. Two such tiles by two of 16 output channels stay in registers over
+// all taps and channels.
 //
-// Weights are rounded to bfloat16. Where a CPU has no tiles the same loops run on EmulatedTiles,
-// slowly: for tests. What runs on tiles was never timed by us.
+// Weights are rounded to bfloat16; integers: see conv_integers.hpp. Where a CPU has no tiles the
+// same loops run on EmulatedTiles, slowly: for tests. What runs on tiles was never timed by us.
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
 #include <memory>
 #include <numeric>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "conv_integers.hpp"
 #include "conv_lanes.hpp"
 #include "conv_parts.hpp"
 #include "conv_tiles.hpp"
@@ -27,31 +32,49 @@ namespace msf {
 
 namespace {
 
-// Output channels of a tile, and those computed together: one panel of AVX-512, two of AVX2.
-constexpr std::int64_t columns = 16, together = 2 * columns;
+// Output channels computed together: one panel of AVX-512, two of AVX2.
+constexpr std::int64_t columns = tile_columns, together = 2 * columns;
 constexpr std::int64_t panels_together = std::max<std::int64_t>(together / panel, 1);
+
+struct Halves {
+  using Input = BFloat16;
+  using Weight = BFloat16;
+  static Packing<Input> packing(const Quantisation&) { return {}; }
+};
+
+struct Bytes {
+  using Input = std::uint8_t;
+  using Weight = std::int8_t;
+  static Packing<Input> packing(const Quantisation& steps) { return without_sign(steps); }
+};
+
+// Values of a tile's row, and of its words.
+template <class Value>
+constexpr std::int64_t in_row = tile_bytes / static_cast<std::int64_t>(sizeof(Value));
+template <class Value>
+constexpr std::int64_t in_word = in_row<Value> / columns;
 
 // Two rows of tiles by two columns of them. from: where the pixels of each are at the first tap;
 // second: where the second column's results are, after those of the first.
-template <class T>
-void multiply_tiles(T& tiles, const BFloat16* const (&from)[2], std::int64_t row_bytes,
+template <class T, class Input, class Weight>
+void multiply_tiles(T& tiles, const Input* const (&from)[2], std::int64_t row_bytes,
                     const std::vector<std::int64_t>& taps, std::int64_t depth,
-                    const BFloat16* weights, float* to, std::int64_t second) {
-  constexpr std::int64_t weight_tile = tile_depth * columns;
+                    const Weight* weights, float* to, std::int64_t second) {
+  constexpr std::int64_t weight_tile = in_row<Weight> * columns;
   tiles.template zero<0>();
   tiles.template zero<1>();
   tiles.template zero<2>();
   tiles.template zero<3>();
   for (const std::int64_t tap : taps)
-    for (std::int64_t k = 0; k < depth; k += tile_depth, weights += 2 * weight_tile) {
+    for (std::int64_t k = 0; k < depth; k += in_row<Input>, weights += 2 * weight_tile) {
       tiles.template load<4>(from[0] + tap + k, row_bytes);
-      tiles.template load<6>(weights, 64);
-      tiles.template multiply<0, 4, 6>();
+      tiles.template load<6>(weights, tile_bytes);
+      tiles.template multiply<Input, 0, 4, 6>();
       tiles.template load<5>(from[1] + tap + k, row_bytes);
-      tiles.template multiply<1, 5, 6>();
-      tiles.template load<7>(weights + weight_tile, 64);
-      tiles.template multiply<2, 4, 7>();
-      tiles.template multiply<3, 5, 7>();
+      tiles.template multiply<Input, 1, 5, 6>();
+      tiles.template load<7>(weights + weight_tile, tile_bytes);
+      tiles.template multiply<Input, 2, 4, 7>();
+      tiles.template multiply<Input, 3, 5, 7>();
     }
   constexpr auto bytes = static_cast<std::int64_t>(panel * sizeof(float));
   tiles.template store<0>(to, bytes);
@@ -60,49 +83,70 @@ void multiply_tiles(T& tiles, const BFloat16* const (&from)[2], std::int64_t row
   tiles.template store<3>(to + second + tile_rows * panel, bytes);
 }
 
+template <class A>
 class Tiled final : public Convolution {
+  using Input = typename A::Input;
+  using Weight = typename A::Weight;
+  static constexpr bool integers = std::is_integral_v<Input>;
+
  public:
-  Tiled(const ConvolutionSpec& spec, const float* weight, const float* bias)
+  Tiled(const ConvolutionSpec& spec, const float* weight, const float* bias,
+        const Quantisation& steps)
       : spec_(spec),
         groups_((spec.out_channels + together - 1) / together),
         taps_(spec.kernel[0] * spec.kernel[1] * spec.kernel[2]),
-        depth_(round_up(spec.in_channels, tile_depth)),
-        weights_(aligned_floats(groups_ * group_weights() / 2)),
+        depth_(round_up(spec.in_channels, in_row<Input>)),
+        weights_(aligned_floats(floats_of<Weight>(groups_ * group_weights()))),
+        packing_(A::packing(steps)),
+        quantiser_(integers ? groups_ * together : 0, steps),
         bias_(static_cast<std::size_t>(groups_ * together)) {
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
     parallel_tasks(groups_, [&](std::int64_t g) { pack(weight, g); });
   }
 
   std::int64_t packed_bytes() const override {
-    return groups_ * (group_weights() * static_cast<std::int64_t>(sizeof(BFloat16)) +
-                      together * static_cast<std::int64_t>(sizeof(float)));
+    return groups_ * (group_weights() * static_cast<std::int64_t>(sizeof(Weight)) +
+                      together * static_cast<std::int64_t>(sizeof(float))) +
+           quantiser_.bytes();
   }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
-    if (have_tiles())
+    if (integers ? have_byte_tiles() : have_tiles())
       run_on<Tiles>(in, out);
     else
       run_on<EmulatedTiles>(in, out);
   }
 
  private:
+  template <class Value>
+  static std::int64_t floats_of(std::int64_t count) {
+    return count * static_cast<std::int64_t>(sizeof(Value)) /
+           static_cast<std::int64_t>(sizeof(float));
+  }
   std::int64_t group_weights() const { return taps_ * depth_ * together; }
-  BFloat16* weights_of(std::int64_t g) const {
-    return reinterpret_cast<BFloat16*>(weights_.get()) + g * group_weights();
+  Weight* weights_of(std::int64_t g) const {
+    return reinterpret_cast<Weight*>(weights_.get()) + g * group_weights();
   }
 
-  // In the order of multiply_tiles: taps, 32 channels of them, tiles of columns; in a tile 16 pairs
-  // of channels.
-  void pack(const float* weight, std::int64_t g) const {
-    BFloat16* to = weights_of(g);
-    for (std::int64_t tap = 0; tap < taps_; ++tap)
-      for (std::int64_t k = 0; k < depth_; k += tile_depth)
-        for (std::int64_t o = g * together; o < (g + 1) * together; o += columns)
-          for (std::int64_t i = 0; i < tile_depth * columns; ++i) {
-            const std::int64_t c = k + i / (2 * columns) * 2 + i % 2, n = o + i / 2 % columns;
-            const bool inside = c < spec_.in_channels && n < spec_.out_channels;
-            *to++ = BFloat16(inside ? weight[(n * spec_.in_channels + c) * taps_ + tap] : 0.0f);
-          }
+  // In the order of multiply_tiles: taps, a tile's channels of them, tiles of columns; in a tile
+  // the words of each column.
+  void pack(const float* weight, std::int64_t g) {
+    constexpr std::int64_t word = in_word<Weight>, row = in_row<Weight>, tile = row * columns;
+    const std::int64_t of_one = spec_.in_channels * taps_, first = g * together;
+    Weight* const to = weights_of(g);
+    std::fill_n(to, group_weights(), Weight{});
+    for (std::int64_t o = 0; o < std::min(together, spec_.out_channels - first); ++o) {
+      const float* const from = weight + (first + o) * of_one;
+      const auto place = [&](std::int64_t i) -> Weight& {
+        const std::int64_t c = i / taps_, tap = i % taps_;
+        const std::int64_t number = ((tap * depth_ + c) / row * together + o) / columns;
+        return to[number * tile + (c % row / word * columns + o % columns) * word + c % word];
+      };
+      if constexpr (integers)
+        quantiser_.round_weights(first + o, from, of_one, packing_.zero, place);
+      else
+        for (std::int64_t i = 0; i < of_one; ++i) place(i) = Weight(from[i]);
+    }
   }
 
   // Whole tiles along rows; some 256 pixels.
@@ -123,9 +167,10 @@ class Tiled final : public Convolution {
     const Finish finish{spec_, bias_.data(), out, full};
     const std::int64_t tiles_of_rows = blocks.pixels() / tile_rows;
     const std::int64_t pixels = round_up(tiles_of_rows, 2) * tile_rows;
-    const std::int64_t input_floats = round_up(packed[0] * packed[1] * packed[2] * depth_ / 2, 16);
+    const std::int64_t input_floats =
+        round_up(floats_of<Input>(packed[0] * packed[1] * packed[2] * depth_), 16);
     const std::int64_t row_bytes =
-        spec_.stride[2] * depth_ * static_cast<std::int64_t>(sizeof(BFloat16));
+        spec_.stride[2] * depth_ * static_cast<std::int64_t>(sizeof(Input));
     const std::vector<std::int64_t> taps = taps_in(packed);
     const TaskGrid grid(in.batch * blocks.total(), groups_, 2);
     const std::int64_t group_floats = pixels * panel * panels_together;
@@ -133,11 +178,10 @@ class Tiled final : public Convolution {
     parallel_tasks(grid.count(), [&](std::int64_t task) {
       const std::int64_t number = grid.block(task), n = number / blocks.total();
       const Box to = blocks.output(number % blocks.total()), from = blocks.input(spec_, to);
-      float* const scratch =
-          task_scratch(input_floats + group_floats + 2 * pixels * panel + packed[2] * depth_);
+      float* const scratch = task_scratch(input_floats + group_floats + 2 * pixels * panel);
       float* const sums = scratch + input_floats;
-      auto* const input = reinterpret_cast<BFloat16*>(scratch);
-      pack_input(in, n, from, sums + group_floats + 2 * pixels * panel, input);
+      auto* const input = reinterpret_cast<Input*>(scratch);
+      pack_input(in, n, from, input);
       const auto first_pixel = [&](std::int64_t tile) {
         const std::int64_t pixel = std::min(tile, tiles_of_rows - 1) * tile_rows;
         const std::int64_t x = pixel % block[2], y = pixel / block[2] % block[1];
@@ -155,8 +199,11 @@ class Tiled final : public Convolution {
                            weights_of(g), sums + i * tile_rows * panel, second);
         }
         for (std::int64_t i = 0; i < panels_together; ++i)
-          if (const std::int64_t c = g * together + i * panel; c < spec_.out_channels)
-            finish(sums + i * pixels * panel, sums + group_floats, n, c, to);
+          if (const std::int64_t c = g * together + i * panel; c < spec_.out_channels) {
+            float* const of_panel = sums + i * pixels * panel;
+            if constexpr (integers) quantiser_.scale(of_panel, blocks.pixels(), c);
+            finish(of_panel, sums + group_floats, n, c, to);
+          }
       }
     });
   }
@@ -172,52 +219,50 @@ class Tiled final : public Convolution {
     return taps;
   }
 
-  // pack_box row by row, rounded to bfloat16. row: room for one of floats.
-  void pack_input(const Features& in, std::int64_t n, const Box& box, float* row,
-                  BFloat16* to) const {
-    const std::int64_t floats = box.size[2] * depth_;
-    std::fill_n(row, floats, 0.0f);  // pack_box leaves channels beyond whole vectors
-    Box one{box.at, {1, 1, box.size[2]}};
-    for (std::int64_t z = 0; z < box.size[0]; ++z)
-      for (std::int64_t y = 0; y < box.size[1]; ++y, to += floats) {
-        one.at[0] = box.at[0] + z;
-        one.at[1] = box.at[1] + y;
-        pack_box(in, n, 0, spec_.in_channels, one, row, depth_);
-        std::transform(row, row + floats, to, [](float x) { return BFloat16(x); });
-      }
+  void pack_input(const Features& in, std::int64_t n, const Box& box, Input* to) const {
+    const std::int64_t channels = spec_.in_channels;
+    if (depth_ > channels)
+      for (std::int64_t i = 0; i < box.pixels(); ++i)
+        std::fill(to + i * depth_ + channels, to + (i + 1) * depth_, packing_.zero);
+    pack_box(in, n, 0, channels, box, to, depth_, packing_);
   }
 
   ConvolutionSpec spec_;
   std::int64_t groups_, taps_, depth_;
-  AlignedFloats weights_;  // bfloat16
+  AlignedFloats weights_;  // of type Weight
+  Packing<Input> packing_;
+  Quantiser quantiser_;  // of integers
   std::vector<float> bias_;
 };
 
 #if defined(__x86_64__) && defined(__linux__)
-// CPUID's leaf 7 names AMX-TILE and AMX-BF16; Linux saves tiles only of a process that asked to.
-bool ask_for_tiles() {
+// Whether CPUID's leaf 7 names AMX-TILE and this besides; Linux saves tiles only of a process that
+// asked to.
+bool ask_for_tiles(unsigned kind) {
   unsigned a, b, c, d;
-  constexpr unsigned bf16 = 1u << 22, tile = 1u << 24;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (bf16 | tile)) != (bf16 | tile))
-    return false;
+  const unsigned needed = kind | 1u << 24;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & needed) != needed) return false;
   constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
   return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 }
 
 // Whether tiles multiply as the emulation does. Small integers, so that no sum is rounded.
+template <class A>
 bool multiply_as_emulated() {
-  BFloat16 a[tile_rows * tile_depth], b[tile_rows * tile_depth];
-  for (int i = 0; i < tile_rows * tile_depth; ++i) {
-    a[i] = BFloat16(static_cast<float>(i % 13 - 6));
-    b[i] = BFloat16(static_cast<float>(i % 11 - 5));
+  constexpr std::int64_t count = in_row<typename A::Input> * tile_rows;
+  typename A::Input a[count];
+  typename A::Weight b[count];
+  for (int i = 0; i < count; ++i) {
+    a[i] = static_cast<typename A::Input>(static_cast<float>(i % 13));
+    b[i] = static_cast<typename A::Weight>(static_cast<float>(i % 11 - 5));
   }
   float results[2][tile_rows * columns];
   const auto product = [&](auto& tiles, float* to) {
     tiles.template zero<0>();
-    tiles.template load<4>(a, 64);
-    tiles.template load<6>(b, 64);
-    tiles.template multiply<0, 4, 6>();
-    tiles.template store<0>(to, 64);
+    tiles.template load<4>(a, tile_bytes);
+    tiles.template load<6>(b, tile_bytes);
+    tiles.template multiply<typename A::Input, 0, 4, 6>();
+    tiles.template store<0>(to, tile_bytes);
   };
   {
     Tiles tiles;
@@ -225,27 +270,45 @@ bool multiply_as_emulated() {
   }
   EmulatedTiles emulated;
   product(emulated, results[1]);
-  return std::equal(results[0], results[0] + tile_rows * columns, results[1]);
+  return std::memcmp(results[0], results[1], sizeof results[0]) == 0;
+}
+
+template <class A>
+bool have(unsigned kind) {
+  static const bool have = ask_for_tiles(kind) && multiply_as_emulated<A>();
+  return have;
+}
+#else
+template <class A>
+bool have(unsigned) {
+  return false;
 }
 #endif
+
+template <class A>
+std::unique_ptr<Convolution> make(const ConvolutionSpec& spec, const float* weight,
+                                  const float* bias, const Quantisation& steps) {
+  if constexpr (panel < columns)  // a tile would be several panels
+    return nullptr;
+  else
+    return std::make_unique<Tiled<A>>(spec, weight, bias, steps);
+}
 
 }  // namespace
 
-bool have_tiles() {
-#if defined(__x86_64__) && defined(__linux__)
-  static const bool have = ask_for_tiles() && multiply_as_emulated();
-  return have;
-#else
-  return false;
-#endif
-}
+bool have_tiles() { return have<Halves>(1u << 22); }
+bool have_byte_tiles() { return have<Bytes>(1u << 25); }
 
 std::unique_ptr<Convolution> make_tiled(const ConvolutionSpec& spec, const float* weight,
                                         const float* bias) {
-  if constexpr (panel < columns)  // a tile would be several panels
-    return make_direct(spec, weight, bias);
-  else
-    return std::make_unique<Tiled>(spec, weight, bias);
+  auto layer = make<Halves>(spec, weight, bias, {});
+  return layer ? std::move(layer) : make_direct(spec, weight, bias);
+}
+
+std::unique_ptr<Convolution> make_tiled_bytes(const ConvolutionSpec& spec, const float* weight,
+                                              const float* bias, const Quantisation& steps) {
+  auto layer = make<Bytes>(spec, weight, bias, steps);
+  return layer ? std::move(layer) : make_bytes(spec, weight, bias, steps);
 }
 
 }  // namespace msf

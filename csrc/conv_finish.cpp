@@ -19,15 +19,24 @@ namespace {
 
 alignas(64) constexpr float zeros[panel] = {};
 
-// A row of `n` pixels of panels into `count` channels.
+// A row of `n` pixels of panels into `count` channels, which lie side by side there; `made`: of a
+// vector and its place in the panel.
+template <class T, class F>
+void write_pixels(const float* from, std::int64_t count, std::int64_t n, T* to,
+                  std::int64_t pixel_stride, F&& made) {
+  for (std::int64_t x = 0; x < n; ++x)
+    for (std::int64_t c = 0; c < count; c += lanes)
+      store_some(to + x * pixel_stride + c, made(load_lanes(from + x * panel + c), c / lanes),
+                 count - c);
+}
+
+// The same as it is, channels lie anyhow.
 template <class T>
 void write_row(const float* from, std::int64_t count, std::int64_t n, T* to,
                std::int64_t channel_stride, std::int64_t pixel_stride) {
   std::int64_t c = 0;
   if (channel_stride == 1 && count >= least_vector) {
-    for (std::int64_t x = 0; x < n; ++x)
-      for (c = 0; c < count; c += lanes)
-        store_some(to + x * pixel_stride + c, load_lanes(from + x * panel + c), count - c);
+    return write_pixels(from, count, n, to, pixel_stride, [](Lanes v, std::int64_t) { return v; });
   } else if (channel_stride == 1 && pixel_stride == count) {
     // Whole vectors, over which the next pixels are written, as long as these are in the row.
     const std::int64_t values = n * count;
@@ -44,22 +53,35 @@ void write_row(const float* from, std::int64_t count, std::int64_t n, T* to,
       to[c * channel_stride + x * pixel_stride] = static_cast<T>(from[x * panel + c]);
 }
 
-// A box of panels into features.
-void write_box(const float* from, std::int64_t row_pixels, std::int64_t plane_pixels,
-               const Features& to, std::int64_t n, std::int64_t c0, const Box& box) {
-  const std::int64_t count = std::min(panel, to.channels - c0);
+// A box of panels.
+struct Panels {
+  const float* data;
+  std::int64_t row_pixels, plane_pixels;
+};
+
+// f(row, to) for each row of the panels and its place in the features.
+template <class F>
+void for_each_row(const Panels& from, const Features& to, std::int64_t n, std::int64_t c0,
+                  const Box& box, F&& f) {
+  void* const data = const_cast<void*>(to.data);
   for (std::int64_t z = 0; z < box.size[0]; ++z)
     for (std::int64_t y = 0; y < box.size[1]; ++y) {
-      const float* const row = from + (z * plane_pixels + y * row_pixels) * panel;
+      const float* const row = from.data + (z * from.plane_pixels + y * from.row_pixels) * panel;
       const std::int64_t at = to.offset(n, c0, {box.at[0] + z, box.at[1] + y, box.at[2]});
-      void* const data = const_cast<void*>(to.data);
       if (to.dtype == DType::bfloat16)
-        write_row(row, count, box.size[2], static_cast<BFloat16*>(data) + at, to.channel_stride,
-                  to.stride[2]);
+        f(row, static_cast<BFloat16*>(data) + at);
       else
-        write_row(row, count, box.size[2], static_cast<float*>(data) + at, to.channel_stride,
-                  to.stride[2]);
+        f(row, static_cast<float*>(data) + at);
     }
+}
+
+// A box of panels into features.
+void write_box(const Panels& from, const Features& to, std::int64_t n, std::int64_t c0,
+               const Box& box) {
+  const std::int64_t count = std::min(panel, to.channels - c0);
+  for_each_row(from, to, n, c0, box, [&](const float* row, auto* target) {
+    write_row(row, count, box.size[2], target, to.channel_stride, to.stride[2]);
+  });
 }
 
 // What is added to sums, and what is made of them then.
@@ -67,17 +89,40 @@ struct Activated {
   const float* bias;  // a panel
   Activation activation;
   float slope;
+
+  // f(made): made(v, i) of the i-th vector of a panel. NaN stays NaN.
+  template <class F>
+  void operator()(F&& f) const {
+    const Lanes biases[2] = {load_lanes(bias), load_lanes(bias + lanes)};
+    with_activation(activation, [&]<Activation known>() {
+      f([&](Lanes v, std::int64_t i) { return activated(v + biases[i], known, slope); });
+    });
+  }
 };
 
-// `channels` of each panel, rounded up to whole vectors. NaN stays NaN.
+// `channels` of each panel, rounded up to whole vectors.
 void activate(float* sums, std::int64_t pixels, std::int64_t channels, const Activated& by) {
-  const Lanes b0 = load_lanes(by.bias), b1 = load_lanes(by.bias + lanes);
-  with_activation(by.activation, [&]<Activation known>() {
+  by([&](auto&& made) {
     for (std::int64_t i = 0; i < pixels; ++i, sums += panel) {
-      store_lanes(sums, activated(load_lanes(sums) + b0, known, by.slope));
-      if (channels > lanes)
-        store_lanes(sums + lanes, activated(load_lanes(sums + lanes) + b1, known, by.slope));
+      store_lanes(sums, made(load_lanes(sums), 0));
+      if (channels > lanes) store_lanes(sums + lanes, made(load_lanes(sums + lanes), 1));
     }
+  });
+}
+
+// Whether write_activated can: whole vectors of channels that lie side by side.
+bool side_by_side(const Features& to, std::int64_t c0) {
+  return to.channel_stride == 1 && to.channels - c0 >= least_vector;
+}
+
+// What `activate` makes of a box of panels into features; the panels stay as they are.
+void write_activated(const Panels& from, const Features& to, std::int64_t n, std::int64_t c0,
+                     const Box& box, const Activated& by) {
+  const std::int64_t count = std::min(panel, to.channels - c0);
+  by([&](auto&& made) {
+    for_each_row(from, to, n, c0, box, [&](const float* row, auto* target) {
+      write_pixels(row, count, box.size[2], target, to.stride[2], made);
+    });
   });
 }
 
@@ -128,11 +173,10 @@ void max_places(const Windows& windows, const float* sums, const Activated& by, 
   const auto count = pixels ? pixels : static_cast<std::int64_t>(windows.offsets.size());
   const std::int64_t* const offsets = windows.offsets.data();
   const std::int32_t* const places_of = windows.places.data();
-  const Lanes bias[2] = {load_lanes(by.bias), load_lanes(by.bias + lanes)};
-  with_activation(by.activation, [&]<Activation known>() {
+  by([&](auto&& made) {
     for_each_window(windows, sums, [&](const float* corner, int half) {
       const auto value = [&](std::int64_t i) {
-        return activated(load_lanes(corner + offsets[i] * panel) + bias[half], known, by.slope);
+        return made(load_lanes(corner + offsets[i] * panel), half);
       };
       Lanes best = value(0);
       IntLanes place{};
@@ -196,26 +240,31 @@ void write_indices(const ConvolutionSpec& spec, const ConvolutionOutputs& out, c
 void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_t c0,
                         const Box& box) const {
   const bool pools = spec.pooling != Pooling::none;
-  // Bias and activation rise with their argument, so that they may follow the maximum; of places
-  // they are part, as values that they make equal have the first one's.
-  const bool later = spec.pooling == Pooling::max && !out.full && (out.indices || spec.slope >= 0);
   const std::int64_t channels = spec.out_channels - c0;
-  Activated by{bias + c0, spec.activation, spec.slope};
-  if (!later) {
-    activate(sums, box.pixels(), channels, by);
-    by = {zeros, Activation::none, 0};
-  }
-  const std::int64_t row = box.size[2], plane = box.size[1] * row;
-  Box inside = box;
-  for (int a = 0; a < 3; ++a) inside.size[a] = std::min(box.size[a], full[a] - box.at[a]);
+  Features to;
   if (out.full) {
-    Features to = *out.full;
+    to = *out.full;
     if (out.phases) {
       to.data = static_cast<const std::byte*>(to.data) +
                 (*out.phases)[static_cast<std::size_t>(c0 / to.channels)] * item_size(to.dtype);
     }
-    write_box(sums, row, plane, to, n, c0 % to.channels, inside);
   }
+  const bool on_the_way = out.full && side_by_side(to, c0 % to.channels);
+  // Bias and activation rise with their argument, so that they may follow the maximum; of places
+  // they are part, as values that they make equal have the first one's.
+  const bool later =
+      spec.pooling == Pooling::max && (!out.full || on_the_way) && (out.indices || spec.slope >= 0);
+  Activated by{bias + c0, spec.activation, spec.slope};
+  const std::int64_t row = box.size[2], plane = box.size[1] * row;
+  Box inside = box;
+  for (int a = 0; a < 3; ++a) inside.size[a] = std::min(box.size[a], full[a] - box.at[a]);
+  const Panels panels{sums, row, plane};
+  if (on_the_way) write_activated(panels, to, n, c0 % to.channels, inside, by);
+  if (!later && !(on_the_way && !pools)) {
+    activate(sums, box.pixels(), channels, by);
+    by = {zeros, Activation::none, 0};
+  }
+  if (out.full && !on_the_way) write_box(panels, to, n, c0 % to.channels, inside);
   if (!pools) return;
 
   const Size3& pool = spec.pool;
@@ -252,7 +301,8 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
     if (later) activate(scratch, pooled.pixels(), channels, by);
   }
   if (out.pooled)
-    write_box(scratch, pooled.size[2], pooled.size[1] * pooled.size[2], *out.pooled, n, c0, pooled);
+    write_box({scratch, pooled.size[2], pooled.size[1] * pooled.size[2]}, *out.pooled, n, c0,
+              pooled);
   if (out.indices) write_indices(spec, out, full, places, n, c0, pooled);
 }
 

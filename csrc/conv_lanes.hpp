@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "bfloat16.hpp"
@@ -71,6 +72,21 @@ void store_some(T* to, Lanes v, std::int64_t n) {
   store_floats(some, v);
   copy_few(some, to, n);
 }
+
+// As they are, or rounded to bfloat16: one value, a vector of up to n, n side by side.
+template <class To>
+struct Packing {
+  static constexpr To zero{};
+  To operator()(float v) const { return static_cast<To>(v); }
+  void store(To* to, Lanes v, std::int64_t n) const { store_some(to, v, n); }
+  template <class From>
+  void pack(const From* from, std::int64_t n, To* to) const {
+    if constexpr (std::is_same_v<To, BFloat16> && std::is_same_v<From, BFloat16>)
+      std::copy_n(from, n, to);
+    else
+      for (std::int64_t i = 0; i < n; i += lanes) store(to + i, load_some(from + i, n - i), n - i);
+  }
+};
 
 // A product that is rounded before it is added to anything, whatever the compiler makes of the
 // rest.

@@ -5,17 +5,14 @@
 // integers (AVX-512 VNNI), or pairs of those kept as 16 bits (pmaddwd, in every build; half as many
 // instructions as multiply-adds of floats, and no sum saturates).
 //
-// Integers: inputs are multiples of a scale, weights 127 steps of each output channel's largest
-// (per-channel, symmetric; Jacob et al., "Quantization and training of neural networks for
-// efficient integer-arithmetic-only inference", CVPR 2018). Sums are exact until they are scaled,
-// hence the same by either instruction.
+// Integers: see conv_integers.hpp.
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <type_traits>
 #include <vector>
 
+#include "conv_integers.hpp"
 #include "conv_lanes.hpp"
 #include "conv_parts.hpp"
 #include "conv_words.hpp"
@@ -31,7 +28,7 @@ struct Integers : Words {
   using Weight = std::int16_t;
   using Sums = IntLanes;
   static constexpr std::int64_t depth = 2;
-  static constexpr std::int32_t zero(const Quantisation&) { return 0; }
+  static Packing<Input> packing(const Quantisation& steps) { return Packing<Input>(steps); }
 };
 
 struct Pairs {
@@ -39,6 +36,7 @@ struct Pairs {
   using Weight = BFloat16;
   using Sums = Lanes;
   static constexpr std::int64_t depth = 2;
+  static Packing<Input> packing(const Quantisation&) { return {}; }
 };
 
 #if defined(__AVX512F__)
@@ -51,7 +49,7 @@ struct Bytes {
   using Weight = std::int8_t;
   using Sums = IntLanes;
   static constexpr std::int64_t depth = 4;
-  static constexpr std::int32_t zero(const Quantisation& steps) { return steps.low < 0 ? 128 : 0; }
+  static Packing<Input> packing(const Quantisation& steps) { return without_sign(steps); }
 
   static void add_products(IntLanes& sum, IntLanes x, IntLanes w) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
@@ -110,22 +108,20 @@ class Narrow final : public Convolution {
   Narrow(const ConvolutionSpec& spec, const float* weight, const float* bias,
          const Quantisation& steps)
       : spec_(spec),
-        steps_(steps),
         panels_((spec.out_channels + panel - 1) / panel),
         taps_(spec.kernel[0] * spec.kernel[1] * spec.kernel[2]),
         pitch_(round_up(spec.in_channels, A::depth)),
         weights_(aligned_floats(panels_ * panel_weights() / A::depth)),
-        scale_(static_cast<std::size_t>(integers ? panels_ * panel : 0)),
-        excess_(scale_.size()),
+        packing_(A::packing(steps)),
+        quantiser_(integers ? panels_ * panel : 0, steps),
         bias_(static_cast<std::size_t>(panels_ * panel)) {
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
     parallel_tasks(panels_, [&](std::int64_t p) { pack(weight, p); });
   }
 
   std::int64_t packed_bytes() const override {
-    const std::size_t words = scale_.size() + excess_.size() + bias_.size();
     return panels_ * panel_weights() * static_cast<std::int64_t>(sizeof(Weight)) +
-           static_cast<std::int64_t>(words * sizeof(float));
+           quantiser_.bytes() + static_cast<std::int64_t>(bias_.size() * sizeof(float));
   }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
@@ -139,19 +135,18 @@ class Narrow final : public Convolution {
     const std::int64_t rows = round_up(blocks.pixels(), dot_rows);
     const std::int64_t input_floats =
         round_up(packed[0] * packed[1] * packed[2] * pitch_ / A::depth, 16);
-    const std::int64_t line = packed[2] * round_up(spec_.in_channels, lanes);
     const TaskGrid grid(in.batch * blocks.total(), panels_, 4);
     parallel_tasks(grid.count(), [&](std::int64_t task) {
       const std::int64_t number = grid.block(task), n = number / blocks.total();
       const Box to = blocks.output(number % blocks.total()), from = blocks.input(spec_, to);
-      float* const scratch = task_scratch(input_floats + 3 * rows * panel + line + 16);
+      float* const scratch = task_scratch(input_floats + 3 * rows * panel + 16);
       float* const sums = scratch + input_floats;
       std::vector<const Input*> address;
       if (as_they_are) {
         address = addresses(in, n, to, rows);
       } else {
         auto* const input = reinterpret_cast<Input*>(scratch);
-        pack_input(in, n, from, sums + 3 * rows * panel, input);
+        pack_box(in, n, 0, spec_.in_channels, from, input, pitch_, packing_);
         address = blocks.addresses<Input>(spec_, input, pitch_, rows);
       }
       std::int64_t work = 0;
@@ -163,7 +158,7 @@ class Narrow final : public Convolution {
             dot(&address[static_cast<std::size_t>(r)], some.runs.data(),
                 static_cast<std::int64_t>(some.runs.size()), weights_of(p) + some.first * panel,
                 sums + r * panel, some.first > 0);
-        if constexpr (integers) scale(sums, rows, p);
+        if constexpr (integers) quantiser_.scale(sums, rows, p * panel);
         if ((work += taps_ * pitch_ * rows) > 1 << 21) {
           work = 0;
           poll();
@@ -207,17 +202,6 @@ class Narrow final : public Convolution {
     return found;
   }
 
-  // Sums of a panel of output channels, integers, become floats.
-  void scale(float* sums, std::int64_t rows, std::int64_t p) const {
-    for (std::int64_t r = 0; r < rows; ++r)
-      for (std::int64_t o = 0; o < panel; o += lanes, sums += lanes) {
-        const IntLanes found = load_word_lanes(sums) -
-                               load_word_lanes(&excess_[static_cast<std::size_t>(p * panel + o)]);
-        store_lanes(sums, __builtin_convertvector(found, Lanes) *
-                              load_lanes(&scale_[static_cast<std::size_t>(p * panel + o)]));
-      }
-  }
-
   // Taps, `depth` channels, output channels, the channels of a word.
   void pack(const float* weight, std::int64_t p) {
     const std::int64_t of_one = spec_.in_channels * taps_;
@@ -225,28 +209,14 @@ class Narrow final : public Convolution {
     std::fill_n(to, panel_weights(), Weight{});
     for (std::int64_t o = 0; o < std::min(panel, spec_.out_channels - p * panel); ++o) {
       const float* const from = weight + (p * panel + o) * of_one;
-      const auto each = [&](auto&& rounded) {
-        for (std::int64_t c = 0; c < spec_.in_channels; ++c)
-          for (std::int64_t tap = 0; tap < taps_; ++tap)
-            to[((tap * pitch_ + c) / A::depth * panel + o) * A::depth + c % A::depth] =
-                rounded(from[c * taps_ + tap]);
+      const auto place = [&](std::int64_t i) -> Weight& {
+        const std::int64_t c = i / taps_, tap = i % taps_;
+        return to[((tap * pitch_ + c) / A::depth * panel + o) * A::depth + c % A::depth];
       };
-      if constexpr (integers) {
-        float largest = 0;
-        for (std::int64_t i = 0; i < of_one; ++i) largest = std::max(largest, std::abs(from[i]));
-        const float step = largest > 0 ? largest / 127 : 1.0f;
-        std::int32_t sum = 0;
-        each([&](float w) {
-          const auto steps = static_cast<std::int32_t>(std::nearbyint(w / step));
-          sum += steps;
-          return static_cast<Weight>(steps);
-        });
-        const auto at = static_cast<std::size_t>(p * panel + o);
-        scale_[at] = step * steps_.scale;
-        excess_[at] = sum * A::zero(steps_);
-      } else {
-        each([](float w) { return Weight(w); });
-      }
+      if constexpr (integers)
+        quantiser_.round_weights(p * panel + o, from, of_one, packing_.zero, place);
+      else
+        for (std::int64_t i = 0; i < of_one; ++i) place(i) = Weight(from[i]);
     }
   }
 
@@ -257,55 +227,11 @@ class Narrow final : public Convolution {
     return block_of(spec_, full, std::clamp<std::int64_t>(most, 48, most_pixels));
   }
 
-  // pack_box row by row, rounded. row: room for one of floats.
-  void pack_input(const Features& in, std::int64_t n, const Box& box, float* row, Input* to) const {
-    const std::int64_t channels = spec_.in_channels, values = box.size[2] * pitch_;
-    const std::int64_t wide = channels < lanes ? pitch_ : round_up(channels, lanes);
-    Box one{box.at, {1, 1, box.size[2]}};
-    for (std::int64_t z = 0; z < box.size[0]; ++z)
-      for (std::int64_t y = 0; y < box.size[1]; ++y) {
-        one.at[0] = box.at[0] + z;
-        one.at[1] = box.at[1] + y;
-        pack_box(in, n, 0, channels, one, row, wide);
-        if constexpr (!integers)
-          if (wide == pitch_) {
-            for (std::int64_t i = 0; i < values; i += lanes)
-              store_some(to + i, load_some(row + i, values - i), values - i);
-            to += values;
-            continue;
-          }
-        for (std::int64_t x = 0; x < box.size[2]; ++x, to += pitch_) {
-          round_pixel(row + x * wide, to);
-          std::fill(to + channels, to + pitch_, Input{});
-        }
-      }
-  }
-
-  void round_pixel(const float* __restrict from, Input* __restrict to) const {
-    const std::int64_t channels = spec_.in_channels;
-    if constexpr (integers) {
-      const float per_step = 1 / steps_.scale, low = steps_.low, high = steps_.high;
-      // Rounds to even as nearbyint, in vectors: adding 1.5 * 2^23 leaves no fraction.
-      constexpr float magic = 12582912.0f;
-      const std::int32_t zero = A::zero(steps_) - std::bit_cast<std::int32_t>(magic);
-      for (std::int64_t c = 0; c < channels; ++c) {
-        float v = from[c] * per_step;
-        v = v > low ? v : low;  // NaN becomes the lowest
-        v = v < high ? v : high;
-        v += magic;
-        to[c] = static_cast<Input>(std::bit_cast<std::int32_t>(v) + zero);
-      }
-    } else {
-      std::transform(from, from + channels, to, [](float x) { return BFloat16(x); });
-    }
-  }
-
   ConvolutionSpec spec_;
-  Quantisation steps_;
   std::int64_t panels_, taps_, pitch_;
   AlignedFloats weights_;  // of type Weight
-  std::vector<float> scale_;
-  std::vector<std::int32_t> excess_;  // of a sum, as inputs of 0 are A::zero
+  Packing<Input> packing_;
+  Quantiser quantiser_;  // of integers
   std::vector<float> bias_;
 };
 

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "conv_integers.hpp"
 #include "conv_lanes.hpp"
 #include "parallel.hpp"
 
@@ -17,22 +18,19 @@ namespace msf {
 namespace {
 
 // `count` channels of a row of `n` pixels.
-template <class T>
-void pack_row(const T* from, std::int64_t channel_stride, std::int64_t pixel_stride,
-              std::int64_t count, std::int64_t n, float* to, std::int64_t pitch) {
-  std::int64_t c = 0;
-  if (channel_stride == 1 && pixel_stride == count && pitch == count) {
-    const std::int64_t values = n * count;
-    for (std::int64_t i = 0; i < values; i += lanes)
-      store_some(to + i, load_some(from + i, values - i), values - i);
-    c = count;
-  } else if (channel_stride == 1 && count >= least_vector) {
+template <class To, class From>
+void pack_row(const From* from, std::int64_t channel_stride, std::int64_t pixel_stride,
+              std::int64_t count, std::int64_t n, To* to, std::int64_t pitch,
+              const Packing<To>& packing) {
+  if (channel_stride == 1 && pixel_stride == count && pitch == count)
+    return packing.pack(from, n * count, to);
+  if (channel_stride == 1 && count >= least_vector) {
     for (std::int64_t x = 0; x < n; ++x)
-      for (c = 0; c < count; c += lanes) {
-        const std::int64_t left = count - c;
-        store_some(to + x * pitch + c, load_some(from + x * pixel_stride + c, left), left);
-      }
-  } else if (pixel_stride == 1) {
+      packing.pack(from + x * pixel_stride, count, to + x * pitch);
+    return;
+  }
+  std::int64_t c = 0;
+  if (pixel_stride == 1)
     for (; c + lanes <= count && n >= lanes; c += lanes)
       for (std::int64_t begin = 0; begin < n; begin += lanes) {
         const std::int64_t x = std::min(begin, n - lanes);  // the last step may repeat some
@@ -40,12 +38,12 @@ void pack_row(const T* from, std::int64_t channel_stride, std::int64_t pixel_str
         for (std::int64_t i = 0; i < lanes; ++i)
           v[i] = load_floats(from + (c + i) * channel_stride + x);
         transpose_lanes(v);
-        for (std::int64_t j = 0; j < lanes; ++j) store_lanes(to + (x + j) * pitch + c, v[j]);
+        for (std::int64_t j = 0; j < lanes; ++j)
+          packing.store(to + (x + j) * pitch + c, v[j], lanes);
       }
-  }
   for (; c < count; ++c)
     for (std::int64_t x = 0; x < n; ++x)
-      to[x * pitch + c] = from[c * channel_stride + x * pixel_stride];
+      to[x * pitch + c] = packing(static_cast<float>(from[c * channel_stride + x * pixel_stride]));
 }
 
 // A planar block is short pieces of rows far apart, which no hardware prefetcher follows.
@@ -58,14 +56,16 @@ void prefetch_row(const Features& in, std::int64_t from, std::int64_t count, std
 }
 
 // pack_box of one map; `room`: of the pitch, for what follows the channels.
+template <class To>
 void pack_map(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
-              const Box& box, float* to, std::int64_t pitch, std::int64_t room) {
+              const Box& box, To* to, std::int64_t pitch, std::int64_t room,
+              const Packing<To>& packing) {
   const std::int64_t width = box.size[2];
   const std::int64_t left = std::clamp<std::int64_t>(-box.at[2], 0, width);
   const std::int64_t right = std::clamp<std::int64_t>(in.size[2] - box.at[2], left, width);
   const std::int64_t whole = std::min((count + lanes - 1) / lanes * lanes, room);
-  const auto blank = [&](float* row, std::int64_t from, std::int64_t end) {
-    for (std::int64_t x = from; x < end; ++x) std::fill_n(row + x * pitch, whole, 0.0f);
+  const auto blank = [&](To* row, std::int64_t from, std::int64_t end) {
+    for (std::int64_t x = from; x < end; ++x) std::fill_n(row + x * pitch, whole, packing.zero);
   };
   for (std::int64_t z = box.at[0]; z < box.at[0] + box.size[0]; ++z)
     for (std::int64_t y = box.at[1]; y < box.at[1] + box.size[1]; ++y, to += width * pitch) {
@@ -79,26 +79,36 @@ void pack_map(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t 
       if (in.stride[2] == 1) prefetch_row(in, from, count, right - left);
       if (in.dtype == DType::bfloat16)
         pack_row(static_cast<const BFloat16*>(in.data) + from, in.channel_stride, in.stride[2],
-                 count, right - left, to + left * pitch, pitch);
+                 count, right - left, to + left * pitch, pitch, packing);
       else
         pack_row(static_cast<const float*>(in.data) + from, in.channel_stride, in.stride[2], count,
-                 right - left, to + left * pitch, pitch);
+                 right - left, to + left * pitch, pitch, packing);
       if (count < whole)
         for (std::int64_t x = left; x < right; ++x)
-          std::fill(to + x * pitch + count, to + x * pitch + whole, 0.0f);
+          std::fill(to + x * pitch + count, to + x * pitch + whole, packing.zero);
     }
 }
 
 }  // namespace
 
+template <class To>
 void pack_box(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
-              const Box& box, float* to, std::int64_t pitch) {
+              const Box& box, To* to, std::int64_t pitch, const Packing<To>& packing) {
   std::int64_t done = 0;
   for_each_map(in, c0, count, [&](const Features& map, std::int64_t c, std::int64_t here) {
-    pack_map(map, n, c, here, box, to + done, pitch, pitch - done);
+    pack_map(map, n, c, here, box, to + done, pitch, pitch - done, packing);
     done += here;
   });
 }
+
+#define MSF_PACKED_AS(To)                                                                       \
+  template void pack_box(const Features&, std::int64_t, std::int64_t, std::int64_t, const Box&, \
+                         To*, std::int64_t, const Packing<To>&)
+MSF_PACKED_AS(float);
+MSF_PACKED_AS(BFloat16);
+MSF_PACKED_AS(std::uint8_t);
+MSF_PACKED_AS(std::int16_t);
+#undef MSF_PACKED_AS
 
 Size3 block_of(const ConvolutionSpec& spec, const Size3& full, std::int64_t pixels) {
   const Size3& pool = spec.pool;

@@ -36,11 +36,16 @@ void for_each_map(const Features& in, std::int64_t c0, std::int64_t count, F&& f
   }
 }
 
-// Copies `count` channels from c0 on of the box to `to`, `pitch` floats a pixel, channels last;
-// zeros outside. A pixel's floats beyond the channels, up to a whole vector, become 0 as well if
-// they fit the pitch.
+// How features are packed: as floats or bfloat16 (conv_lanes.hpp), or integers (conv_integers.hpp).
+template <class To>
+struct Packing;
+
+// Copies `count` channels from c0 on of the box to `to`, `pitch` values a pixel, channels last;
+// zeros outside. A pixel's values beyond the channels, up to a whole vector, become zeros as well
+// if they fit the pitch.
+template <class To>
 void pack_box(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t count,
-              const Box& box, float* to, std::int64_t pitch);
+              const Box& box, To* to, std::int64_t pitch, const Packing<To>& packing = {});
 
 inline std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
@@ -176,6 +181,8 @@ std::unique_ptr<Convolution> make_direct(const ConvolutionSpec& spec, const floa
                                          const float* bias, bool lines = false);
 std::unique_ptr<Convolution> make_tiled(const ConvolutionSpec& spec, const float* weight,
                                         const float* bias);
+std::unique_ptr<Convolution> make_tiled_bytes(const ConvolutionSpec& spec, const float* weight,
+                                              const float* bias, const Quantisation& steps);
 std::unique_ptr<Convolution> make_bytes(const ConvolutionSpec& spec, const float* weight,
                                         const float* bias, const Quantisation& steps);
 std::unique_ptr<Convolution> make_pairs(const ConvolutionSpec& spec, const float* weight,

@@ -1,4 +1,4 @@
-// Tiles of AMX: eight registers of 16 rows of 64 bytes, and the product of two of them.
+// Tiles of AMX: eight registers of 16 rows of 64 bytes, and the products of two of them.
 //
 // `Tiles` is the instructions, `EmulatedTiles` the same in plain C++: so that loops over tiles are
 // tested where a CPU has none. Both hold every tile at its full size.
@@ -7,13 +7,18 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+
+#include "bfloat16.hpp"
 
 namespace msf {
 
-inline constexpr std::int64_t tile_rows = 16;   // pixels of a left factor; pairs of a right one
-inline constexpr std::int64_t tile_depth = 32;  // bfloat16 of a row of a left factor
+inline constexpr std::int64_t tile_rows = 16;     // pixels of a left factor
+inline constexpr std::int64_t tile_columns = 16;  // of a right one
+inline constexpr std::int64_t tile_bytes = 64;    // of a row
 
-// a: 16 rows of 32 values; b: 16 pairs of rows, of 16 columns; the pairs of a column side by side.
+// Words of two bfloat16, or of four bytes: those of a row of the left factor, without a sign if
+// they are integers, are multiplied by the words of a column of the right one, and added up.
 struct EmulatedTiles {
   alignas(64) std::uint32_t tile[8][16][16];
 
@@ -31,18 +36,29 @@ struct EmulatedTiles {
     for (int r = 0; r < 16; ++r)
       std::memcpy(static_cast<std::byte*>(to) + r * row_bytes, tile[t][r], 64);
   }
-  template <int c, int a, int b>
+  template <class Input, int c, int a, int b>
   void multiply() {
-    const auto low = [](std::uint32_t pair) { return std::bit_cast<float>(pair << 16); };
-    const auto high = [](std::uint32_t pair) { return std::bit_cast<float>(pair & 0xffff0000); };
     for (int r = 0; r < 16; ++r)
       for (int k = 0; k < 16; ++k)
-        for (int n = 0; n < 16; ++n) {
-          auto sum = std::bit_cast<float>(tile[c][r][n]);
-          sum += low(tile[a][r][k]) * low(tile[b][k][n]);
-          sum += high(tile[a][r][k]) * high(tile[b][k][n]);
-          tile[c][r][n] = std::bit_cast<std::uint32_t>(sum);
-        }
+        for (int n = 0; n < 16; ++n)
+          add_products<Input>(tile[c][r][n], tile[a][r][k], tile[b][k][n]);
+  }
+
+ private:
+  template <class Input>
+  static void add_products(std::uint32_t& sum, std::uint32_t x, std::uint32_t w) {
+    if constexpr (std::is_same_v<Input, BFloat16>) {
+      const auto low = [](std::uint32_t pair) { return std::bit_cast<float>(pair << 16); };
+      const auto high = [](std::uint32_t pair) { return std::bit_cast<float>(pair & 0xffff0000); };
+      auto found = std::bit_cast<float>(sum);
+      found += low(x) * low(w);
+      found += high(x) * high(w);
+      sum = std::bit_cast<std::uint32_t>(found);
+    } else {
+      for (int shift = 0; shift < 32; shift += 8)
+        sum += static_cast<std::uint32_t>(static_cast<std::uint8_t>(x >> shift) *
+                                          static_cast<std::int8_t>(w >> shift));
+    }
   }
 };
 
@@ -75,9 +91,12 @@ class Tiles {
   void store(void* to, std::int64_t row_bytes) {
     asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(row_bytes), "i"(t) : "memory");
   }
-  template <int c, int a, int b>
+  template <class Input, int c, int a, int b>
   void multiply() {
-    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(c), "i"(a), "i"(b));
+    if constexpr (std::is_same_v<Input, BFloat16>)
+      asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(c), "i"(a), "i"(b));
+    else
+      asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(c), "i"(a), "i"(b));
   }
 };
 #else

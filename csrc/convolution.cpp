@@ -139,7 +139,8 @@ std::unique_ptr<Convolution> by_pixel(const ConvolutionSpec& spec,
 }  // namespace
 
 std::unique_ptr<Convolution> make_int8(const ConvolutionSpec& spec, const float* weight,
-                                       const float* bias, const Quantisation& steps) {
+                                       const float* bias, const Quantisation& steps, bool tiled) {
+  if (tiled) return make_tiled_bytes(spec, weight, bias, steps);
   return by_pixel(spec, make_bytes(spec, weight, bias, steps));
 }
 

@@ -15,9 +15,9 @@
 // channels in planes along rows, by Winograd's F(4, 3) along columns if told so (conv_planar.cpp),
 // and many channels of single pixels to few one pixel after another (conv_dots.cpp);
 // Winograd's F(m x m, r x r) (conv_winograd.cpp), for rows and columns of 3 or of 5 taps and stride
-// 1, in float32 or in 16-bit integers; direct with weights and features rounded to bfloat16, on
-// AMX's tiles (conv_amx.cpp) or in pairs (conv_narrow.cpp), any kernel as well; and direct in 8-bit
-// integers (conv_narrow.cpp).
+// 1, in float32 or in 16-bit integers; and direct with weights and features rounded to bfloat16, or
+// to 8-bit integers, any kernel as well: on AMX's tiles (conv_amx.cpp), or in pairs and fours
+// (conv_narrow.cpp).
 #pragma once
 
 #include <array>
@@ -110,17 +110,20 @@ bool carries(Algorithm algorithm, const ConvolutionSpec& spec);
 Algorithm choose_algorithm(const ConvolutionSpec& spec, const Size3& in, bool narrow = false,
                            bool planar = false);
 
-// Whether CPU and system have AMX's tiles. Where not, Algorithm::tiled is slow: it emulates them.
+// Whether CPU and system have AMX's tiles, and multiply bfloat16, or bytes, in them. Where not,
+// what runs on tiles is slow: they are emulated.
 bool have_tiles();
+bool have_byte_tiles();
 // Whether the CPU multiplies and adds up pairs of bfloat16, in vectors. Where not, Algorithm::pairs
 // is slow as well.
 bool have_pair_products();
 // Whether it does so with four bytes, and with pairs of 16-bit integers.
 bool have_byte_products();
 
-// Products of features rounded so with weights of 8 bits. As make_convolution else.
+// Products of features rounded so with weights of 8 bits, on tiles or not. As make_convolution
+// else.
 std::unique_ptr<Convolution> make_int8(const ConvolutionSpec& spec, const float* weight,
-                                       const float* bias, const Quantisation& steps);
+                                       const float* bias, const Quantisation& steps, bool tiled);
 
 // weight: (out, in, planes, rows, columns), contiguous float32; bias: one a channel, or null.
 std::unique_ptr<Convolution> make_convolution(const ConvolutionSpec& spec, const float* weight,

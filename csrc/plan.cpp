@@ -78,7 +78,7 @@ std::shared_ptr<Convolution> Plan::packed(const ConvolutionSpec& spec, const flo
       return old.layer;
   packed_.push_back({spec, weight, bias, algorithm, steps.scale,
                      std::shared_ptr<Convolution>(
-                         steps.scale > 0 ? make_int8(spec, weight, bias, steps)
+                         steps.scale > 0 ? make_int8(spec, weight, bias, steps, have_byte_tiles())
                                          : make_convolution(spec, weight, bias, algorithm))});
   packed_bytes_ += packed_.back().layer->packed_bytes();
   return packed_.back().layer;

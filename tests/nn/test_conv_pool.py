@@ -232,6 +232,41 @@ def test_bfloat16_products(
         assert_near(convolution._features.to_float32(got), expected, 2**-8)
 
 
+@pytest.mark.parametrize(
+    ("channels", "size", "kernel", "stride", "dilation"),
+    [
+        ((16, 16), (17, 33), (3, 3), 1, 1),
+        ((70, 40), (9, 70), (3, 3), 1, 1),  # off every width of a tile, wider than a block
+        ((100, 33), (20, 21), (5, 2), (2, 3), (1, 2)),
+        ((17, 20), (5, 6, 18), (3, 3, 3), (2, 1, 1), 1),
+        ((300, 64), (16, 16), (1, 1), 1, 1),
+        ((3, 5), (9, 9), (3, 3), 1, 1),
+    ],
+)
+@pytest.mark.parametrize("positive", [False, True])
+def test_integers_on_tiles(rng, isa, threads, channels, size, kernel, stride, dilation, positive):
+    """AMX's instructions, or their emulation: the sums of pairs and fours, to the bit."""
+    x, weight, bias = layer(rng, channels, size, kernel)
+    x = np.abs(x) if positive else x
+    x[0, 0, ..., 0], x[0, 0, ..., 1] = np.nan, 1e30
+    steps = (4 / 255, 0.0, 255.0) if positive else (4 / 127, -127.0, 127.0)
+    sizes = convolution.geometry(kernel, stride, 1, dilation, None, 1)
+
+    def run(tiled, features, dtype):
+        spec = (channels, sizes.of_volumes(), 1, 0.0, 0, tiled)
+        packed, last = convolution._features.ordered(features)
+        full = sizes.full(size)
+        shape = (2, *full, channels[1]) if last else (2, channels[1], *full)
+        out = np.empty(shape, dtype)
+        convolution.core.convolution8(*spec, weight, bias, steps).run(packed, last, out, None, None)
+        return out
+
+    for features, dtype in ((x, np.float32), (bfloat16(x)[0], BFLOAT16)):
+        for given in (features, channels_last(features)):
+            plain, tiled = (run(tiled, given, dtype) for tiled in (False, True))
+            assert_array_equal(plain.view(np.uint8), tiled.view(np.uint8))
+
+
 def test_few_channels_in_pairs_where_sums_are_long():
     def chosen(channels, kernel, narrow=True):
         sizes = convolution.geometry(kernel, 1, 1, 1, None, 2).of_volumes()

@@ -66,7 +66,7 @@ def test_same_bytes(isa, plans, precision, size, batch):
 )
 @pytest.mark.parametrize("batch", [1, 2])
 def test_phases_of_dilated_layers(isa, plans, precision, size, kernel, padding, dilation, batch):
-    if precision == "bfloat16" and getattr(_lower.core, "have_tiles", bool)():
+    if precision == "bfloat16" and _lower.core.have_tiles():
         pytest.skip("AMX's tiles do dilated layers whole")
     torch.manual_seed(0)
     conv = (nn.Conv2d, nn.Conv3d)[len(size) - 2]

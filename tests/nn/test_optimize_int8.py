@@ -15,10 +15,11 @@ from medseg_fast.nn._runners import first_of  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def _no_tiles(monkeypatch):
-    """Where there are tiles of bfloat16 these are used instead."""
+    """As on a CPU without AMX: where it is, all layers go through its tiles."""
     core = _lower.core
     choose = core.convolution_algorithm
     monkeypatch.setattr(core, "have_tiles", lambda: False)
+    monkeypatch.setattr(core, "have_byte_tiles", lambda: False)
     monkeypatch.setattr(
         core, "convolution_algorithm", lambda *layer: choose(*layer[:3], False, False)
     )
@@ -141,6 +142,17 @@ def test_few_channels_and_winograd_stay(rng, monkeypatch, fours):
     plan = nn.optimize(layers, x, precision="int8")
     steps = [step.layer.rpartition(", ")[2] for step in plan.steps]
     assert steps == ["direct", "fixed" if fours else "winograd 4x4", "8 bits", "direct"]
+
+
+def test_tiles_of_bytes_carry_all(rng, monkeypatch):
+    layers = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 32, 1), torch.nn.Conv2d(32, 32, 3, padding=1), torch.nn.Conv2d(32, 16, 1)
+    )
+    x = rng.normal(size=(1, 3, 20, 20)).astype(np.float32)
+    monkeypatch.setattr(_lower.core, "have_byte_tiles", lambda: True)
+    plan = nn.optimize(layers, x, precision="int8")
+    steps = [step.layer.rpartition(", ")[2] for step in plan.steps]
+    assert steps == ["direct", "8 bits", "8 bits"]
 
 
 def test_zeros_tell_nothing():

@@ -49,8 +49,8 @@ def optimize(
         multiplies tiles, or pairs, of bfloat16, or transformed pairs of 16-bit integers (such a
         plan is slow on another CPU). "int8": as "bfloat16", but convolutions of at least 16
         channels multiply integers of 8 bits, in steps that the values of `example` tell: give
-        images like those to come, a batch of some if the plan is for a batch. Those that are
-        faster on tiles or by Winograd's algorithm (3 x 3 and 5 x 5 without a stride) stay.
+        images like those to come, a batch of some if the plan is for a batch. Without AMX those
+        that are faster by Winograd's algorithm (3 x 3 and 5 x 5 without a stride) stay.
     threads : int, optional
         How many threads the plan uses. Default: the package's setting when it is called.
 

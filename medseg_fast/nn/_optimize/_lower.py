@@ -88,8 +88,7 @@ class Lowered:
 def lower(graph: Graph, narrow: bool, *, bands: bool = True) -> Lowered:
     """The steps, in order; `narrow`: maps between layers are bfloat16; `bands`: see `_bands`."""
     placement = Placement(graph, 2 if narrow else 4)
-    # Builds without the kernels for AMX's tiles do not have the question either.
-    tiles = narrow and bool(getattr(core, "have_tiles", bool)())
+    tiles = narrow and bool(core.have_tiles())
     if bands:
         in_bands(graph, placement, phases=not tiles)
     for layer in graph.layers:

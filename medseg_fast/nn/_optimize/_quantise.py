@@ -21,7 +21,7 @@ from medseg_fast.nn._optimize._plan import Plan
 Array = NDArray[Any]
 
 _DIRECT = ALGORITHMS.index("direct")
-_FASTER = tuple(ALGORITHMS.index(name) for name in ("tiles", "fixed", "fixed 6x6"))
+_FASTER = tuple(ALGORITHMS.index(name) for name in ("tiles", "fixed", "fixed 6x6"))  # than fours
 _LEAST_CHANNELS = 16  # with fewer the first layer's rounding costs more than it saves
 _PART = 1e-4  # of the values that may lie beyond the largest step
 _SEEN = 1 << 20  # values of a map that are looked at
@@ -37,14 +37,16 @@ def quantised(plan: Plan, examples: Sequence[Array]) -> list[dict[str, Any]]:
             "optimize: example must be images like those to come for precision 'int8', got zeros"
         )
     seen: dict[int, tuple[float, float, float]] = {}
-    # Four bytes in one instruction are faster than Winograd's algorithm in floats, pairs are not.
-    every = bool(core.have_byte_products())
+    # Four bytes in one instruction are faster than Winograd's algorithm in floats, pairs are not;
+    # tiles of bytes are faster than anything.
+    tiles = bool(core.have_byte_tiles())
+    every, faster = tiles or bool(core.have_byte_products()), () if tiles else _FASTER
 
     def look(index: int, step: dict[str, Any], slots: Sequence[Any]) -> None:
         arguments = step["arguments"]
         if step["call"] != "convolution" or min(arguments[0]) < _LEAST_CHANNELS:
             return
-        if arguments[5] == _DIRECT or (every and arguments[5] not in _FASTER):
+        if arguments[5] == _DIRECT or (every and arguments[5] not in faster):
             maps = [_values(view, slots) for view in arguments[8]]
             seen[index] = _steps_of(np.concatenate(maps))
 
