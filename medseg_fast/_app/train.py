@@ -18,7 +18,7 @@ from medseg_fast._app import files
 from medseg_fast.nn._training import build
 from medseg_fast.nn._training import config as configs
 from medseg_fast.nn._training.config import Config
-from medseg_fast.nn._training.dataset import Split
+from medseg_fast.nn._training.dataset import Case, Split
 
 Say = Callable[[str], None]
 
@@ -97,18 +97,59 @@ def _processes() -> Iterator[bool]:
         distributed.destroy_process_group()
 
 
+@dataclass(frozen=True)
+class _Run:
+    """A training, once its cases are read and its network is made."""
+
+    job: Job
+    config: Config
+    folder: Path
+    fold: int | None
+    parts: Split
+    channels: int
+    train: Sequence[Case]
+    held: Sequence[Case]
+    network: Any
+    common: Mapping[str, Any]  # what `fit` and `pretrain` are both told
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        return self.config["training"]
+
+
 def _train(
     job: Job, config: Config, folder: Path, fold: int | None, say: Say, first: bool, device: Any
 ) -> dict[str, Any]:
-    from medseg_fast import nn
-
     started = time.perf_counter()
+    this = _prepare(job, config, folder, fold, say, device)
+    sampler = build.make_sampler(config, this.train)
+    if first:
+        _begin(config, this.parts, fold, folder, job.restart)
+    if this.training["pretrain_steps"]:
+        say(f"pre-training on hidden blocks, {this.training['pretrain_steps']} steps")
+        _pretrain(this)
+    before = time.perf_counter() - started
+    result = _fit(this, sampler, say)
+    trained = time.perf_counter()
+    test = _save(this) if first else None
+    # Of all sessions, where the training was interrupted.
+    seconds = before + result.history[-1]["seconds"] + time.perf_counter() - trained
+    report = _report(this, result, test, seconds)
+    if first:
+        with files.replacing(folder / "report.json") as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _prepare(
+    job: Job, config: Config, folder: Path, fold: int | None, say: Say, device: Any
+) -> _Run:
+    training = config["training"]
     parts = build.read_split(config, fold)
     say(
         f"{len(parts.train)} cases to learn from, {len(parts.validation)} to validate, "
         f"{len(parts.test)} to test"
     )
-    training = config["training"]
     if training["patience"] is not None and not parts.validation:
         raise ValueError(f"{config.path.name}: training.patience needs data.validation")
     channels = build.channels_of(parts)
@@ -118,77 +159,80 @@ def _train(
     build.check_axes(config, train[0].label.ndim)
     classes = build.count_classes(config, (*train, *held))
     network = build.make_network(config, train[0], channels, classes)
-    sampler = build.make_sampler(config, train)
-    if first:
-        _begin(config, parts, fold, folder, job.restart)
-    patch = training["patch"]
     common = {"seed": training["seed"], "device": device}
-    if training["pretrain_steps"]:
-        say(f"pre-training on hidden blocks, {training['pretrain_steps']} steps")
-        nn.pretrain(
-            network,
-            [case.pixels for case in train],
-            steps=training["pretrain_steps"],
-            batch=training["batch"],
-            patch=patch,
-            rate=training["rate"],
-            folder=folder / "pretrain",
-            resume=not job.restart,
-            progress=job.progress,
-            **common,
-        )
-    before = time.perf_counter() - started
-    bar = job.progress and sys.stderr.isatty()
-    result = nn.fit(
-        network,
+    return _Run(job, config, folder, fold, parts, channels, train, held, network, common)
+
+
+def _pretrain(this: _Run) -> None:
+    from medseg_fast import nn
+
+    nn.pretrain(
+        this.network,
+        [case.pixels for case in this.train],
+        steps=this.training["pretrain_steps"],
+        folder=this.folder / "pretrain",
+        resume=not this.job.restart,
+        progress=this.job.progress,
+        **{name: this.training[name] for name in ("batch", "patch", "rate")},
+        **this.common,
+    )
+
+
+def _fit(this: _Run, sampler: Any, say: Say) -> Any:
+    from medseg_fast import nn
+
+    bar = this.job.progress and sys.stderr.isatty()
+    return nn.fit(
+        this.network,
         sampler,
-        steps=training["steps"],
-        epochs=training["epochs"],
-        loss=build.make_loss(config),
-        validation=[(case.pixels, case.label) for case in held] or None,
-        patch=patch,
-        rates=config["rates"] or None,
-        folder=folder,
-        resume=not job.restart,
+        loss=build.make_loss(this.config),
+        validation=[(case.pixels, case.label) for case in this.held] or None,
+        rates=this.config["rates"] or None,
+        folder=this.folder,
+        resume=not this.job.restart,
         progress=bar,
         # A bar on a terminal says the same.
         callbacks=[] if bar else [lambda network, row: say(_line(row))],
-        **{name: training[name] for name in _FIT},
-        **common,
+        **{name: this.training[name] for name in _FIT},
+        **this.common,
     )
-    trained = time.perf_counter()
-    report: dict[str, Any] = {
-        "config": str(config.path),
-        "folder": str(folder),
-        "fold": fold,
-        "seed": training["seed"],
+
+
+def _save(this: _Run) -> dict[str, Any] | None:
+    """Write the model; its figures on the cases to test, if there are any."""
+    from medseg_fast import nn
+
+    data, network = this.config["data"], this.network
+    facts = {"normalise": data["normalise"]}
+    if this.config["network"]["name"] not in _WITHOUT_WINDOW:
+        facts["window"] = this.training["patch"] or list(this.train[0].label.shape)
+    if data["spacing"]:
+        facts |= {"spacing": data["spacing"], "unit": data["unit"]}
+    network.metadata |= {**facts, "target": data["target"]}
+    nn.save_model(network, this.folder / _MODEL)
+    if not this.parts.test:
+        return None
+    cases = build.read_cases(this.config, this.parts.test, this.channels)
+    return build.figures(this.config, network, cases)
+
+
+def _report(
+    this: _Run, result: Any, test: Mapping[str, Any] | None, seconds: float
+) -> dict[str, Any]:
+    return {
+        "config": str(this.config.path),
+        "folder": str(this.folder),
+        "fold": this.fold,
+        "seed": this.training["seed"],
         "steps": result.steps,
         "stopped": result.stopped,
         "validation": result.best,
-        "classes": 1 if network.metadata.get("structured") else network.classes,
-        "cases": {name: [f.name for f in some] for name, some in parts._asdict().items()},
+        "classes": 1 if this.network.metadata.get("structured") else this.network.classes,
+        "cases": {name: [f.name for f in some] for name, some in this.parts._asdict().items()},
+        **({} if test is None else {"test": test}),
+        "model": str(this.folder / _MODEL),
+        "seconds": round(seconds, 1),
     }
-    if first:
-        data = config["data"]
-        facts = {"normalise": data["normalise"]}
-        if config["network"]["name"] not in _WITHOUT_WINDOW:
-            facts["window"] = patch or list(train[0].label.shape)
-        if data["spacing"]:
-            facts |= {"spacing": data["spacing"], "unit": data["unit"]}
-        network.metadata |= {**facts, "target": data["target"]}
-        nn.save_model(network, folder / "model.safetensors")
-        if parts.test:
-            report["test"] = build.figures(
-                config, network, build.read_cases(config, parts.test, channels)
-            )
-    report["model"] = str(folder / "model.safetensors")
-    # Of all sessions, where the training was interrupted.
-    seconds = before + result.history[-1]["seconds"] + time.perf_counter() - trained
-    report["seconds"] = round(seconds, 1)
-    if first:
-        with files.replacing(folder / "report.json") as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
-    return report
 
 
 def _begin(config: Config, parts: Split, fold: int | None, folder: Path, restart: bool) -> None:
@@ -216,9 +260,10 @@ def _begin(config: Config, parts: Split, fold: int | None, folder: Path, restart
 # What these learn from says nothing of how much they may be shown at a time.
 _WITHOUT_WINDOW = ("lenet5", "mask_rcnn")
 _FIT = (
-    "optimiser rate weight_decay schedule warmup clip average precision every patience "
-    "checkpoint_every freeze"
+    "steps epochs optimiser rate weight_decay schedule warmup clip average precision every "
+    "patience checkpoint_every freeze patch"
 ).split()
+_MODEL = "model.safetensors"
 
 
 def _device(asked: str | None) -> Any:
