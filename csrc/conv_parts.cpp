@@ -46,13 +46,18 @@ void pack_row(const From* from, std::int64_t channel_stride, std::int64_t pixel_
       to[x * pitch + c] = packing(static_cast<float>(from[c * channel_stride + x * pixel_stride]));
 }
 
-// A planar block is short pieces of rows far apart, which no hardware prefetcher follows.
+// A block is short pieces of rows far apart, of planes or of some channels of each pixel, which no
+// hardware prefetcher follows: asks for those of a row further down.
 void prefetch_row(const Features& in, std::int64_t from, std::int64_t count, std::int64_t n) {
   constexpr std::int64_t ahead = 3;
   const std::int64_t item = item_size(in.dtype);
   const char* row = static_cast<const char*>(in.data) + (from + ahead * in.stride[1]) * item;
-  for (std::int64_t c = 0; c < std::min(count, panel); ++c, row += in.channel_stride * item)
-    for (std::int64_t x = 0; x < n * item; x += 64) __builtin_prefetch(row + x);
+  const bool planes = in.stride[2] == 1;
+  const std::int64_t pieces = planes ? std::min(count, panel) : n;
+  const std::int64_t step = planes ? in.channel_stride : in.stride[2];
+  const std::int64_t bytes = (planes ? n : count) * item;
+  for (std::int64_t i = 0; i < pieces; ++i, row += step * item)
+    for (std::int64_t x = 0; x < bytes; x += 64) __builtin_prefetch(row + x);
 }
 
 // pack_box of one map; `room`: of the pitch, for what follows the channels.
@@ -76,7 +81,8 @@ void pack_map(const Features& in, std::int64_t n, std::int64_t c0, std::int64_t 
       blank(to, 0, left);
       blank(to, right, width);
       const std::int64_t from = in.offset(n, c0, {z, y, box.at[2] + left});
-      if (in.stride[2] == 1) prefetch_row(in, from, count, right - left);
+      if (in.stride[2] == 1 || (in.channel_stride == 1 && in.stride[2] > count))
+        prefetch_row(in, from, count, right - left);
       if (in.dtype == DType::bfloat16)
         pack_row(static_cast<const BFloat16*>(in.data) + from, in.channel_stride, in.stride[2],
                  count, right - left, to + left * pitch, pitch, packing);
