@@ -349,6 +349,21 @@ def test_state_is_empty_and_weights_move():
     assert loss.to(torch.float64).losses[0].weight.dtype == torch.float64
 
 
+@pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"boundary", "lovasz", "lovasz_all"}))
+@pytest.mark.parametrize("unlabelled", ["none", "some", "all"])
+def test_compiled_whole(name, unlabelled):
+    """By torch.compile, which has no values to look at; distances and sorted errors need them."""
+    logits, target = batch((2, 3, 6, 5))
+    if unlabelled != "none":
+        target[0, 0] = IGNORE
+    if unlabelled == "all":
+        target[:] = IGNORE
+    loss = LOSSES[name]()
+    torch._dynamo.reset()
+    whole = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    assert_allclose(whole(logits, target), loss(logits, target), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -147,7 +147,7 @@ class Loss(nn.Module):
 
     def _soft(self, logits: Tensor, target: Tensor) -> Labelled:
         unknown = target.isnan().any(1)
-        if unknown.device.type == "cpu" and not unknown.any():  # elsewhere it would wait
+        if at_hand(unknown) and not unknown.any():
             return Labelled(logits, target, None)
         return Labelled(logits, target.masked_fill(unknown[:, None], 0), ~unknown)
 
@@ -155,11 +155,11 @@ class Loss(nn.Module):
         valid = None
         if self.ignore_index is not None:
             valid = target != self.ignore_index
-            if valid.device.type == "cpu" and valid.all():
+            if at_hand(valid) and valid.all():
                 valid = None
         if valid is not None:
             target = target.masked_fill(~valid, 0)
-        if target.device.type == "cpu" and target.numel():
+        if at_hand(target) and target.numel():
             low, high = (int(t) for t in target.aminmax())
             if low < 0 or high >= max(logits.shape[1], 2):
                 raise ValueError(
@@ -168,3 +168,8 @@ class Loss(nn.Module):
                     f"got {low if low < 0 else high}"
                 )
         return Labelled(logits, target, valid)
+
+
+def at_hand(tensor: Tensor) -> bool:
+    """Whether values may be looked at: a GPU would be waited for, torch.compile has none."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
