@@ -246,14 +246,15 @@ bool ask_for_tiles(unsigned kind) {
   return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 }
 
-// Whether tiles multiply as the emulation does. Small integers, so that no sum is rounded.
+// Whether tiles multiply as the emulation does. Integers of which no sum is rounded, some of them
+// beyond a signed byte's.
 template <class A>
 bool multiply_as_emulated() {
   constexpr std::int64_t count = in_row<typename A::Input> * tile_rows;
   typename A::Input a[count];
   typename A::Weight b[count];
   for (int i = 0; i < count; ++i) {
-    a[i] = static_cast<typename A::Input>(static_cast<float>(i % 13));
+    a[i] = static_cast<typename A::Input>(static_cast<float>(i % 13 * 20));
     b[i] = static_cast<typename A::Weight>(static_cast<float>(i % 11 - 5));
   }
   float results[2][tile_rows * columns];
