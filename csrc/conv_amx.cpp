@@ -5,8 +5,8 @@
 // as the distance of its rows. Two such tiles by two of 16 output channels stay in registers over
 // all taps and channels.
 //
-// Weights are rounded to bfloat16; integers: see conv_integers.hpp. Where a CPU has no tiles the
-// same loops run on EmulatedTiles, slowly: for tests. What runs on tiles was never timed by us.
+// Inputs and weights: see conv_operands.hpp. Where a CPU has no tiles the same loops run on
+// EmulatedTiles, slowly: for tests. What runs on tiles was never timed by us.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -16,8 +16,8 @@
 #include <utility>
 #include <vector>
 
-#include "conv_integers.hpp"
 #include "conv_lanes.hpp"
+#include "conv_operands.hpp"
 #include "conv_parts.hpp"
 #include "conv_tiles.hpp"
 #include "parallel.hpp"
@@ -35,18 +35,8 @@ namespace {
 // Output channels computed together: one panel of AVX-512, two of AVX2.
 constexpr std::int64_t columns = tile_columns, together = 2 * columns;
 constexpr std::int64_t panels_together = std::max<std::int64_t>(together / panel, 1);
-
-struct Halves {
-  using Input = BFloat16;
-  using Weight = BFloat16;
-  static Packing<Input> packing(const Quantisation&) { return {}; }
-};
-
-struct Bytes {
-  using Input = std::uint8_t;
-  using Weight = std::int8_t;
-  static Packing<Input> packing(const Quantisation& steps) { return without_sign(steps); }
-};
+// The baseline has no kernels for tiles: one would be several panels.
+constexpr bool built = panel >= columns;
 
 // Values of a tile's row, and of its words.
 template <class Value>
@@ -87,7 +77,6 @@ template <class A>
 class Tiled final : public Convolution {
   using Input = typename A::Input;
   using Weight = typename A::Weight;
-  static constexpr bool integers = std::is_integral_v<Input>;
 
  public:
   Tiled(const ConvolutionSpec& spec, const float* weight, const float* bias,
@@ -98,7 +87,7 @@ class Tiled final : public Convolution {
         depth_(round_up(spec.in_channels, in_row<Input>)),
         weights_(aligned_floats(floats_of<Weight>(groups_ * group_weights()))),
         packing_(A::packing(steps)),
-        quantiser_(integers ? groups_ * together : 0, steps),
+        rounding_(groups_ * together, steps),
         bias_(static_cast<std::size_t>(groups_ * together)) {
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
     parallel_tasks(groups_, [&](std::int64_t g) { pack(weight, g); });
@@ -107,11 +96,11 @@ class Tiled final : public Convolution {
   std::int64_t packed_bytes() const override {
     return groups_ * (group_weights() * static_cast<std::int64_t>(sizeof(Weight)) +
                       together * static_cast<std::int64_t>(sizeof(float))) +
-           quantiser_.bytes();
+           rounding_.bytes();
   }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
-    if (integers ? have_byte_tiles() : have_tiles())
+    if (std::is_same_v<A, Bytes> ? have_byte_tiles() : have_tiles())
       run_on<Tiles>(in, out);
     else
       run_on<EmulatedTiles>(in, out);
@@ -142,10 +131,7 @@ class Tiled final : public Convolution {
         const std::int64_t number = ((tap * depth_ + c) / row * together + o) / columns;
         return to[number * tile + (c % row / word * columns + o % columns) * word + c % word];
       };
-      if constexpr (integers)
-        quantiser_.round_weights(first + o, from, of_one, packing_.zero, place);
-      else
-        for (std::int64_t i = 0; i < of_one; ++i) place(i) = Weight(from[i]);
+      rounding_.round(first + o, from, of_one, packing_, place);
     }
   }
 
@@ -201,7 +187,7 @@ class Tiled final : public Convolution {
         for (std::int64_t i = 0; i < panels_together; ++i)
           if (const std::int64_t c = g * together + i * panel; c < spec_.out_channels) {
             float* const of_panel = sums + i * pixels * panel;
-            if constexpr (integers) quantiser_.scale(of_panel, blocks.pixels(), c);
+            rounding_.scale(of_panel, blocks.pixels(), c);
             finish(of_panel, sums + group_floats, n, c, to);
           }
       }
@@ -231,7 +217,7 @@ class Tiled final : public Convolution {
   std::int64_t groups_, taps_, depth_;
   AlignedFloats weights_;  // of type Weight
   Packing<Input> packing_;
-  Quantiser quantiser_;  // of integers
+  Rounding<Weight> rounding_;
   std::vector<float> bias_;
 };
 
@@ -276,7 +262,7 @@ bool multiply_as_emulated() {
 
 template <class A>
 bool have(unsigned kind) {
-  static const bool have = ask_for_tiles(kind) && multiply_as_emulated<A>();
+  static const bool have = built && ask_for_tiles(kind) && multiply_as_emulated<A>();
   return have;
 }
 #else
@@ -289,10 +275,10 @@ bool have(unsigned) {
 template <class A>
 std::unique_ptr<Convolution> make(const ConvolutionSpec& spec, const float* weight,
                                   const float* bias, const Quantisation& steps) {
-  if constexpr (panel < columns)  // a tile would be several panels
-    return nullptr;
-  else
+  if constexpr (built)
     return std::make_unique<Tiled<A>>(spec, weight, bias, steps);
+  else
+    return nullptr;
 }
 
 }  // namespace

@@ -34,10 +34,10 @@ void write_pixels(const float* from, std::int64_t count, std::int64_t n, T* to,
 template <class T>
 void write_row(const float* from, std::int64_t count, std::int64_t n, T* to,
                std::int64_t channel_stride, std::int64_t pixel_stride) {
-  std::int64_t c = 0;
-  if (channel_stride == 1 && count >= least_vector) {
+  if (channel_stride == 1 && count >= least_vector)
     return write_pixels(from, count, n, to, pixel_stride, [](Lanes v, std::int64_t) { return v; });
-  } else if (channel_stride == 1 && pixel_stride == count) {
+  std::int64_t c = 0;
+  if (channel_stride == 1 && pixel_stride == count) {
     // Whole vectors, over which the next pixels are written, as long as these are in the row.
     const std::int64_t values = n * count;
     for (std::int64_t x = 0; x < n; ++x)
@@ -260,7 +260,7 @@ void Finish::operator()(float* sums, float* scratch, std::int64_t n, std::int64_
   for (int a = 0; a < 3; ++a) inside.size[a] = std::min(box.size[a], full[a] - box.at[a]);
   const Panels panels{sums, row, plane};
   if (on_the_way) write_activated(panels, to, n, c0 % to.channels, inside, by);
-  if (!later && !(on_the_way && !pools)) {
+  if (pools ? !later : !on_the_way) {
     activate(sums, box.pixels(), channels, by);
     by = {zeros, Activation::none, 0};
   }

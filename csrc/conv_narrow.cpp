@@ -5,15 +5,15 @@
 // integers (AVX-512 VNNI), or pairs of those kept as 16 bits (pmaddwd, in every build; half as many
 // instructions as multiply-adds of floats, and no sum saturates).
 //
-// Integers: see conv_integers.hpp.
+// Inputs and weights: see conv_operands.hpp.
 #include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <type_traits>
 #include <vector>
 
-#include "conv_integers.hpp"
 #include "conv_lanes.hpp"
+#include "conv_operands.hpp"
 #include "conv_parts.hpp"
 #include "conv_words.hpp"
 #include "parallel.hpp"
@@ -31,25 +31,18 @@ struct Integers : Words {
   static Packing<Input> packing(const Quantisation& steps) { return Packing<Input>(steps); }
 };
 
-struct Pairs {
-  using Input = BFloat16;
-  using Weight = BFloat16;
+struct Pairs : Halves {
   using Sums = Lanes;
   static constexpr std::int64_t depth = 2;
-  static Packing<Input> packing(const Quantisation&) { return {}; }
 };
 
 #if defined(__AVX512F__)
 // The instructions of the two below are spelt out as intrinsics would need the whole source
 // compiled for CPUs that have them.
 
-// Integers as bytes, those of inputs without a sign.
-struct Bytes {
-  using Input = std::uint8_t;
-  using Weight = std::int8_t;
+struct Fours : Bytes {
   using Sums = IntLanes;
   static constexpr std::int64_t depth = 4;
-  static Packing<Input> packing(const Quantisation& steps) { return without_sign(steps); }
 
   static void add_products(IntLanes& sum, IntLanes x, IntLanes w) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
@@ -102,7 +95,6 @@ class Narrow final : public Convolution {
   using Input = typename A::Input;
   using Weight = typename A::Weight;
   static constexpr std::int64_t most_pixels = 192;  // of a block
-  static constexpr bool integers = std::is_same_v<typename A::Sums, IntLanes>;
 
  public:
   Narrow(const ConvolutionSpec& spec, const float* weight, const float* bias,
@@ -113,7 +105,7 @@ class Narrow final : public Convolution {
         pitch_(round_up(spec.in_channels, A::depth)),
         weights_(aligned_floats(panels_ * panel_weights() / A::depth)),
         packing_(A::packing(steps)),
-        quantiser_(integers ? panels_ * panel : 0, steps),
+        rounding_(panels_ * panel, steps),
         bias_(static_cast<std::size_t>(panels_ * panel)) {
     if (bias) std::copy_n(bias, spec.out_channels, bias_.begin());
     parallel_tasks(panels_, [&](std::int64_t p) { pack(weight, p); });
@@ -121,7 +113,7 @@ class Narrow final : public Convolution {
 
   std::int64_t packed_bytes() const override {
     return panels_ * panel_weights() * static_cast<std::int64_t>(sizeof(Weight)) +
-           quantiser_.bytes() + static_cast<std::int64_t>(bias_.size() * sizeof(float));
+           rounding_.bytes() + static_cast<std::int64_t>(bias_.size() * sizeof(float));
   }
 
   void run(const Features& in, const ConvolutionOutputs& out) const override {
@@ -158,7 +150,7 @@ class Narrow final : public Convolution {
             dot(&address[static_cast<std::size_t>(r)], some.runs.data(),
                 static_cast<std::int64_t>(some.runs.size()), weights_of(p) + some.first * panel,
                 sums + r * panel, some.first > 0);
-        if constexpr (integers) quantiser_.scale(sums, rows, p * panel);
+        rounding_.scale(sums, rows, p * panel);
         if ((work += taps_ * pitch_ * rows) > 1 << 21) {
           work = 0;
           poll();
@@ -176,7 +168,7 @@ class Narrow final : public Convolution {
 
   // Whether the channels of an output pixel's inputs lie in memory as they would be packed.
   bool unpacked(const Features& in) const {
-    if constexpr (integers) return false;
+    if constexpr (!std::is_same_v<Input, BFloat16>) return false;
     return !in.more && in.dtype == DType::bfloat16 && in.channel_stride == 1 && taps_ == 1 &&
            pitch_ == spec_.in_channels && spec_.before == Size3{} && spec_.after == Size3{};
   }
@@ -213,10 +205,7 @@ class Narrow final : public Convolution {
         const std::int64_t c = i / taps_, tap = i % taps_;
         return to[((tap * pitch_ + c) / A::depth * panel + o) * A::depth + c % A::depth];
       };
-      if constexpr (integers)
-        quantiser_.round_weights(p * panel + o, from, of_one, packing_.zero, place);
-      else
-        for (std::int64_t i = 0; i < of_one; ++i) place(i) = Weight(from[i]);
+      rounding_.round(p * panel + o, from, of_one, packing_, place);
     }
   }
 
@@ -231,7 +220,7 @@ class Narrow final : public Convolution {
   std::int64_t panels_, taps_, pitch_;
   AlignedFloats weights_;  // of type Weight
   Packing<Input> packing_;
-  Quantiser quantiser_;  // of integers
+  Rounding<Weight> rounding_;
   std::vector<float> bias_;
 };
 
@@ -256,7 +245,7 @@ bool have_pair_products() {
 std::unique_ptr<Convolution> make_bytes(const ConvolutionSpec& spec, const float* weight,
                                         const float* bias, const Quantisation& steps) {
 #if defined(__AVX512F__)
-  if (have_byte_products()) return std::make_unique<Narrow<Bytes>>(spec, weight, bias, steps);
+  if (have_byte_products()) return std::make_unique<Narrow<Fours>>(spec, weight, bias, steps);
 #endif
   return std::make_unique<Narrow<Integers>>(spec, weight, bias, steps);
 }

@@ -9,8 +9,8 @@
 #include <sys/mman.h>
 #endif
 
-#include "conv_integers.hpp"
 #include "conv_lanes.hpp"
+#include "conv_operands.hpp"
 #include "parallel.hpp"
 
 namespace msf {

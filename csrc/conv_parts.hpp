@@ -36,7 +36,7 @@ void for_each_map(const Features& in, std::int64_t c0, std::int64_t count, F&& f
   }
 }
 
-// How features are packed: as floats or bfloat16 (conv_lanes.hpp), or integers (conv_integers.hpp).
+// How features are packed: as floats or bfloat16 (conv_lanes.hpp), or integers (conv_operands.hpp).
 template <class To>
 struct Packing;
 

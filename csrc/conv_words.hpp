@@ -41,10 +41,11 @@ struct HardwareWords {
 };
 #endif
 
+// 1.5 * 2^23: added to what is small, no bits are left for fractions.
+inline constexpr float no_fraction = 12582912.0f;
+
 // Rounded to nearest even, what is below 2^15 in size: the lowest 16 bits.
-inline IntLanes rounded_bits(Lanes v) {
-  return std::bit_cast<IntLanes>(v + 12582912.0f);  // 1.5 * 2^23: no bits are left for fractions
-}
+inline IntLanes rounded_bits(Lanes v) { return std::bit_cast<IntLanes>(v + no_fraction); }
 inline Ints16 rounded_words(Lanes v) { return __builtin_convertvector(rounded_bits(v), Ints16); }
 
 // The 32 bits at `from` in all lanes.

@@ -37,16 +37,13 @@ def quantised(plan: Plan, examples: Sequence[Array]) -> list[dict[str, Any]]:
             "optimize: example must be images like those to come for precision 'int8', got zeros"
         )
     seen: dict[int, tuple[float, float, float]] = {}
-    # Four bytes in one instruction are faster than Winograd's algorithm in floats, pairs are not;
-    # tiles of bytes are faster than anything.
-    tiles = bool(core.have_byte_tiles())
-    every, faster = tiles or bool(core.have_byte_products()), () if tiles else _FASTER
+    slower = _slower()
 
     def look(index: int, step: dict[str, Any], slots: Sequence[Any]) -> None:
         arguments = step["arguments"]
         if step["call"] != "convolution" or min(arguments[0]) < _LEAST_CHANNELS:
             return
-        if arguments[5] == _DIRECT or (every and arguments[5] not in faster):
+        if arguments[5] in slower:
             maps = [_values(view, slots) for view in arguments[8]]
             seen[index] = _steps_of(np.concatenate(maps))
 
@@ -55,6 +52,18 @@ def quantised(plan: Plan, examples: Sequence[Array]) -> list[dict[str, Any]]:
         _by_integers(step, seen[i]) if i in seen else step
         for i, step in enumerate(plan.parts()["steps"])
     ]
+
+
+def _slower() -> set[int]:
+    """Algorithms that products of bytes outrun here.
+
+    Tiles of bytes are faster than anything. Four bytes in one instruction are faster than
+    Winograd's algorithm in floats, pairs are not.
+    """
+    every = set(range(len(ALGORITHMS)))
+    if core.have_byte_tiles():
+        return every
+    return every.difference(_FASTER) if core.have_byte_products() else {_DIRECT}
 
 
 def _by_integers(step: dict[str, Any], steps: tuple[float, float, float]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-// Inputs and weights of a convolution as integers of 8 bits, and their sums as floats again.
+// What products of numbers narrower than a float multiply, and their sums as floats again.
 //
-// Inputs are multiples of a scale, weights 127 steps of each output channel's largest (per-channel,
-// symmetric; Jacob et al., "Quantization and training of neural networks for efficient
-// integer-arithmetic-only inference", CVPR 2018). Sums are exact until they are scaled, hence the
-// same by whatever instruction.
+// Integers of 8 bits: inputs are multiples of a scale, weights 127 steps of each output channel's
+// largest (per-channel, symmetric; Jacob et al., "Quantization and training of neural networks for
+// efficient integer-arithmetic-only inference", CVPR 2018). Sums are exact until they are scaled,
+// hence the same by whatever instruction.
 #pragma once
 
 #include <algorithm>
@@ -28,16 +28,14 @@ struct Packing<To> {
   explicit Packing(const Quantisation& steps, std::int32_t zero = 0)
       : per_step(1 / steps.scale), low(steps.low), high(steps.high), zero(static_cast<To>(zero)) {}
 
-  // To even, as nearbyint does: adding 1.5 * 2^23 leaves no fraction. In scalars: compilers make
-  // better vectors of narrow integers from a loop over these.
+  // To even, as nearbyint does. In scalars: compilers make better vectors of narrow integers from a
+  // loop over these.
   To operator()(float v) const {
-    constexpr float magic = 12582912.0f;
     v *= per_step;
     v = v > low ? v : low;
     v = v < high ? v : high;
-    v += magic;
-    return static_cast<To>(std::bit_cast<std::int32_t>(v) - std::bit_cast<std::int32_t>(magic) +
-                           zero);
+    return static_cast<To>(std::bit_cast<std::int32_t>(v + no_fraction) -
+                           std::bit_cast<std::int32_t>(no_fraction) + zero);
   }
   void store(To* to, Lanes v, std::int64_t n) const {
     float each[lanes];
@@ -51,16 +49,29 @@ struct Packing<To> {
   }
 };
 
-// As instructions want one of the factors.
-inline Packing<std::uint8_t> without_sign(const Quantisation& steps) {
-  return Packing<std::uint8_t>(steps, steps.low < 0 ? 128 : 0);
-}
+// Weights of output channels, and what makes sums of their products floats again: of bfloat16,
+// which are rounded, nothing.
+template <class Weight>
+struct Rounding {
+  Rounding(std::int64_t, const Quantisation&) {}
+  static std::int64_t bytes() { return 0; }
 
-// Weights in steps, and what makes sums floats again.
-class Quantiser {
+  // Of an output channel: place(i) for the i-th; packing: of its inputs.
+  template <class Input, class F>
+  void round(std::int64_t, const float* weights, std::int64_t count, const Packing<Input>&,
+             F&& place) {
+    for (std::int64_t i = 0; i < count; ++i) place(i) = Weight(weights[i]);
+  }
+
+  // Of a panel of output channels from `channel` on.
+  void scale(float* /* sums */, std::int64_t /* rows */, std::int64_t /* channel */) const {}
+};
+
+template <std::integral Weight>
+class Rounding<Weight> {
  public:
   // channels: of the output, in whole panels.
-  Quantiser(std::int64_t channels, const Quantisation& steps)
+  Rounding(std::int64_t channels, const Quantisation& steps)
       : input_scale_(steps.scale),
         scale_(static_cast<std::size_t>(channels)),
         excess_(scale_.size()) {}
@@ -69,24 +80,22 @@ class Quantiser {
     return static_cast<std::int64_t>(scale_.size() * (sizeof(float) + sizeof(std::int32_t)));
   }
 
-  // Of an output channel, place(i) for the i-th; zero: as of its inputs' packing.
-  template <class F>
-  void round_weights(std::int64_t channel, const float* weights, std::int64_t count,
-                     std::int32_t zero, F&& place) {
+  template <class Input, class F>
+  void round(std::int64_t channel, const float* weights, std::int64_t count,
+             const Packing<Input>& packing, F&& place) {
     float largest = 0;
     for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(weights[i]));
     const float step = largest > 0 ? largest / 127 : 1.0f;
     std::int32_t sum = 0;
     for (std::int64_t i = 0; i < count; ++i) {
-      const auto steps = static_cast<std::int8_t>(std::nearbyint(weights[i] / step));
+      const auto steps = static_cast<Weight>(std::nearbyint(weights[i] / step));
       sum += steps;
       place(i) = steps;
     }
     scale_[static_cast<std::size_t>(channel)] = step * input_scale_;
-    excess_[static_cast<std::size_t>(channel)] = sum * zero;
+    excess_[static_cast<std::size_t>(channel)] = sum * packing.zero;
   }
 
-  // Sums of a panel of output channels from `channel` on, integers, become floats.
   void scale(float* sums, std::int64_t rows, std::int64_t channel) const {
     const float* const scales = scale_.data() + channel;
     const std::int32_t* const excess = excess_.data() + channel;
@@ -101,6 +110,22 @@ class Quantiser {
   float input_scale_;
   std::vector<float> scale_;          // of a sum
   std::vector<std::int32_t> excess_;  // of a sum, as inputs of 0 are the packing's zero
+};
+
+// Inputs and weights, and how the former are packed.
+struct Halves {
+  using Input = BFloat16;
+  using Weight = BFloat16;
+  static Packing<Input> packing(const Quantisation&) { return {}; }
+};
+
+// Instructions want one of the factors without a sign.
+struct Bytes {
+  using Input = std::uint8_t;
+  using Weight = std::int8_t;
+  static Packing<Input> packing(const Quantisation& steps) {
+    return Packing<Input>(steps, steps.low < 0 ? 128 : 0);
+  }
 };
 
 }  // namespace msf
