@@ -110,11 +110,20 @@ class _Run:
     train: Sequence[Case]
     held: Sequence[Case]
     network: Any
-    common: Mapping[str, Any]  # what `fit` and `pretrain` are both told
+    device: Any
 
     @property
     def training(self) -> Mapping[str, Any]:
         return self.config["training"]
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """What `fit` and `pretrain` are both told."""
+        return {
+            "seed": self.training["seed"],
+            "device": self.device,
+            "resume": not self.job.restart,
+        }
 
 
 def _train(
@@ -159,8 +168,7 @@ def _prepare(
     build.check_axes(config, train[0].label.ndim)
     classes = build.count_classes(config, (*train, *held))
     network = build.make_network(config, train[0], channels, classes)
-    common = {"seed": training["seed"], "device": device}
-    return _Run(job, config, folder, fold, parts, channels, train, held, network, common)
+    return _Run(job, config, folder, fold, parts, channels, train, held, network, device)
 
 
 def _pretrain(this: _Run) -> None:
@@ -171,7 +179,6 @@ def _pretrain(this: _Run) -> None:
         [case.pixels for case in this.train],
         steps=this.training["pretrain_steps"],
         folder=this.folder / "pretrain",
-        resume=not this.job.restart,
         progress=this.job.progress,
         **{name: this.training[name] for name in ("batch", "patch", "rate")},
         **this.common,
@@ -189,7 +196,6 @@ def _fit(this: _Run, sampler: Any, say: Say) -> Any:
         validation=[(case.pixels, case.label) for case in this.held] or None,
         rates=this.config["rates"] or None,
         folder=this.folder,
-        resume=not this.job.restart,
         progress=bar,
         # A bar on a terminal says the same.
         callbacks=[] if bar else [lambda network, row: say(_line(row))],
