@@ -18,6 +18,7 @@ import math
 import os
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -206,11 +207,13 @@ def render(results: dict[str, Any]) -> str:
     lines += ["| row | task | figure | reached | at least | reference | seeds | minutes |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
     notes = []
+    usual = _usual_machine(results["rows"])
     for row in ROWS:
         runs = list(results["rows"].get(row.name, {}).values())
         if not runs:
             continue
-        minutes = np.mean([r["seconds"] for r in runs]) / 60
+        timed = [r["seconds"] for r in runs if r["machine"] == usual]
+        minutes = f"{np.mean(timed) / 60:.1f}" if timed else ""
         figures = row.bars or {"dice": _tenth(results)}
         for number, (figure, bar) in enumerate(figures.items()):
             mean, half = interval([r["figures"][figure] for r in runs])
@@ -220,7 +223,7 @@ def render(results: dict[str, Any]) -> str:
             reference = row.reference
             if not row.recipe:
                 reference = f"best peer {runs[0]['figures']['peer']:.3f}"
-            cells += [figure, reached, mark, reference, str(len(runs)), f"{minutes:.1f}"]
+            cells += [figure, reached, mark, reference, str(len(runs)), minutes]
             lines.append("| " + " | ".join(cells) + " |")
         if not row.recipe:
             methods = {n[3:]: v for n, v in runs[0]["figures"].items() if n.startswith("by ")}
@@ -231,7 +234,22 @@ def render(results: dict[str, Any]) -> str:
             means = (f"{f} {interval([r['figures'][f] for r in runs])[0]:.3f}" for f in others)
             notes.append(f"- {row.name}: " + ", ".join(means))
     lines += ["", "Each method by three clicks, and further figures of the networks:", "", *notes]
-    return "\n".join([*lines, "", f"Measured on: {results.get('machine', '')}", ""])
+    return "\n".join([*lines, "", "Measured on:", "", *_machines(results["rows"], usual), ""])
+
+
+def _usual_machine(rows: dict[str, Any]) -> str:
+    runs = Counter(run["machine"] for seeds in rows.values() for run in seeds.values())
+    return runs.most_common(1)[0][0]
+
+
+def _machines(rows: dict[str, Any], usual: str) -> list[str]:
+    others: dict[str, list[str]] = {}
+    for row, seeds in rows.items():
+        for seed, run in seeds.items():
+            if run["machine"] != usual:
+                others.setdefault(run["machine"], []).append(f"{row} (seed {seed})")
+    told = [f"- {usual}: all minutes, and all figures but those below"]
+    return told + [f"- {machine}: {', '.join(listed)}" for machine, listed in others.items()]
 
 
 def _tenth(results: dict[str, Any]) -> float:
@@ -280,8 +298,7 @@ def main() -> None:
                     continue
                 results = stored()  # another process may have added to it
                 there = results["rows"].setdefault(row.name, {})
-                there[str(seed)] = {"figures": figures, "seconds": seconds}
-                results["machine"] = describe()
+                there[str(seed)] = {"figures": figures, "seconds": seconds, "machine": describe()}
                 STORE.write_text(json.dumps(results, indent=1) + "\n")
                 PAGE.write_text(render(results))
     if not asked.steps and STORE.exists():
