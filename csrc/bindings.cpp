@@ -170,10 +170,10 @@ void bind_stencil(const Scope& m) {
   using AllTaps = std::vector<Taps>;
   m.def("separable_filter", [](const Array& image, double scale, const AllTaps& smooth,
                                const AllTaps& derive, const std::vector<int>& terms, bool magnitude,
-                               double norm, const std::vector<BorderMode>& border, double cval,
+                               double over, const std::vector<BorderMode>& border, double cval,
                                bool surround, const MutableArray& out) {
     separable_filter(image, scale,
-                     {smooth, derive, terms, magnitude, norm, border, cval, surround, surround},
+                     {smooth, derive, terms, magnitude, over, border, cval, surround, surround},
                      out);
   });
   m.def("laplace", &laplace);

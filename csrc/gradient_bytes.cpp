@@ -49,7 +49,7 @@ class ByteGradient {
         out_(out.as<T>()) {
     const auto share = [&](int axis) {
       const double by = filter.derive[axis].half[1] * smooth.unit * scale;
-      return static_cast<T>(by * by * filter.norm);
+      return static_cast<T>(by * by / filter.over);
     };
     down_ = share(0);
     across_ = share(1);

@@ -33,6 +33,13 @@ def largest(dtype: np.dtype[Any]) -> int:
     return int(np.iinfo(dtype).max) if dtype.kind in "ui" else 1
 
 
+def skimage_unit(op: str, dtype: np.dtype[Any]) -> int:
+    """What scikit-image divides thresholds by; of the dtypes that it takes."""
+    if dtype.kind in "ui" and dtype.itemsize == 8:
+        raise ValueError(f"{op}: 64-bit integer images are not supported, got {dtype}")
+    return largest(dtype)
+
+
 def thresholds(
     op: str, low: Any, high: Any, unit: float, quantiles: bool = False, limit: float = 1
 ) -> tuple[Any, Any]:

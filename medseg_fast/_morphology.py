@@ -56,8 +56,10 @@ class Run:
 
     def __init__(self, op: str, image: Any, out: Any, mode: str, cval: Any) -> None:
         self.op, self.mode, self.cval = op, mode, cval
-        if mode not in list(MODES):
-            raise ValueError(f"{op}: mode must be one of {', '.join(MODES)}, got {mode!r}")
+        if not isinstance(mode, str) or mode not in MODES:
+            raise ValueError(
+                f"{op}: unsupported mode {mode!r}; mode must be one of {', '.join(MODES)}"
+            )
         self.image = _checks.image(op, image)
         if self.image.ndim == 0:
             raise ValueError(f"{op}: image must have at least one dimension, got shape ()")

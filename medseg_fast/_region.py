@@ -30,18 +30,22 @@ def array(op: str, image: ArrayLike) -> NDArray[Any]:
     return given
 
 
-def seeds(op: str, name: str, value: Any, image: NDArray[Any]) -> NDArray[np.int64]:
+def seeds(
+    op: str, name: str, value: Any, image: NDArray[Any], *, wrap: bool = False
+) -> NDArray[np.int64]:
     """Return one index or a sequence of indices as an array (seeds, axes), within the image.
 
-    Seeds outside the image or on NaN are refused.
+    Seeds outside the image or on NaN are refused; with `wrap` negative indices count from the end.
     """
-    indices = inside(op, name, value, image.shape)
+    indices = inside(op, name, value, image.shape, wrap=wrap)
     if image.dtype.kind == "f":
         refuse_nan(op, name, indices, image[tuple(indices.T)])
     return indices
 
 
-def inside(op: str, name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
+def inside(
+    op: str, name: str, value: Any, shape: tuple[int, ...], *, wrap: bool = False
+) -> NDArray[np.int64]:
     """Return indices as an array (seeds, axes); those outside the shape are refused."""
     given = _checks.as_array(op, value, name)
     ndim = len(shape)
@@ -56,11 +60,12 @@ def inside(op: str, name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np
         )
     if not len(indices):
         raise ValueError(f"{op}: {name} must hold at least one index")
-    outside = ((indices < 0) | (indices >= shape)).any(axis=1)
+    found = np.where(indices < 0, indices + shape, indices) if wrap else indices
+    outside = ((found < 0) | (found >= shape)).any(axis=1)
     if outside.any():
         bad = tuple(indices[outside][0].tolist())
         raise ValueError(f"{op}: {name} must lie within shape {shape}, got {bad}")
-    return indices
+    return found
 
 
 def refuse_nan(op: str, name: str, indices: NDArray[np.int64], values: NDArray[Any]) -> None:

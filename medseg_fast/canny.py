@@ -87,7 +87,7 @@ def canny(
     "skimage" (2D): Gaussian, Sobel differences, maxima among the magnitudes interpolated before and
     after a pixel along the gradient. Arithmetic is the peer's, float32 for float16 and float32
     images, else float64, so edges are the same even where they hang on a rounding; the image's
-    border has none. 64-bit integers, which the peer refuses, are divided by the largest value, too.
+    border has none. Integers of 64 bits are refused, as by the peer.
 
     "opencv" (2D, uint8): ``cv2.Canny(image, low_threshold, high_threshold)`` with an aperture of 3.
     Nothing is smoothed (`sigma` stays at its default or 0) and nothing masked; use `gaussian`.
@@ -146,7 +146,7 @@ def canny(
         levels = _canny.opencv_thresholds(op, low_threshold, high_threshold)
         core.canny_opencv_plan(*array.shape, bool(l2_gradient)).edges(array, None, *levels, written)
     else:
-        limit = _canny.largest(array.dtype)
+        limit = _canny.skimage_unit(op, array.dtype)
         levels = _canny.thresholds(op, low_threshold, high_threshold, 1, use_quantiles, limit)
         frame = _canny.SkimageFrame(op, array.shape, array.dtype, sigma, mode, cval, spacing)
         if use_quantiles:
@@ -230,7 +230,7 @@ class CannyPlan:
             self._levels = _canny.opencv_thresholds(op, low_threshold, high_threshold)
             self._plan = core.canny_opencv_plan(*sizes, bool(l2_gradient))
         else:
-            limit = _canny.largest(kind)
+            limit = _canny.skimage_unit(op, kind)
             levels = _canny.thresholds(op, low_threshold, high_threshold, 1, False, limit)
             frame = _canny.SkimageFrame(op, sizes, kind, sigma, mode, cval, spacing)
             self._levels = frame.compared(*levels)

@@ -97,7 +97,7 @@ def chan_vese(
     phi : ndarray of float32 or float64
         The level set, float32 for float16 and float32 images, else float64; with
         `extended_output`.
-    energies : list of float
+    energies : list of np.float32 or np.float64
         Before each iteration; with `extended_output`.
 
     Raises
@@ -138,8 +138,8 @@ def chan_vese(
     weights = [float(_checks.number(op, name, value)) for name, value in given.items()]
     if not all(map(math.isfinite, weights)):
         raise ValueError(f"{op}: mu, lambda1, lambda2, dt and tol must be finite, got {weights}")
-    if weights[4] <= 0 or weights[0] < 0:
-        raise ValueError(f"{op}: tol must be positive and mu not negative, got {tol!r} and {mu!r}")
+    if weights[4] < 0 or weights[0] < 0:
+        raise ValueError(f"{op}: tol and mu must not be negative, got {tol!r} and {mu!r}")
     count = _checks.integer(op, "max_num_iter", max_num_iter, 0)
     dtype = _stencil.float_type(array.dtype)
     phi = _start(op, init_level_set, array.shape, dtype)
@@ -150,4 +150,6 @@ def chan_vese(
     _checks.finite(op, "image", values)
     energies = core.chan_vese(values, weights, count, bool(extended_output), phi)
     segmentation = phi > 0
-    return (segmentation, phi, energies.tolist()) if extended_output else segmentation
+    if not extended_output:
+        return segmentation
+    return segmentation, phi, list(energies.astype(dtype))

@@ -53,7 +53,7 @@ def _gradient(
             [([w / size for w in edge], True) for size in sizes],
             axes,
             len(axes) > 1,
-            1 / array.ndim,
+            float(array.ndim),
             border,
             fill,
             True,

@@ -35,7 +35,8 @@ def flood(
     image : array_like
         Any number of dimensions; bool, integer, float32 or float64.
     seed_point : tuple of int or int
-        Index of the seed, one number per axis; an int for 1D images.
+        Index of the seed, one number per axis; an int for 1D images. Negative ones count from the
+        end.
     footprint : array_like, optional
         Neighbourhood: non-zero elements are neighbours of the central one. One axis per image axis,
         each of odd length. The centre itself does not matter.
@@ -66,8 +67,7 @@ def flood(
     TypeError
         If a dtype is not supported (float16 neither, as in scikit-image).
     ValueError
-        If the seed is outside the image (negative indices too) or lies on NaN, or another argument
-        does not fit.
+        If the seed is outside the image or lies on NaN, or another argument does not fit.
 
     Notes
     -----
@@ -124,7 +124,8 @@ def flood_fill(
     image : array_like
         Any number of dimensions; bool, integer, float32 or float64.
     seed_point : tuple of int or int
-        Index of the seed, one number per axis; an int for 1D images.
+        Index of the seed, one number per axis; an int for 1D images. Negative ones count from the
+        end.
     new_value : scalar
         New value, converted to the image's dtype as by assignment.
     footprint, connectivity, tolerance, max_voxels
@@ -196,8 +197,8 @@ def _flood(
     max_voxels: int | None,
 ) -> Growth:
     if array.dtype == np.float16:
-        raise TypeError(f"{op}: image must not be float16, as in scikit-image; use float32")
-    seed = _region.seeds(op, "seed_point", seed_point, array)
+        raise TypeError(f"{op}: dtype of `image` is float16, which is not supported; use float32")
+    seed = _region.seeds(op, "seed_point", seed_point, array, wrap=True)
     if len(seed) != 1:
         raise ValueError(f"{op}: seed_point must be one index, got {seed_point!r}")
     limit = _region.limit(op, max_voxels, array)

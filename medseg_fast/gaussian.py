@@ -87,7 +87,10 @@ def _spatial(
 def _two_sigmas(
     op: str, image: Any, low: Any, high: Any, spacing: Any, channel_axis: Any
 ) -> tuple[list[float], list[float]]:
-    """`_spatial` of the two that `difference_of_gaussians` takes."""
+    """`_spatial` of the two that `difference_of_gaussians` takes, without one of the channels."""
+    for name, value in (("low_sigma", low), ("high_sigma", high)):
+        if channel_axis is not None and np.ndim(value) and len(value) == image.ndim:
+            raise ValueError(f"{op}: {name} must be of the axes without channels, got {value!r}")
     less = _spatial(op, image, low, spacing, channel_axis)
     more = [s * 1.6 for s in less]
     if high is not None:

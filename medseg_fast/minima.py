@@ -35,9 +35,13 @@ def _steps(op: str, footprint: Any, connectivity: Any, ndim: int) -> NDArray[np.
         return np.array(near, np.int8).reshape(-1, ndim)
     given = _checks.as_array(op, footprint, "footprint").astype(np.bool_)
     if given.ndim != ndim:
-        raise ValueError(f"{op}: footprint must have {ndim} dimensions, got {given.ndim}")
+        raise ValueError(
+            f"{op}: footprint must have the image's number of dimensions, {ndim}, got {given.ndim}"
+        )
     if given.shape != (3,) * ndim:
-        raise ValueError(f"{op}: footprint must have 3 pixels per axis, got shape {given.shape}")
+        raise ValueError(
+            f"{op}: footprint must have the dimension size 3 along each axis, got {given.shape}"
+        )
     steps_ = np.argwhere(given).astype(np.int8) - np.int8(1)
     # scikit-image takes the step nearest to the centre for the centre itself: where the centre is
     # not in the footprint, that is a neighbour.

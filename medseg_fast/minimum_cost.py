@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -329,21 +330,24 @@ class MCP:
         self.offsets = steps.astype(np.int8)
         self._lengths = _grid_paths.lengths(steps, _checks.spacing(op, sampling, ndim))
         self._most = math.inf
-        self._search = self._made()
-        self._found = False
+        self._reset()
 
-    def _made(self) -> Any:
-        return core.search_costs(
+    def _reset(self) -> None:
+        """Forget what `find_costs` found."""
+        self._search = core.search_costs(
             self._costs, self.offsets.tolist(), self._lengths, self._geometric, self._most
         )
+        self._found = False
 
     def find_costs(
         self,
         starts: Iterable[Iterable[int]],
         ends: Iterable[Iterable[int]] | None = None,
-        *,
         find_all_ends: bool = True,
         max_coverage: float = 1.0,
+        max_cumulative_cost: Any = None,
+        max_cost: float | None = None,
+        *,
         max_step_cost: float | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
         """Find the paths of least cost from the nearest of some pixels.
@@ -356,6 +360,10 @@ class MCP:
             Whether it stops at the last of `ends`, or at the first.
         max_coverage : float, optional
             Share of the pixels after which it stops.
+        max_cumulative_cost : optional
+            Deprecated, without effect, as in scikit-image.
+        max_cost : float, optional
+            Deprecated name of `max_step_cost`.
         max_step_cost : float, optional
             Pixels that cost more are not entered.
 
@@ -377,10 +385,20 @@ class MCP:
         if not first:
             raise ValueError(f"{op}: starts must hold at least one index")
         last = None if ends is None else _grid_paths.points(op, "ends", ends, shape)
-        most = _most(op, max_step_cost)
+        for name, value, instead in (
+            ("max_cumulative_cost", max_cumulative_cost, "do not use"),
+            ("max_cost", max_cost, "use the parameter `max_step_cost` instead of"),
+        ):
+            if value is not None:
+                warnings.warn(
+                    f"`{name}` is deprecated; {instead} the parameter `{name}`.",
+                    FutureWarning,
+                    stacklevel=2,
+                )
+        most = _most(op, max_cost if max_step_cost is None else max_step_cost)
         if most != self._most:
             self._most = most
-            self._search = self._made()
+            self._reset()
         coverage = float(_checks.number(op, "max_coverage", max_coverage))
         self._search.start(_grid_paths.flat(first, shape), None)
         if coverage > 0:

@@ -46,7 +46,7 @@ def random_walker(
     data : array_like
         Image of two or three dimensions, and channels if `channel_axis` is given. Integers are
         scaled as scikit-image scales them, uint8 by 1/255.
-    labels : array_like of int
+    labels : array_like of int or float
         Seeds, of the image's shape without channels: 0 where a label is wanted, a positive number
         for a seed, a negative one for pixels left out of the walk.
     beta : float, optional
@@ -126,8 +126,10 @@ def random_walker(
     if mode not in _SOLVERS:
         raise ValueError(f"{op}: mode must be one of {tuple(_SOLVERS)}, got {mode!r}")
     seeds = _checks.as_array(op, labels, "labels")
-    if seeds.dtype.kind not in "biu":
-        raise TypeError(f"{op}: labels must be integers, got {seeds.dtype}")
+    if seeds.dtype.kind not in "biuf":
+        raise TypeError(f"{op}: labels must be numbers, got {seeds.dtype}")
+    if seeds.dtype.kind == "f" and not np.isfinite(seeds).all():
+        raise ValueError(f"{op}: labels must be finite")
     image = _checks.image(op, _channels_last(op, data, channel_axis), "data")
     if image.ndim - (channel_axis is not None) not in (2, 3):
         raise ValueError(
@@ -139,6 +141,10 @@ def random_walker(
     sizes = _checks.spacing(op, spacing, seeds.ndim)
     beta, tol = _checks.number(op, "beta", beta), _checks.number(op, "tol", tol)
     walk = _Seeds(op, seeds)
+    if mode == "cg":
+        warnings.warn(
+            '"cg" mode may be slow; consider the preconditioned "cg_j" or "cg_mg"', stacklevel=3
+        )
     if not copy and walk.isolated is not None and isinstance(labels, np.ndarray):
         labels[walk.isolated] = -1
     if walk.message is not None:
@@ -225,11 +231,11 @@ class _Seeds:
 
 
 def _values(labels: NDArray[Any]) -> NDArray[Any]:
-    """The sorted values of an array of integers, by counting where there cannot be many."""
-    if labels.size == 0:
-        return labels.ravel()
+    """The sorted values of an array, by counting where integers cannot be many."""
+    if labels.size == 0 or labels.dtype.kind in "bf":
+        return np.unique(labels)
     least, most = int(labels.min()), int(labels.max())
-    if most - least > 1 << 16 or labels.dtype.kind == "b":
+    if most - least > 1 << 16:
         return np.unique(labels)
     counts = np.zeros(most - least + 1, np.bool_)
     counts[labels.astype(np.int64, copy=False).ravel() - least] = True
@@ -238,6 +244,8 @@ def _values(labels: NDArray[Any]) -> NDArray[Any]:
 
 def _renumbered(labels: NDArray[Any], values: NDArray[Any], zero: int) -> NDArray[np.int32]:
     numbers = np.arange(len(values), dtype=np.int32) - np.int32(zero)
+    if labels.dtype.kind == "f":
+        return numbers[np.searchsorted(values, labels)]
     least, most = int(values[0]), int(values[-1])
     if most - least > 1 << 16:
         return numbers[np.searchsorted(values, labels)]

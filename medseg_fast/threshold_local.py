@@ -143,7 +143,7 @@ def threshold_local(
         raise ValueError(
             f"{op}: method must be 'generic', 'gaussian', 'mean' or 'median', got {method!r}"
         )
-    if mode not in list(_MODES):
+    if not isinstance(mode, str) or mode not in _MODES:
         raise ValueError(f"{op}: mode must be one of {', '.join(_MODES)}, got {mode!r}")
     shift = float(_checks.number(op, "offset", offset))
     fill = float(_as_number(op, "cval", cval))

@@ -223,12 +223,12 @@ def _markers(
     if seeds.ndim == 0:
         count = _checks.integer(op, "markers", seeds.item(), 1)
         return _regular_seeds(count, image.shape, inside)
-    if seeds.dtype.kind not in "bui":
-        raise TypeError(f"{op}: markers must be bool or integer, got {seeds.dtype}")
     if seeds.shape != image.shape:
         raise ValueError(
             f"{op}: markers must have the image's shape {image.shape}, got {seeds.shape}"
         )
+    if seeds.dtype.kind not in "bui":
+        raise TypeError(f"{op}: markers must be bool or integer, got {seeds.dtype}")
     return seeds
 
 

@@ -46,6 +46,22 @@ def roundings(name, ndim):
     return ndim * (size + 1) + 2 * size**ndim + 4
 
 
+@pytest.mark.parametrize("name", ["sobel", "scharr"])
+def test_a_step_is_scikit_images_to_the_bit(name):
+    filters = pytest.importorskip("skimage.filters")
+    for ndim in (2, 3):
+        step = (np.indices((11,) * ndim)[-1] > 4).astype(float)
+        assert_array_equal(getattr(ms, name)(step), getattr(filters, name)(step))
+
+
+def test_a_step_of_one_gives_one():
+    step = (np.indices((11, 11))[1] > 4).astype(float)
+    for edges in (ms.sobel(step), ms.prewitt(step), ms.scharr(step)):
+        assert (edges[:, 4:6] * np.sqrt(2) == 1).all()
+        assert not edges[:, :4].any()
+        assert not edges[:, 6:].any()
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_gradient_equals_reference(rng, isa, name, dtype):
@@ -334,7 +350,7 @@ def test_real_scan(data, name):
         (TypeError, "mask must be bool", {"mask": np.ones((3, 3), complex)}),
         (TypeError, "dtype must be float32 or float64", {"dtype": np.float16}),
         (ValueError, "out must have shape", {"out": np.zeros((2, 2))}),
-        (ValueError, "dtype float64, got", {"out": np.zeros((3, 3), np.uint8)}),
+        (ValueError, "dtype of `out` must be float, got uint8", {"out": np.zeros((3, 3), "u1")}),
         (ValueError, "dtype float32, got", {"out": np.zeros((3, 3)), "dtype": np.float32}),
         (TypeError, "out must be a NumPy array", {"out": [0]}),
     ],

@@ -37,6 +37,15 @@ def test_flood_equals_reference(rng, isa, dtype, tolerance):
             assert_array_equal(ms.flood(image, seed, **options), expected)
 
 
+def test_negative_seeds_count_from_the_end_as_in_scikit_image(rng):
+    peer = pytest.importorskip("skimage.morphology")
+    image = patchy(rng, (7, 8, 9), np.uint8, 7)
+    for seed in ((-1, -1, -1), (-7, 3, -2), (0, -8, 8)):
+        assert_array_equal(ms.flood(image, seed), peer.flood(image, seed))
+        assert_array_equal(ms.flood_fill(image, seed, 200), peer.flood_fill(image, seed, 200))
+    assert_array_equal(ms.flood(image[0, 0], -1), peer.flood(image[0, 0], -1))
+
+
 def test_flood_fractional_tolerance_is_scikit_images(rng):
     image = np.array([2, 3, 4, 5, 6], np.uint8)
     assert ms.flood(image, 2, tolerance=0.5).tolist() == [False, True, True, False, False]

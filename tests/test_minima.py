@@ -149,9 +149,17 @@ def test_layout_and_out(rng, layout):
     [
         (TypeError, "image must be bool, integer or float", {"image": np.zeros((3, 3), complex)}),
         (ValueError, "image must have at least one dimension", {"image": 3}),
-        (ValueError, "footprint must have 2 dimensions", {"footprint": np.ones(3)}),
+        (
+            ValueError,
+            "footprint must have the image.s number of dimensions, 2, got 1",
+            {"footprint": np.ones(3)},
+        ),
         (ValueError, "footprint must be an array, got rows of", {"footprint": [[1, 1], [1]]}),
-        (ValueError, "footprint must have 3 pixels per axis", {"footprint": np.ones((3, 5))}),
+        (
+            ValueError,
+            "footprint must have the dimension size 3 along each axis",
+            {"footprint": np.ones((3, 5))},
+        ),
         (ValueError, "out must have shape", {"out": np.zeros(3, bool)}),
         (ValueError, "out must be None", {"out": np.zeros((3, 3), bool), "indices": True}),
     ],

@@ -107,6 +107,24 @@ def test_offsets_and_limits_equal_scikit_image(rng):
         assert_array_equal(got[1], expected[1])
 
 
+@pytest.mark.parametrize("name", ["MCP", "MCP_Geometric"])
+def test_arguments_by_position_and_deprecated_ones(rng, name):
+    costs = rng.random((9, 9)) + 0.1
+    finders = [getattr(module, name) for module in (ms, graph)]
+    # The first of the ends, at most half of the pixels.
+    got, expected = (
+        make(costs).find_costs([(0, 0)], [(8, 8), (0, 3)], False, 0.5) for make in finders
+    )
+    assert_array_equal(got[0], expected[0])
+    for former, value in (("max_cost", 0.5), ("max_cumulative_cost", 2.0)):
+        found = []
+        for make in finders:
+            with pytest.warns(FutureWarning, match=f"`{former}` is deprecated") as told:
+                found.append(make(costs).find_costs([(0, 0)], **{former: value}))
+            assert told[0].filename == __file__
+        assert_array_equal(found[0][0], found[1][0])
+
+
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_small_cases_equal_scikit_image(data):

@@ -88,6 +88,23 @@ def test_every_dtype_equals_skimage(rng, dtype, layout):
     assert np.count_nonzero(got != expected) <= (2 if dtype.startswith("f") else 0)
 
 
+def test_labels_of_floats_equal_skimage(rng):
+    image, seeds = image_and_seeds(rng, (12, 13), 3)
+    seeds[2, 3:6] = -1
+    for labels in (seeds.astype(np.float64), seeds.astype(np.float32) * 1.5, seeds.astype(">f8")):
+        expected = skimage_walker()(image, labels.copy(), beta=10)
+        got = ms.random_walker(image, labels, beta=10)
+        assert got.dtype == labels.dtype
+        assert_array_equal(got, expected)
+
+
+def test_cg_warns_as_skimage(rng):
+    image, seeds = image_and_seeds(rng, (12, 13))
+    for walk in (skimage_walker(), ms.random_walker):
+        with pytest.warns(UserWarning, match='"cg" mode may be slow'):
+            walk(image, seeds, mode="cg")
+
+
 def test_channels_equal_skimage(rng):
     image, seeds = image_and_seeds(rng, (12, 13))
     colour = np.stack([image, rng.random((12, 13)), image**2])
@@ -187,7 +204,8 @@ def test_a_real_image_is_labelled_as_by_skimage():
         (ValueError, "mode must be one of", {"mode": "lu"}),
         (ValueError, "No seeds provided", {"labels": np.zeros((4, 5), int)}),
         (ValueError, "labels must have shape", {"labels": np.ones((4, 4), int)}),
-        (TypeError, "labels must be integers", {"labels": np.ones((4, 5))}),
+        (TypeError, "labels must be numbers", {"labels": np.ones((4, 5), complex)}),
+        (ValueError, "labels must be finite", {"labels": np.full((4, 5), np.nan)}),
         (ValueError, "two or three dimensions", {"data": np.ones(5), "labels": np.ones(5, int)}),
         (ValueError, "spacing must be 2", {"spacing": (1, 2, 3)}),
         (ValueError, "spacing must be 2", {"spacing": (1, 0)}),

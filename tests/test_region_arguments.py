@@ -73,7 +73,7 @@ SEEDED = {
 @pytest.mark.parametrize(
     ("error", "message", "seed"),
     [
-        (ValueError, r"must lie within shape \(4, 5\), got \(-1, -1\)", (-1, -1)),
+        (ValueError, r"must lie within shape \(4, 5\), got \(-5, -1\)", (-5, -1)),
         (ValueError, r"must lie within shape \(4, 5\), got \(0, 5\)", (0, 5)),
         (ValueError, r"must lie within", (2**63 - 1, 0)),
         (ValueError, r"lies on NaN", (3, 3)),

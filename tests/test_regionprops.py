@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import pickle
 import warnings
@@ -17,6 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal, assert_equal
 import medseg_fast as ms
 from medseg_fast import reference
 from medseg_fast.measure._table import LabelTable
+from medseg_fast.measure.region_properties import FORMER
 
 INTEGERS = [dtype for dtype in DTYPES if dtype.kind in "ui"]
 
@@ -185,6 +187,29 @@ def test_regions_pickle_and_compare():
     assert regions[0] != regions[1]
     assert regions[0] != 1
     assert repr(regions[0]).startswith("<RegionProperties: label=1, bbox=(")
+
+
+def test_former_names_answer_as_scikit_images():
+    peer = pytest.importorskip("skimage.measure", reason="scikit-image is not installed")
+    formers = importlib.import_module("skimage.measure._regionprops").PROPS
+    assert formers == FORMER
+    labels, image = np.array([[1, 1, 0], [1, 2, 2]]), np.arange(6.0).reshape(2, 3)
+    for former, name in formers.items():
+        for regions in (peer.regionprops(labels, image), ms.regionprops(labels, image)):
+            with pytest.warns(FutureWarning, match="is deprecated") as told:
+                assert_equal(regions[0][former], regions[0][name])
+            assert told[0].filename == __file__
+            if former.islower():
+                with pytest.warns(FutureWarning, match="is deprecated"):
+                    assert_equal(getattr(regions[1], former), getattr(regions[1], name))
+            else:
+                with pytest.raises(AttributeError, match=former):
+                    getattr(regions[1], former)
+    names = ["local_centroid", "bbox_area", "Area", "BoundingBox"]
+    got, expected = (module.regionprops_table(labels, properties=names) for module in (ms, peer))
+    assert list(got) == list(expected)
+    for column, values in expected.items():
+        assert_array_equal(got[column], values)
 
 
 def test_extra_properties_and_attributes():

@@ -18,8 +18,9 @@ struct Taps {
 struct Separable {
   std::vector<Taps> smooth, derive;  // one per axis
   std::vector<int> terms;
-  bool magnitude = false;  // sqrt(norm * sum of squared terms), else the sum of terms
-  double norm = 1;
+  // sqrt(sum of squared terms) / sqrt(over), in this order as in scikit-image, else the sum.
+  bool magnitude = false;
+  double over = 1;
   std::vector<BorderMode> border;  // per axis
   double cval = 0;
   // Border constant. True: the image is surrounded by cval. False: what enters each pass is, which

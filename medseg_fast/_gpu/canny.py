@@ -54,7 +54,7 @@ def canny(
         levels = _canny.opencv_thresholds(op, low_threshold, high_threshold)
         _by_opencv(device, array, *levels, l2_gradient, weak, strong)
     else:
-        limit = _canny.largest(array.dtype)
+        limit = _canny.skimage_unit(op, array.dtype)
         levels = _canny.thresholds(op, low_threshold, high_threshold, 1, False, limit)
         _by_skimage(device, op, array, sigma, levels, inside, mode, cval, spacing, weak, strong)
     if array.size == 0 or (by == "skimage" and min(array.shape[apart:]) < 3):

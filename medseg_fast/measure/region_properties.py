@@ -34,6 +34,61 @@ PROPERTIES = (_INTENSITY - {"intensity_median"}) | frozenset(
     " perimeter_crofton slice solidity".split()
 )
 
+_FORMER = """
+area: Area
+area_bbox: BoundingBoxArea bbox_area
+area_convex: ConvexArea convex_area
+area_filled: FilledArea filled_area
+axis_major_length: MajorAxisLength major_axis_length
+axis_minor_length: MinorAxisLength minor_axis_length
+bbox: BoundingBox
+centroid: Centroid
+centroid_local: LocalCentroid local_centroid
+centroid_weighted: WeightedCentroid weighted_centroid
+centroid_weighted_local: WeightedLocalCentroid weighted_local_centroid
+coords: Coordinates
+eccentricity: Eccentricity
+equivalent_diameter_area: EquivDiameter equivalent_diameter
+euler_number: EulerNumber
+extent: Extent
+feret_diameter_max: FeretDiameter FeretDiameterMax
+image: Image
+image_convex: ConvexImage convex_image
+image_filled: FilledImage filled_image
+image_intensity: IntensityImage intensity_image
+inertia_tensor: InertiaTensor
+inertia_tensor_eigvals: InertiaTensorEigvals
+intensity_max: MaxIntensity max_intensity
+intensity_mean: MeanIntensity mean_intensity
+intensity_min: MinIntensity min_intensity
+intensity_std: std_intensity
+label: Label
+moments: Moments
+moments_central: CentralMoments
+moments_hu: HuMoments
+moments_normalized: NormalizedMoments
+moments_weighted: WeightedMoments weighted_moments
+moments_weighted_central: WeightedCentralMoments weighted_moments_central
+moments_weighted_hu: WeightedHuMoments weighted_moments_hu
+moments_weighted_normalized: WeightedNormalizedMoments weighted_moments_normalized
+orientation: Orientation
+perimeter: Perimeter
+perimeter_crofton: CroftonPerimeter
+slice: Slice
+solidity: Solidity
+"""
+# Of each name that scikit-image has given up but still answers to: its present one.
+FORMER = {
+    former: name
+    for name, _, formers in (line.partition(":") for line in _FORMER.split("\n"))
+    for former in formers.split()
+}
+
+
+def _warn_of_former(form: str, name: str) -> None:
+    former, present = (f"`{form.format(each)}`" for each in (name, FORMER[name]))
+    warnings.warn(f"{former} is deprecated. Use {present} instead.", FutureWarning, stacklevel=3)
+
 
 def _from_table(name: str, doc: str, *, flat: bool = False, channels: bool = False) -> Any:
     """A property that is a column of the table; `flat`: of 2D regions only."""
@@ -105,6 +160,10 @@ class RegionProperties:
     def __getattr__(self, name: str) -> Any:
         extra = self.__dict__.get("_extra_properties", {})
         if name not in extra:
+            if name in FORMER and name.islower():  # the older ones are items only
+                self._need_image(FORMER[name])
+                _warn_of_former("RegionProperties.{}", name)
+                return getattr(self, FORMER[name])
             if name in _INTENSITY:  # its property found no image
                 self._need_image(name)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -121,6 +180,9 @@ class RegionProperties:
         return self._per_channel(lambda part: function(self.image, part), self.image_intensity)
 
     def __getitem__(self, name: str) -> Any:
+        if name in FORMER:
+            _warn_of_former("RegionProperties[{!r}]", name)
+            name = FORMER[name]
         return getattr(self, name)
 
     def __iter__(self) -> Iterator[str]:
@@ -294,12 +356,12 @@ class RegionProperties:
     @_flat
     def moments_hu(self) -> Array:
         """Hu's moments, the same for every rotation too."""
-        return self._hu(self.moments_normalized)
+        return self._hu("moments_normalized")
 
-    def _hu(self, nu: Array) -> Array:
+    def _hu(self, name: str) -> Array:
         if (self._spacing != 1).any():
             raise NotImplementedError("`moments_hu` supports spacing = (1, 1) only")
-        return self._per_channel(_moments.hu, nu)  # type: ignore[no-any-return]
+        return self._per_channel(_moments.hu, getattr(self, name))  # type: ignore[no-any-return]
 
     @property
     def moments_weighted(self) -> Array:
@@ -358,8 +420,7 @@ class RegionProperties:
     @_flat
     def moments_weighted_hu(self) -> Array:
         """`moments_hu`, by intensity."""
-        self._need_image("moments_weighted_hu")
-        return self._hu(self.moments_weighted_normalized)
+        return self._hu("moments_weighted_normalized")
 
 
 def _get(region: RegionProperties, name: str) -> Any:
@@ -463,9 +524,7 @@ def regionprops(
             f"{op}: intensity_image must have shape {labels.shape}, and channels at the end if"
             f" any, got {image.shape}"
         )
-    if spacing is not None and np.ndim(spacing) == 0:
-        spacing = [spacing] * labels.ndim  # type: ignore[list-item]
-    sizes = _checks.spacing(op, spacing, labels.ndim)
+    sizes = _sizes(op, spacing, labels.ndim)
     shift = np.zeros(labels.ndim, int) if offset is None else np.asarray(offset)
     if shift.shape != (labels.ndim,):
         raise ValueError(f"{op}: offset must be {labels.ndim} integers, got {offset!r}")
@@ -482,3 +541,17 @@ def regionprops(
         RegionProperties(table, row, labels, image, cache, shift, extra)
         for row in range(len(table))
     ]
+
+
+def _sizes(op: str, spacing: Any, ndim: int) -> tuple[float, ...]:
+    """Voxel size along each axis, of one number or of each; refused in scikit-image's words."""
+    if spacing is None or isinstance(spacing, (str, bytes)):
+        return _checks.spacing(op, spacing, ndim)
+    sizes = _checks.sequence(op, "spacing", spacing) if np.ndim(spacing) else [spacing] * ndim
+    if len(sizes) != ndim:
+        raise ValueError(
+            f"{op}: spacing isn't a scalar nor a sequence of {ndim} numbers, got {spacing!r}"
+        )
+    if any(np.iscomplexobj(size) for size in sizes):
+        raise TypeError(f"{op}: Element of spacing isn't float or integer type, got {spacing!r}")
+    return _checks.spacing(op, sizes, ndim)

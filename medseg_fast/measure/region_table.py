@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks
 from medseg_fast.measure.region_properties import (
+    FORMER,
     Extra,
     RegionProperties,
     regionprops,
@@ -93,7 +94,9 @@ def regionprops_table(
         regions = regionprops(one, image, **options)  # type: ignore[arg-type]
     columns: dict[str, NDArray[Any]] = {}
     for name in names:
-        columns.update(_columns(regions, name, separator))
+        present = FORMER.get(name, name)
+        for column, values in _columns(regions, present, separator).items():
+            columns[name + column.removeprefix(present)] = values
     return {name: column[:count] for name, column in columns.items()}
 
 
