@@ -17,9 +17,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks, _grid_arguments
 from medseg_fast.grid_graph import GridGraph
+from medseg_fast.labelling import alpha_beta_swap, alpha_expansion
 from medseg_fast.sparse_graph import Graph as SparseGraph
 
-__all__ = ["Graph", "GraphFloat", "GraphInt", "moore_structure", "vonNeumann_structure"]
+__all__ = [
+    "Graph",
+    "GraphFloat",
+    "GraphInt",
+    "abswap_grid",
+    "aexpansion_grid",
+    "moore_structure",
+    "vonNeumann_structure",
+]
 
 Array = NDArray[Any]
 _NARROW = 2.0**28  # int32 where capacities stay far from its limit
@@ -264,14 +273,49 @@ class _Base:
 
         `reuse_trees` is PyMaxflow's: search trees are reused anyway.
         """
+        graph = self._current()
+        self._segments = None
+        flow = graph.maxflow()
+        self._segments = graph.segments().ravel()
+        return flow
+
+    def get_nx_graph(self) -> Any:
+        """Return what is left of the capacities as a ``networkx.DiGraph``: slow, to look at.
+
+        Edges have a `weight`, those without any left out, nodes the `segment` they are in; the
+        terminals are "s" and "t".
+        """
+        import networkx
+
+        graph = self._current()
+        if isinstance(graph, GridGraph):
+            graph = _sparse(graph, self._dtype)
+        state = graph.__getstate__()
+        i, j, forth, back = (array.tolist() for array in state["edges"])
+        excess = state["excess"].tolist()
+        shown = networkx.DiGraph()
+        shown.add_nodes_from(
+            (node, {"segment": self.get_segment(node)}) for node in range(self._nodes)
+        )
+        shown.add_nodes_from("st")
+        ends = [(tail, head) for tail, head in zip(i, j, strict=True)]
+        ends += [(head, tail) for tail, head in ends]
+        ends += [("s", node) for node in range(self._nodes)]
+        ends += [(node, "t") for node in range(self._nodes)]
+        capacities = [*forth, *back, *excess, *(-left for left in excess)]
+        for (tail, head), left in zip(ends, capacities, strict=True):
+            if left > 0:
+                before = shown.get_edge_data(tail, head, {"weight": 0})["weight"]
+                shown.add_edge(tail, head, weight=before + left)
+        return shown
+
+    def _current(self) -> GridGraph | SparseGraph:
+        """The graph with all that was recorded."""
         self._flush_single()
         if self._graph is None:
             self._graph = self._grid() or SparseGraph(0, self._dtype)
         self._graph = self._flushed(self._graph)
-        self._segments = None
-        flow = self._graph.maxflow()
-        self._segments = self._graph.segments().ravel()
-        return flow
+        return self._graph
 
     def _flush_single(self) -> None:
         if self._single:
@@ -413,6 +457,33 @@ class GraphFloat(_Base):
 
 
 Graph: dict[type, type[Any]] = {int: GraphInt, float: GraphFloat}
+
+
+def aexpansion_grid(
+    unary: ArrayLike,
+    binary: ArrayLike,
+    max_cycles: int | None = None,
+    labels: ArrayLike | None = None,
+) -> Array:
+    """`alpha_expansion` by PyMaxflow's name; an array of `labels` is written to and returned."""
+    return _received(alpha_expansion(unary, binary, max_cycles, labels), labels)
+
+
+def abswap_grid(
+    unary: ArrayLike,
+    binary: ArrayLike,
+    max_cycles: int | None = None,
+    labels: ArrayLike | None = None,
+) -> Array:
+    """`alpha_beta_swap` by PyMaxflow's name; an array of `labels` is written to and returned."""
+    return _received(alpha_beta_swap(unary, binary, max_cycles, labels), labels)
+
+
+def _received(found: Array, labels: Any) -> Array:
+    if not isinstance(labels, np.ndarray):
+        return found.astype(np.int_)
+    labels[...] = found
+    return labels
 
 
 def vonNeumann_structure(ndim: int = 2, directed: bool = False) -> NDArray[np.float64]:

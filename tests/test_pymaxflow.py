@@ -283,3 +283,70 @@ def test_integers_that_are_too_large():
             call()
     graph.add_tedge(0, 5, 0)
     assert graph.maxflow() == 0
+
+
+@KINDS
+def test_networkx_graph_is_pymaxflows(rng, kind):
+    """Before a flow; after it what is left depends on the path that the flow took."""
+    pytest.importorskip("networkx")
+    maxflow = pytest.importorskip("maxflow")
+    for grid in (True, False):
+        shown = []
+        for module in (pymaxflow, maxflow):
+            graph, draw = module.Graph[kind](), np.random.default_rng(3)
+            ids = graph.add_grid_nodes((4, 5))
+            graph.add_grid_edges(ids, random(draw, (4, 5), kind))
+            graph.add_grid_tedges(ids, *(random(draw, (4, 5), kind) for _ in range(2)))
+            if not grid:
+                for i, j in ((0, 19), (0, 1), (1, 0)):
+                    graph.add_edge(i, j, kind(3), kind(0))
+            shown.append(graph.get_nx_graph())
+        assert dict(shown[0].nodes(data=True)) == dict(shown[1].nodes(data=True))
+        got, expected = ({e[:2]: e[2]["weight"] for e in s.edges(data=True)} for s in shown)
+        assert got.keys() == expected.keys()
+        assert all(np.isclose(got[e], expected[e], rtol=1e-12) for e in expected)
+
+
+@KINDS
+def test_networkx_graph_holds_what_a_flow_leaves(kind):
+    networkx = pytest.importorskip("networkx")
+    graph = pymaxflow.Graph[kind]()
+    graph.add_nodes(3)
+    graph.add_edge(0, 1, kind(1), kind(2))
+    graph.add_edge(0, 1, kind(4), kind(0))
+    graph.add_edge(1, 2, kind(3), kind(0))
+    graph.add_tedge(0, kind(9), kind(1))
+    graph.add_tedge(2, kind(0), kind(7))
+    before = graph.get_nx_graph()
+    assert before.edges["s", 0] == {"weight": 8}
+    assert before.edges[0, 1] == {"weight": 5}
+    assert networkx.maximum_flow_value(before, "s", "t", capacity="weight") == 3
+    assert graph.maxflow() == 4  # one more between the terminals of node 0
+    after = graph.get_nx_graph()
+    assert {e[:2]: e[2]["weight"] for e in after.edges(data=True)} == {
+        ("s", 0): 5,
+        (0, 1): 2,
+        (1, 0): 5,
+        (2, 1): 3,
+        (2, "t"): 4,
+    }
+    assert [after.nodes[node]["segment"] for node in range(3)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["aexpansion_grid", "abswap_grid"])
+def test_many_labels(rng, name):
+    unary = 20 * rng.random((6, 7, 3))  # no ties
+    binary = 4.0 * (1 - np.eye(3))
+    solve = getattr(pymaxflow, name)
+    ours = {"aexpansion_grid": ms.alpha_expansion, "abswap_grid": ms.alpha_beta_swap}[name]
+    expected = ours(unary, binary)
+    got = solve(unary, binary)
+    assert got.dtype == np.int_
+    assert_array_equal(got, expected)
+    labels = np.zeros((6, 7), int)
+    assert solve(unary, binary, labels=labels) is labels
+    assert_array_equal(labels, ours(unary, binary, labels=np.zeros((6, 7), int)))
+    with pytest.raises(ValueError, match="pairwise"):
+        solve(unary, np.zeros((2, 2)))
+    peer = getattr(pytest.importorskip("maxflow"), name)
+    assert_array_equal(got, peer(unary, binary))
