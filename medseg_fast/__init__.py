@@ -284,7 +284,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """What few programs need is imported at first use."""
-    if name in ("augment", "data", "io"):
+    if name in ("augment", "data", "io", "nn", "reference", "stream"):
         from importlib import import_module
 
         return import_module(f"medseg_fast.{name}")

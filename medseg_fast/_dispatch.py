@@ -136,6 +136,10 @@ def _route(value: Any) -> Callable[..., Any] | None:
         return None
     cls = type(value)
     if not hasattr(cls, "__dlpack__"):
+        if hasattr(cls, "__torch_function__"):  # stands for a tensor: torch.fx's Proxy
+            from medseg_fast import _torch
+
+            return _torch.stand_in
         return None
     for base in cls.__mro__:  # subclasses too: Parameter, MetaTensor
         library = base.__module__.partition(".")[0]

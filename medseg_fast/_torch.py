@@ -210,6 +210,12 @@ def register(op: Operation) -> None:
         op.torch = _Registered(op, signature)
 
 
+def stand_in(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Let what stands for a tensor say what a call on it is; torch.fx's Proxy makes it a node."""
+    asked = [v for v in leaves((args, tuple(kwargs.values()))) if hasattr(v, "__torch_function__")]
+    return torch.overrides.handle_torch_function(op.function, asked, *args, **kwargs)
+
+
 def call(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation on tensors. torch.compile traces this function."""
     values = (*args, *kwargs.values())

@@ -116,3 +116,9 @@ def test_wheel_and_sdist(tmp_path, pyproject):
     tops = {name.partition("/")[0].partition("-")[0] for name in names}
     assert tops == {"medseg_fast"}
     assert re.search(r"COMMIT = '[0-9a-f]{40}'", commit)
+
+
+@pytest.mark.parametrize("name", "augment data io metrics measure nn reference stream".split())
+def test_parts_need_no_import_of_their_own(name):
+    code = f"import medseg_fast as ms; assert ms.{name}.__name__ == 'medseg_fast.{name}'"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -191,6 +191,33 @@ def test_compiles_into_one_graph(backend, t):
         assert compiled(image, t) == both(image, t)
 
 
+def test_symbolic_traces_hold_calls_as_nodes():
+    """torch.fx's own tracing, which passes stand-ins for tensors."""
+
+    class Module(torch.nn.Module):
+        def forward(self, image, boxes, features):
+            mask = ms.threshold(image, 3) & (image < 100)
+            levels = [features, features[..., ::2, ::2]]
+            pooled = ms.nn.functional.multiscale_roi_align(
+                levels, boxes, output_size=2, scales=[1.0, 0.5]
+            )
+            one = ms.nn.functional.roi_align(features, boxes, output_size=(2, 2))
+            return mask.sum(), pooled, one
+
+    given = (
+        torch.randn(5, 6) * 10,
+        torch.tensor([[0.0, 0, 0, 7, 6], [0, 2, 3, 8, 9]]),
+        torch.rand(1, 3, 20, 20),
+    )
+    traced = torch.fx.symbolic_trace(Module())
+    targets = [n.target for n in traced.graph.nodes if n.op == "call_function"]
+    assert ms.threshold in targets
+    assert ms.nn.functional.roi_align in targets
+    for got, expected in zip(traced(*given), Module()(*given), strict=True):
+        assert torch.equal(got, expected)
+    assert torch.equal(torch.fx.Interpreter(traced).run(*given)[1], Module()(*given)[1])
+
+
 THRESHOLDS = ["otsu", "yen", "isodata", "triangle", "minimum", "li", "mean"]
 
 
