@@ -30,16 +30,18 @@ def _binary(
 ) -> NDArray[np.bool_]:
     """Erosions and dilations of a mask, in this order."""
     if mode not in ("max", "min", "ignore"):
-        raise ValueError(f"{op}: mode must be 'max', 'min' or 'ignore', got {mode!r}")
+        raise ValueError(f"{op}: unsupported mode {mode!r}; mode must be 'max', 'min' or 'ignore'")
     mask = _checks.image(op, image)
     if mask.ndim == 0:
         raise ValueError(f"{op}: image must have at least one dimension, got shape ()")
     mask = mask if mask.dtype.kind == "b" else mask != 0
     flats = _footprint.read(op, footprint, mask.ndim, binary=True)
-    result = _checks.output(op, out, mask.shape, np.bool_)
+    dtype = out.dtype if isinstance(out, np.ndarray) else np.dtype(np.bool_)
+    result = _checks.output(op, out, mask.shape, dtype)
     if not mask.size:
         return result
-    written = _checks.scratch(result, mask)
+    mine = dtype == np.bool_
+    written = _checks.scratch(result, mask) if mine else _checks.empty(mask.shape, np.bool_)
     stages = [
         (stage, any_)
         for any_ in dilate
@@ -61,7 +63,7 @@ def _binary(
 def binary_erosion(
     image: ArrayLike,
     footprint: Footprint | None = None,
-    out: NDArray[np.bool_] | None = None,
+    out: NDArray[Any] | None = None,
     *,
     mode: str = "ignore",
 ) -> NDArray[np.bool_]:
@@ -75,8 +77,9 @@ def binary_erosion(
         At least 1D; bool, integer or float. Pixels other than 0 are true, NaN among them.
     footprint : ndarray or sequence of (ndarray, int), optional
         As in `erosion`, but the centre of an even size n is at ``n // 2``.
-    out : ndarray of bool, optional
-        Array of the image's shape that receives the result; it may be the image.
+    out : ndarray, optional
+        Array of the image's shape that receives the result; it may be the image. Of any dtype, but
+        only one of bool is not copied to.
     mode : {"ignore", "max", "min"}, optional
         What pixels outside the image are: true ("max"), false ("min"), or what leaves the result
         alone, true in erosions and false in dilations ("ignore").
@@ -111,7 +114,7 @@ def binary_erosion(
 def binary_dilation(
     image: ArrayLike,
     footprint: Footprint | None = None,
-    out: NDArray[np.bool_] | None = None,
+    out: NDArray[Any] | None = None,
     *,
     mode: str = "ignore",
 ) -> NDArray[np.bool_]:
@@ -152,7 +155,7 @@ def binary_dilation(
 def binary_opening(
     image: ArrayLike,
     footprint: Footprint | None = None,
-    out: NDArray[np.bool_] | None = None,
+    out: NDArray[Any] | None = None,
     *,
     mode: str = "ignore",
 ) -> NDArray[np.bool_]:
@@ -193,7 +196,7 @@ def binary_opening(
 def binary_closing(
     image: ArrayLike,
     footprint: Footprint | None = None,
-    out: NDArray[np.bool_] | None = None,
+    out: NDArray[Any] | None = None,
     *,
     mode: str = "ignore",
 ) -> NDArray[np.bool_]:

@@ -39,8 +39,8 @@ def _size_limit(op: str, old_name: str, old: Any, max_size: Any) -> int:
     )
     if max_size != 64:
         raise ValueError(
-            f"{op}: {old_name} (deprecated) and max_size must not both be given, "
-            f"got {old!r} and {max_size!r}"
+            f"{op}: {old_name} (deprecated) and max_size must not both be given, to "
+            f"avoid conflicting values, got {old!r} and {max_size!r}"
         )
     return _size_limit(op, old_name, _DEPRECATED, old)
 
@@ -77,12 +77,13 @@ def remove_small_objects(
     max_size : int, optional
         Largest size to remove, in pixels.
     out : ndarray, optional
-        Array of the shape and dtype of `ar` that receives the result; may be `ar` itself.
+        Array of the shape of `ar` that receives the result; may be `ar` itself. One of another
+        dtype gets `ar` converted, objects of a mask if it is bool, else labels.
 
     Returns
     -------
     out : ndarray
-        Same shape and dtype as `ar`.
+        Same shape and dtype as `ar` or `out`.
 
     Warns
     -----
@@ -114,6 +115,8 @@ def remove_small_objects(
     """
     op = "remove_small_objects"
     array = _objects(op, ar, "ar")
+    if isinstance(out, np.ndarray) and out.dtype.kind in "bui":
+        array = array.astype(out.dtype.newbyteorder("="), copy=False)
     limit = _size_limit(op, "min_size", min_size, max_size)
     kept = _checks.output(op, out, array.shape, array.dtype)
     written = _checks.scratch(kept, array)

@@ -233,6 +233,15 @@ def test_layout_and_out(rng, layout, name):
     assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("name", sorted(BINARY))
+def test_masks_go_into_any_out(rng, name):
+    mask = rng.random((9, 10)) < 0.7
+    for dtype in (np.float64, np.uint8, ">i4"):
+        out = np.full((9, 10), 7, dtype)
+        assert getattr(ms, name)(mask, out=out) is out
+        assert_array_equal(out, getattr(ms, name)(mask))
+
+
 @pytest.mark.parametrize("name", [*GREY, "morphological_gradient", *BINARY])
 def test_out_may_be_the_image(rng, name):
     image = random_image(rng, (40, 50), bool if name in BINARY else np.int16)
@@ -355,7 +364,7 @@ def test_bad_gradient_and_binary_arguments():
     with pytest.raises(ValueError, match="'max', 'min' or 'ignore'"):
         ms.binary_erosion(image, mode="reflect")
     with pytest.raises(ValueError, match="out must have shape"):
-        ms.binary_erosion(image, out=np.zeros((2, 3)))
+        ms.binary_erosion(image, out=np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,18 @@ def test_takes_any_layout_and_out(rng, layout, operation):
             operation(mask, out=given)
 
 
+@pytest.mark.parametrize("given", [bool, np.uint8, np.int64])
+@pytest.mark.parametrize("wanted", [bool, np.uint8, np.int32])
+@pytest.mark.filterwarnings("ignore:Only one label was provided")
+def test_out_of_another_dtype_is_as_in_skimage(rng, given, wanted):
+    peer = pytest.importorskip("skimage.morphology").remove_small_objects
+    for most in (2, 6):
+        labels = rng.integers(0, most, (9, 10)).astype(given)
+        got, expected = np.empty((9, 10), wanted), np.empty((9, 10), wanted)
+        assert ms.remove_small_objects(labels, max_size=5, out=got) is got
+        assert_array_equal(got, peer(labels, max_size=5, out=expected))
+
+
 @pytest.mark.parametrize("operation", MASK_OPERATIONS.values(), ids=MASK_OPERATIONS)
 def test_odd_shapes(operation):
     for shape in SHAPES:
