@@ -26,6 +26,24 @@ void load(const Array& image, double scale, std::int64_t begin, std::int64_t n, 
 
 using Seed = WalkSeed;
 
+// Pixels of a row from an unknown one to another, with at most 16 known ones between two.
+struct Stretch {
+  std::int64_t begin, end;
+  bool dense;  // at least a quarter is unknown
+
+  static Stretch next(const std::int32_t* labels, std::int64_t x, std::int64_t length) {
+    while (x < length && labels[x] != 0) ++x;
+    const std::int64_t begin = x;
+    std::int64_t end = x, unknown = 0;
+    for (; x < std::min(end + 17, length); ++x)
+      if (labels[x] == 0) {
+        end = x + 1;
+        ++unknown;
+      }
+    return {begin, end, end - begin <= 4 * unknown};
+  }
+};
+
 class Walk {
  public:
   Walk(const RandomWalk& walk, std::int32_t* labels, const std::int64_t* shape)
@@ -157,17 +175,24 @@ class Walk {
     return graph;
   }
 
-  // f(pixel, piece) for unknown pixels of a piece: some rows of all planes, so that neighbours
-  // along any axis are near in memory.
+  // f(pixel) for the nodes of a piece: some rows of all planes, so that neighbours along any axis
+  // are near in memory. Nodes are the unknown pixels, and where these lie scattered along a row,
+  // the known ones between them, so that runs are long.
   std::int64_t pieces() const { return (extents_[1] + height_ - 1) / height_; }
   template <class F>
-  void each_unknown(std::int64_t piece, F&& f) const {
+  void each_node(std::int64_t piece, F&& f) const {
     const std::int64_t top = piece * height_, bottom = std::min(top + height_, extents_[1]);
     for (std::int64_t z = 0; z < extents_[0]; ++z)
-      for (std::int64_t pixel = z * strides_[0] + top * length_;
-           pixel < z * strides_[0] + bottom * length_; ++pixel)
-        if (labels_[pixel] == 0) f(pixel);
+      for (std::int64_t y = top; y < bottom; ++y) {
+        const std::int64_t row = z * strides_[0] + y * length_;
+        for (std::int64_t x = 0; x < length_;) {
+          const auto [begin, end, dense] = Stretch::next(labels_ + row, x, length_);
+          for (x = begin; x < end; ++x)
+            if (dense || labels_[row + x] == 0) f(row + x);
+        }
+      }
   }
+  bool unknown(std::int64_t pixel) const { return labels_[pixel] == 0; }
 
   // The system for conjugate gradients. `first` receives the first node of each piece. The weights
   // are gone afterwards.
@@ -176,34 +201,38 @@ class Walk {
     first.assign(pieces() + 1, 0);
     parallel_tasks(pieces(), [&](std::int64_t piece) {
       std::uint32_t count = 0;
-      each_unknown(piece, [&](std::int64_t pixel) { number[pixel] = count++; });
+      each_node(piece, [&](std::int64_t pixel) { number[pixel] = count++; });
       first[piece + 1] = count;
     });
     for (std::int64_t piece = 0; piece < pieces(); ++piece) first[piece + 1] += first[piece];
     parallel_tasks(pieces(), [&](std::int64_t piece) {
-      each_unknown(piece, [&](std::int64_t pixel) { number[pixel] += first[piece]; });
+      each_node(piece, [&](std::int64_t pixel) { number[pixel] += first[piece]; });
     });
     const std::int64_t size = first.back();
     WalkSystem system;
     for (auto& weight : system.weight) weight.resize(size + 1);
     system.excess.resize(size);
     system.inverse.resize(size);
+    parallel_tasks(pieces(), [&](std::int64_t piece) {
+      std::uint32_t at = first[piece];
+      each_node(piece, [&](std::int64_t pixel) {
+        system.inverse[at++] = inverse()[pixel];
+        for (int axis = 0; axis < 3; ++axis) system.weight[axis][at] = weights(axis)[pixel];
+      });
+    });
     std::vector<std::vector<WalkRun>> runs(pieces());
     parallel_tasks(pieces(), [&](std::int64_t piece) {
       std::uint32_t at = first[piece];
-      each_unknown(piece, [&](std::int64_t pixel) {
-        WalkRun run{at, {}, {}};
-        for (int axis = 0; axis < 3; ++axis) system.weight[axis][at + 1] = weights(axis)[pixel];
+      each_node(piece, [&](std::int64_t pixel) {
+        WalkRun node{at, {}, {}};
         for (int axis = 0; axis < 2; ++axis) {
           const std::int64_t before = pixel - strides_[axis];
-          if (before >= 0 && weights(axis)[before] > 0) run.before[axis] = at - number[before];
-          if (weights(axis)[pixel] > 0) run.after[axis] = number[pixel + strides_[axis]] - at;
+          if (before >= 0 && weights(axis)[before] > 0) node.before[axis] = at - number[before];
+          if (weights(axis)[pixel] > 0) node.after[axis] = number[pixel + strides_[axis]] - at;
         }
-        auto& known = runs[piece];
-        if (known.empty() || !std::equal(run.before, run.before + 2, known.back().before) ||
-            !std::equal(run.after, run.after + 2, known.back().after))
-          known.push_back(run);
-        system.inverse[at++] = inverse()[pixel];
+        if (runs[piece].empty() || !system.join(runs[piece].back(), node))
+          runs[piece].push_back(node);
+        ++at;
       });
     });
     for (const auto& part : runs) system.runs.insert(system.runs.end(), part.begin(), part.end());
@@ -348,8 +377,12 @@ class Winners {  // the label that is most probable so far
     parallel_tasks(walk_.pieces(), [&](std::int64_t piece) {
       double least = 0, most = 0;
       std::int64_t i = first_[piece];
-      walk_.each_unknown(piece, [&](std::int64_t pixel) {
+      walk_.each_node(piece, [&](std::int64_t pixel) {
         const double here = x[i];
+        if (!walk_.unknown(pixel)) {
+          ++i;
+          return;
+        }
         least = std::min(least, here);
         most = std::max(most, here);
         if (out) out[pixel] = here;
@@ -370,7 +403,10 @@ class Winners {  // the label that is most probable so far
   void write(std::int32_t* labels) const {
     parallel_tasks(walk_.pieces(), [&](std::int64_t piece) {
       std::int64_t i = first_[piece];
-      walk_.each_unknown(piece, [&](std::int64_t pixel) { labels[pixel] = winner_[i++]; });
+      walk_.each_node(piece, [&](std::int64_t pixel) {
+        if (walk_.unknown(pixel)) labels[pixel] = winner_[i];
+        ++i;
+      });
     });
   }
 

@@ -21,6 +21,28 @@ constexpr std::int64_t together = 16;
 
 }  // namespace
 
+bool WalkSystem::join(WalkRun& run, const WalkRun& node) const {
+  for (int axis = 0; axis < 2; ++axis) {
+    const std::int64_t before = std::max(run.before[axis], node.before[axis]);
+    const std::int64_t after = std::max(run.after[axis], node.after[axis]);
+    if (node.begin + after >= size() || run.begin < before) return false;
+    if ((run.after[axis] && node.after[axis] && run.after[axis] != node.after[axis]) ||
+        (run.before[axis] && node.before[axis] && run.before[axis] != node.before[axis]))
+      return false;
+    // Without a neighbour before: what lies there must have no edge, which it has to another node.
+    const auto no_edge = [&](std::int64_t i) { return weight[axis][i - before + 1] == 0; };
+    if (before && !node.before[axis] && !no_edge(node.begin)) return false;
+    if (before && !run.before[axis])
+      for (std::int64_t i = run.begin; i < node.begin; ++i)
+        if (!no_edge(i)) return false;
+  }
+  for (int axis = 0; axis < 2; ++axis) {
+    run.before[axis] = std::max(run.before[axis], node.before[axis]);
+    run.after[axis] = std::max(run.after[axis], node.after[axis]);
+  }
+  return true;
+}
+
 template <class Real>
 WalkGradients<Real>::WalkGradients(const WalkSystem& system)
     : system_(system),

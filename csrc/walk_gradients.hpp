@@ -1,11 +1,12 @@
 // Conjugate gradients for the Laplacian of a grid's unknown pixels.
 //
-// Unknown pixels are nodes one after another, known ones take neither time nor memory. The nodes
-// come in runs, along which a node's neighbours are always equally far away: so no node has indices
-// of its own, and a run is worked on in vectors. The Laplacian is applied to differences,
-// p_i - p_j, so that rows sum to zero whatever the weights are rounded to. One right side after the
-// other, whose vectors stay in the caches. Sums are by pieces, then over pieces in order: they
-// depend neither on threads nor on the width of vectors.
+// Unknown pixels are nodes one after another; known ones take neither time nor memory, but where
+// they are few among unknown ones: there they are nodes without edges. The nodes come in runs,
+// along which a node's neighbours are always equally far away: so no node has indices of its own,
+// and a run is worked on in vectors. The Laplacian is applied to differences, p_i - p_j, so that
+// rows sum to zero whatever the weights are rounded to. One right side after the other, whose
+// vectors stay in the caches. Sums are by pieces, then over pieces in order: they depend neither on
+// threads nor on the width of vectors.
 //
 // Vectors are of float32 where the image is, as scikit-image's are then: an iteration waits for
 // memory, and half of it suffices. Sums are of float64 always.
@@ -18,7 +19,8 @@
 namespace msf {
 
 // Nodes from `begin` to the next run. How far the neighbours along z and y lie before and after, 0
-// where there is none; along x they are the nodes before and after.
+// where no node of the run has one; along x they are the nodes before and after. A node without the
+// neighbour that others have has an edge of weight 0 there.
 struct WalkRun {
   std::int64_t begin;
   std::uint32_t before[2], after[2];
@@ -41,6 +43,9 @@ struct WalkSystem {
   double tolerance;             // of the residual's norm, relative to the right side's
   std::int64_t most_iterations;
   std::int64_t size() const { return static_cast<std::int64_t>(inverse.size()); }
+
+  // Whether the node that follows a run, told as a run of one, can go with it; then it does.
+  bool join(WalkRun& run, const WalkRun& node) const;
 };
 
 template <class Real>

@@ -80,6 +80,26 @@ def test_iterates_are_those_of_skimage(rng, shape, labels, mode):
     assert np.mean(ms.random_walker(image, seeds, mode=mode) != expected.argmax(0) + 1) < 2e-3
 
 
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.6, 0.9, 0.98])
+@pytest.mark.parametrize("shape", [(50, 130), (9, 14, 70)], ids=str)
+def test_scattered_seeds_equal_the_twin(rng, share, shape):
+    """Rows of nodes with gaps, dense and sparse stretches, and rows that are known as a whole."""
+    image = rng.random(shape)
+    seeds = np.where(rng.random(shape) < share, rng.integers(1, 3, shape), 0)
+    seeds[rng.random(shape) < 0.02] = -1
+    seeds[..., 3] = 2
+    seeds[..., 40:61] = 1  # longer than a stretch bridges
+    seeds[..., 50] = 0
+    seeds[4:6] = 1
+    got = ms.random_walker(image, seeds, 10, tol=1e-12, return_full_prob=True)
+    expected = twin(image[..., None], seeds, 10, (1.0,) * len(shape))
+    assert_allclose(got, expected, atol=1e-6)
+    labels = ms.random_walker(image, seeds, 10, tol=1e-12)
+    assert_array_equal(labels[seeds > 0], seeds[seeds > 0])
+    sure = np.abs(expected[0] - expected[1]) > 1e-5
+    assert_array_equal(labels[sure], expected.argmax(0)[sure] + 1)
+
+
 @pytest.mark.parametrize("dtype", "bool uint8 uint16 int8 int16 int32 float16 float32".split())
 def test_every_dtype_equals_skimage(rng, dtype, layout):
     image, seeds = image_and_seeds(rng, (12, 13), dtype=dtype)
