@@ -68,10 +68,14 @@ def test_equals_torchvision(dtype):
     with torch.no_grad():
         for got, expected in zip(ours(pictures), theirs(pictures), strict=True):
             assert len(expected["boxes"]) > 5
-            assert torch.equal(got["labels"], expected["labels"])
+            # Scores near 1 are equal but for a rounding, which decides the order among them.
+            order = torch.cdist(got["boxes"], expected["boxes"]).argmin(1)
+            assert order.unique().tolist() == list(range(len(order)))
+            assert (expected["scores"][order] - expected["scores"]).abs().max() < 1e-6
+            assert torch.equal(got["labels"], expected["labels"][order])
             for key in ("boxes", "scores", "masks"):
                 assert got[key].dtype == expected[key].dtype
-                torch.testing.assert_close(got[key], expected[key], rtol=1e-4, atol=close)
+                torch.testing.assert_close(got[key], expected[key][order], rtol=1e-4, atol=close)
 
 
 def test_losses_equal_torchvisions():
