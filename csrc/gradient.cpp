@@ -50,7 +50,7 @@ class Gradient {
         out_(out.as<T>()),
         first_axis_(3 - image.ndim),
         cval_(static_cast<T>(filter.cval)),
-        root_(static_cast<T>(std::sqrt(filter.over))) {
+        share_(static_cast<T>(1 / std::sqrt(filter.over))) {
     const Index extent[3] = {box_.planes, box_.rows, box_.columns};
     for (int axis = first_axis_; axis < 3; ++axis) {
       const int k = axis - first_axis_;
@@ -190,20 +190,20 @@ class Gradient {
   void write(Scratch& s, T* __restrict out, Index n) const {
     const T* __restrict p = s.p + R, * __restrict q = s.q + R, * __restrict r = s.r + R;
     const W d = derive_[2], w = smooth_[2];
-    const T root = root_;
+    const T share = share_;
     if (fused_) {
       if (first_axis_ == 0)
         for (Index j = 0; j < n; ++j) {
           const T gz = smoothed(w, [&](int t) { return r[j + t]; });
           const T gy = smoothed(w, [&](int t) { return q[j + t]; });
           const T gx = difference(d, [&](int t) { return p[j + t]; });
-          out[j] = std::sqrt(gz * gz + gy * gy + gx * gx) / root;
+          out[j] = std::sqrt(gz * gz + gy * gy + gx * gx) * share;
         }
       else
         for (Index j = 0; j < n; ++j) {
           const T gy = smoothed(w, [&](int t) { return q[j + t]; });
           const T gx = difference(d, [&](int t) { return p[j + t]; });
-          out[j] = std::sqrt(gy * gy + gx * gx) / root;
+          out[j] = std::sqrt(gy * gy + gx * gx) * share;
         }
       return;
     }
@@ -221,7 +221,7 @@ class Gradient {
         for (Index j = 0; j < n; ++j) out[j] += term[j];
     }
     if (filter_.magnitude)
-      for (Index j = 0; j < n; ++j) out[j] = std::sqrt(out[j]) / root;
+      for (Index j = 0; j < n; ++j) out[j] = std::sqrt(out[j]) * share;
   }
 
   const Separable& filter_;
@@ -229,7 +229,7 @@ class Gradient {
   const Source<T> source_;
   T* const out_;
   const int first_axis_;  // of the box that the image has
-  const T cval_, root_;
+  const T cval_, share_;
   std::array<W, 3> smooth_{}, derive_{};
   std::array<std::vector<Index>, 3> at_;  // where a plane, row or column is read; -1: outside
   std::vector<int> terms_;                // axes of the box

@@ -333,7 +333,7 @@ class Tiled {
   }
 
   void combine(Index n, T* __restrict out) const {
-    const T root = static_cast<T>(std::sqrt(plan_.filter.over));
+    const T share = static_cast<T>(1 / std::sqrt(plan_.filter.over));
     const bool magnitude = plan_.filter.magnitude;
     for (std::size_t i = 0; i < plan_.result.size(); ++i) {
       const T* __restrict values = term(plan_.result[i]);
@@ -347,7 +347,7 @@ class Tiled {
         for (Index j = 0; j < n; ++j) out[j] += values[j] * values[j];
     }
     if (magnitude)
-      for (Index j = 0; j < n; ++j) out[j] = std::sqrt(out[j]) / root;
+      for (Index j = 0; j < n; ++j) out[j] = std::sqrt(out[j]) * share;
   }
 
   const Plan& plan_;

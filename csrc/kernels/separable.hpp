@@ -18,7 +18,8 @@ struct Taps {
 struct Separable {
   std::vector<Taps> smooth, derive;  // one per axis
   std::vector<int> terms;
-  // sqrt(sum of squared terms) / sqrt(over), in this order as in scikit-image, else the sum.
+  // sqrt(sum of squared terms) / sqrt(over), else the sum. Roots apart as in scikit-image: a step
+  // of one in two dimensions has a magnitude that sqrt(2) turns into one.
   bool magnitude = false;
   double over = 1;
   std::vector<BorderMode> border;  // per axis

@@ -496,7 +496,8 @@ def regionprops(
     One compiled pass on all threads finds boxes, sizes and second moments of all labels, in
     integers; Euler numbers and Crofton perimeters take a second one when first asked for,
     intensities a third, each for all labels at once. Other properties work on the region's box.
-    Regions pickle, and compare equal where all properties are. Statistics of intensities leave NaN
+    Regions pickle, and compare equal where all properties are. Names that scikit-image has given up
+    (``bbox_area``, ``["MeanIntensity"]``) answer with a FutureWarning, as there. Statistics of intensities leave NaN
     out (scikit-image's are NaN then); the image of a convex hull in 3D needs SciPy.
 
     Examples
