@@ -17,8 +17,8 @@ from numpy.testing import assert_allclose, assert_array_equal, assert_equal
 
 import medseg_fast as ms
 from medseg_fast import reference
+from medseg_fast.measure._former_names import FORMER
 from medseg_fast.measure._table import LabelTable
-from medseg_fast.measure.region_properties import FORMER
 
 INTEGERS = [dtype for dtype in DTYPES if dtype.kind in "ui"]
 

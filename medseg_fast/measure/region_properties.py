@@ -14,6 +14,7 @@ from medseg_fast import _checks
 from medseg_fast._cpu import core
 from medseg_fast.components import fill_holes
 from medseg_fast.measure import _moments
+from medseg_fast.measure._former_names import FORMER, warn_of_former
 from medseg_fast.measure._hull import convex_image
 from medseg_fast.measure._table import LabelTable
 
@@ -33,61 +34,6 @@ PROPERTIES = (_INTENSITY - {"intensity_median"}) | frozenset(
     " label moments moments_central moments_hu moments_normalized orientation perimeter"
     " perimeter_crofton slice solidity".split()
 )
-
-_FORMER = """
-area: Area
-area_bbox: BoundingBoxArea bbox_area
-area_convex: ConvexArea convex_area
-area_filled: FilledArea filled_area
-axis_major_length: MajorAxisLength major_axis_length
-axis_minor_length: MinorAxisLength minor_axis_length
-bbox: BoundingBox
-centroid: Centroid
-centroid_local: LocalCentroid local_centroid
-centroid_weighted: WeightedCentroid weighted_centroid
-centroid_weighted_local: WeightedLocalCentroid weighted_local_centroid
-coords: Coordinates
-eccentricity: Eccentricity
-equivalent_diameter_area: EquivDiameter equivalent_diameter
-euler_number: EulerNumber
-extent: Extent
-feret_diameter_max: FeretDiameter FeretDiameterMax
-image: Image
-image_convex: ConvexImage convex_image
-image_filled: FilledImage filled_image
-image_intensity: IntensityImage intensity_image
-inertia_tensor: InertiaTensor
-inertia_tensor_eigvals: InertiaTensorEigvals
-intensity_max: MaxIntensity max_intensity
-intensity_mean: MeanIntensity mean_intensity
-intensity_min: MinIntensity min_intensity
-intensity_std: std_intensity
-label: Label
-moments: Moments
-moments_central: CentralMoments
-moments_hu: HuMoments
-moments_normalized: NormalizedMoments
-moments_weighted: WeightedMoments weighted_moments
-moments_weighted_central: WeightedCentralMoments weighted_moments_central
-moments_weighted_hu: WeightedHuMoments weighted_moments_hu
-moments_weighted_normalized: WeightedNormalizedMoments weighted_moments_normalized
-orientation: Orientation
-perimeter: Perimeter
-perimeter_crofton: CroftonPerimeter
-slice: Slice
-solidity: Solidity
-"""
-# Of each name that scikit-image has given up but still answers to: its present one.
-FORMER = {
-    former: name
-    for name, _, formers in (line.partition(":") for line in _FORMER.split("\n"))
-    for former in formers.split()
-}
-
-
-def _warn_of_former(form: str, name: str) -> None:
-    former, present = (f"`{form.format(each)}`" for each in (name, FORMER[name]))
-    warnings.warn(f"{former} is deprecated. Use {present} instead.", FutureWarning, stacklevel=3)
 
 
 def _from_table(name: str, doc: str, *, flat: bool = False, channels: bool = False) -> Any:
@@ -162,7 +108,7 @@ class RegionProperties:
         if name not in extra:
             if name in FORMER and name.islower():  # the older ones are items only
                 self._need_image(FORMER[name])
-                _warn_of_former("RegionProperties.{}", name)
+                warn_of_former("RegionProperties.{}", name)
                 return getattr(self, FORMER[name])
             if name in _INTENSITY:  # its property found no image
                 self._need_image(name)
@@ -181,7 +127,7 @@ class RegionProperties:
 
     def __getitem__(self, name: str) -> Any:
         if name in FORMER:
-            _warn_of_former("RegionProperties[{!r}]", name)
+            warn_of_former("RegionProperties[{!r}]", name)
             name = FORMER[name]
         return getattr(self, name)
 
@@ -497,8 +443,9 @@ def regionprops(
     integers; Euler numbers and Crofton perimeters take a second one when first asked for,
     intensities a third, each for all labels at once. Other properties work on the region's box.
     Regions pickle, and compare equal where all properties are. Names that scikit-image has given up
-    (``bbox_area``, ``["MeanIntensity"]``) answer with a FutureWarning, as there. Statistics of intensities leave NaN
-    out (scikit-image's are NaN then); the image of a convex hull in 3D needs SciPy.
+    (``bbox_area``, ``["MeanIntensity"]``) answer with a FutureWarning, as there. Statistics of
+    intensities leave NaN out (scikit-image's are NaN then); the image of a convex hull in 3D needs
+    SciPy.
 
     Examples
     --------

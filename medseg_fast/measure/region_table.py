@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medseg_fast import _checks
+from medseg_fast.measure._former_names import FORMER
 from medseg_fast.measure.region_properties import (
-    FORMER,
     Extra,
     RegionProperties,
     regionprops,
