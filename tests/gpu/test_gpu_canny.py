@@ -27,6 +27,10 @@ def blobs(rng, shape, dtype):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_dtype(rng, dtype):
     image = blobs(rng, (37, 70), dtype)
+    if dtype.kind in "ui" and dtype.itemsize == 8:
+        with pytest.raises(ValueError, match="64-bit integer images are not supported"):
+            on_shim("canny", image)
+        return
     got = on_shim("canny", image, schedules=2)
     assert got.any()
     assert_array_equal(got, ms.canny(image))
