@@ -192,7 +192,14 @@ class Walk {
         }
       }
   }
-  bool unknown(std::int64_t pixel) const { return labels_[pixel] == 0; }
+  // f(pixel, node) for the unknown ones; `first`: the piece's first node.
+  template <class F>
+  void each_unknown(std::int64_t piece, std::int64_t first, F&& f) const {
+    each_node(piece, [&](std::int64_t pixel) {
+      if (labels_[pixel] == 0) f(pixel, first);
+      ++first;
+    });
+  }
 
   // The system for conjugate gradients. `first` receives the first node of each piece. The weights
   // are gone afterwards.
@@ -376,13 +383,8 @@ class Winners {  // the label that is most probable so far
     std::vector<std::array<double, 2>> range(walk_.pieces());
     parallel_tasks(walk_.pieces(), [&](std::int64_t piece) {
       double least = 0, most = 0;
-      std::int64_t i = first_[piece];
-      walk_.each_node(piece, [&](std::int64_t pixel) {
+      walk_.each_unknown(piece, first_[piece], [&](std::int64_t pixel, std::int64_t i) {
         const double here = x[i];
-        if (!walk_.unknown(pixel)) {
-          ++i;
-          return;
-        }
         least = std::min(least, here);
         most = std::max(most, here);
         if (out) out[pixel] = here;
@@ -390,7 +392,6 @@ class Winners {  // the label that is most probable so far
           best_[i] = here;
           winner_[i] = label;
         }
-        ++i;
       });
       range[piece] = {least, most};
     });
@@ -402,11 +403,8 @@ class Winners {  // the label that is most probable so far
 
   void write(std::int32_t* labels) const {
     parallel_tasks(walk_.pieces(), [&](std::int64_t piece) {
-      std::int64_t i = first_[piece];
-      walk_.each_node(piece, [&](std::int64_t pixel) {
-        if (walk_.unknown(pixel)) labels[pixel] = winner_[i];
-        ++i;
-      });
+      walk_.each_unknown(piece, first_[piece],
+                         [&](std::int64_t pixel, std::int64_t i) { labels[pixel] = winner_[i]; });
     });
   }
 

@@ -50,11 +50,10 @@ def output(op: str, image: NDArray[Any], dtype: Any, out: Any) -> NDArray[Any]:
     """`out`, or a fresh array of the wanted dtype, float32 or float64."""
     if dtype is None:
         wanted = float_type(image.dtype)
-        if isinstance(out, np.ndarray):
-            if out.dtype.kind != "f":
-                raise ValueError(f"{op}: dtype of `out` must be float, got {out.dtype}")
-            if out.dtype.newbyteorder("=") in _FLOATS:
-                wanted = out.dtype.newbyteorder("=")
+        if isinstance(out, np.ndarray) and out.dtype.kind != "f":
+            raise ValueError(f"{op}: dtype of `out` must be float, got {out.dtype}")
+        if isinstance(out, np.ndarray) and out.dtype.newbyteorder("=") in _FLOATS:
+            wanted = out.dtype.newbyteorder("=")
     else:
         wanted = _checks.dtype_of(op, dtype)
     if wanted not in _FLOATS:

@@ -40,8 +40,8 @@ def _binary(
     result = _checks.output(op, out, mask.shape, dtype)
     if not mask.size:
         return result
-    mine = dtype == np.bool_
-    written = _checks.scratch(result, mask) if mine else _checks.empty(mask.shape, np.bool_)
+    fits = dtype == np.bool_
+    written = _checks.scratch(result, mask) if fits else _checks.empty(mask.shape, np.bool_)
     stages = [
         (stage, any_)
         for any_ in dilate

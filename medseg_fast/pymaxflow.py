@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medseg_fast import _checks, _grid_arguments
+from medseg_fast import _checks, _graph_forms, _grid_arguments
 from medseg_fast.grid_graph import GridGraph
 from medseg_fast.labelling import alpha_beta_swap, alpha_expansion
 from medseg_fast.sparse_graph import Graph as SparseGraph
@@ -285,29 +285,11 @@ class _Base:
         Edges have a `weight`, those without any left out, nodes the `segment` they are in; the
         terminals are "s" and "t".
         """
-        import networkx
-
         graph = self._current()
         if isinstance(graph, GridGraph):
-            graph = _sparse(graph, self._dtype)
-        state = graph.__getstate__()
-        i, j, forth, back = (array.tolist() for array in state["edges"])
-        excess = state["excess"].tolist()
-        shown = networkx.DiGraph()
-        shown.add_nodes_from(
-            (node, {"segment": self.get_segment(node)}) for node in range(self._nodes)
-        )
-        shown.add_nodes_from("st")
-        ends = [(tail, head) for tail, head in zip(i, j, strict=True)]
-        ends += [(head, tail) for tail, head in ends]
-        ends += [("s", node) for node in range(self._nodes)]
-        ends += [(node, "t") for node in range(self._nodes)]
-        capacities = [*forth, *back, *excess, *(-left for left in excess)]
-        for (tail, head), left in zip(ends, capacities, strict=True):
-            if left > 0:
-                before = shown.get_edge_data(tail, head, {"weight": 0})["weight"]
-                shown.add_edge(tail, head, weight=before + left)
-        return shown
+            graph = _graph_forms.sparse(graph, self._dtype)
+        segments = [self.get_segment(node) for node in range(self._nodes)]
+        return _graph_forms.networkx_graph(graph, segments)
 
     def _current(self) -> GridGraph | SparseGraph:
         """The graph with all that was recorded."""
@@ -344,12 +326,12 @@ class _Base:
     def _flushed(self, graph: GridGraph | SparseGraph) -> GridGraph | SparseGraph:
         """The graph with all that was recorded; another one if this could not hold it."""
         if isinstance(graph, GridGraph) and not self._fits(graph):
-            graph = _sparse(graph, self._dtype)
+            graph = _graph_forms.sparse(graph, self._dtype)
         if graph.dtype == np.int32 and (graph._terminal_bound or any(graph._edge_bounds)):  # type: ignore[union-attr]
             more = sum(2 * e.most for e in self._edges if isinstance(e, _GridEdges))
             more += sum(_largest(*t[1:]) for t in self._terminals)
             if graph._terminal_bound + sum(graph._edge_bounds) + more >= _NARROW:  # type: ignore[union-attr]
-                graph = _widened(graph)  # type: ignore[arg-type]
+                graph = _graph_forms.widened(graph)  # type: ignore[arg-type]
         if isinstance(graph, SparseGraph) and graph.n_nodes < self._nodes:
             graph.add_nodes(self._nodes - graph.n_nodes)
         op = type(self).__name__
@@ -507,28 +489,3 @@ def _structure(ndim: int, connectivity: int, directed: bool) -> NDArray[np.float
 def _largest(*arrays: Array) -> float:
     """The largest magnitude of each, together."""
     return sum(float(max(a.max(initial=0), -a.min(initial=0))) for a in arrays)
-
-
-def _widened(graph: GridGraph) -> GridGraph:
-    """The same graph of int64."""
-    state = graph.__getstate__()
-    state["dtype"] = np.dtype(np.int64)
-    state["left"] = [a.astype(np.int64) for a in state["left"]]
-    wide = object.__new__(GridGraph)
-    wide.__setstate__(state)
-    return wide
-
-
-def _sparse(grid: GridGraph, dtype: np.dtype[Any]) -> SparseGraph:
-    """The same graph with its edges spelt out, flow included."""
-    state = grid.__getstate__()
-    excess, *arcs = (a.astype(dtype) for a in state["left"])
-    number = np.arange(excess.size).reshape(grid.shape)
-    graph = SparseGraph(excess.size, dtype)
-    for k, offset in enumerate(grid.offsets):
-        here, there = _grid_arguments.pairs(grid.shape, offset)
-        forth, back = arcs[2 * k][here], arcs[2 * k + 1][there]
-        graph.add_edge(number[here], number[there], forth, back)
-    graph.change_terminal(excess.ravel(), 0)
-    graph._core.set_flow(*state["flow"])
-    return graph

@@ -128,8 +128,7 @@ def random_walker(
     seeds = _checks.as_array(op, labels, "labels")
     if seeds.dtype.kind not in "biuf":
         raise TypeError(f"{op}: labels must be numbers, got {seeds.dtype}")
-    if seeds.dtype.kind == "f" and not np.isfinite(seeds).all():
-        raise ValueError(f"{op}: labels must be finite")
+    _checks.finite(op, "labels", seeds)
     image = _checks.image(op, _channels_last(op, data, channel_axis), "data")
     if image.ndim - (channel_axis is not None) not in (2, 3):
         raise ValueError(
@@ -244,10 +243,8 @@ def _values(labels: NDArray[Any]) -> NDArray[Any]:
 
 def _renumbered(labels: NDArray[Any], values: NDArray[Any], zero: int) -> NDArray[np.int32]:
     numbers = np.arange(len(values), dtype=np.int32) - np.int32(zero)
-    if labels.dtype.kind == "f":
-        return numbers[np.searchsorted(values, labels)]
     least, most = int(values[0]), int(values[-1])
-    if most - least > 1 << 16:
+    if labels.dtype.kind == "f" or most - least > 1 << 16:
         return numbers[np.searchsorted(values, labels)]
     table = np.zeros(most - least + 1, np.int32)
     table[values.astype(np.int64) - least] = numbers

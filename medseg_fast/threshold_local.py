@@ -12,10 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from medseg_fast import _checks
 from medseg_fast._cpu import core
 from medseg_fast._dispatch import operation
+from medseg_fast._stencil import MODES
 
 # In the order of the kernels' Border; SciPy's second names for the same borders follow.
-_MODES = {"reflect": 0, "constant": 1, "nearest": 2, "mirror": 3, "wrap": 4}
-_MODES |= {"grid-mirror": 0, "grid-constant": 1, "grid-wrap": 4}
 
 
 def _threshold_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -143,13 +142,13 @@ def threshold_local(
         raise ValueError(
             f"{op}: method must be 'generic', 'gaussian', 'mean' or 'median', got {method!r}"
         )
-    if not isinstance(mode, str) or mode not in _MODES:
-        raise ValueError(f"{op}: mode must be one of {', '.join(_MODES)}, got {mode!r}")
+    if not isinstance(mode, str) or mode not in MODES:
+        raise ValueError(f"{op}: mode must be one of {', '.join(MODES)}, got {mode!r}")
     shift = float(_checks.number(op, "offset", offset))
     fill = float(_as_number(op, "cval", cval))
     result = _result(op, array, binary, out)
     written = _checks.scratch(result, array)
-    border = _MODES[mode]
+    border = MODES[mode]
     if method == "generic":
         if not callable(param):
             raise TypeError(f"{op}: param must be callable for method 'generic', got {param!r}")
@@ -233,10 +232,10 @@ def _windows(
 def _extended_axis(n: int, radius: int, border: int) -> NDArray[np.intp]:
     """Image position of every position of an axis extended on both sides; -1 is outside."""
     axis = np.arange(n)
-    if border == _MODES["constant"]:
+    if border == MODES["constant"]:
         return np.pad(axis, radius, constant_values=-1)
     modes = {"reflect": "symmetric", "nearest": "edge", "mirror": "reflect", "wrap": "wrap"}
-    return np.pad(axis, radius, modes[[*_MODES][border]])  # type: ignore[call-overload, no-any-return]
+    return np.pad(axis, radius, modes[[*MODES][border]])  # type: ignore[call-overload, no-any-return]
 
 
 def _finish(image: NDArray[Any], level: NDArray[Any], offset: float, out: NDArray[Any]) -> None:

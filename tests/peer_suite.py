@@ -22,7 +22,7 @@ import scipy.ndimage
 
 import medseg_fast as ms
 
-FILES = """
+_FILES = """
 feature: test_canny
 filters: test_edges test_gaussian test_thresholding
 graph: test_anisotropy test_connect test_flexible test_mcp test_spath
@@ -32,6 +32,11 @@ morphology: test_binary test_extrema test_flood_fill test_gray test_misc test_re
 segmentation: test_active_contour_model test_boundaries test_chan_vese test_clear_border
 segmentation: test_expand_labels test_morphsnakes test_random_walker test_watershed
 """
+TESTS = [
+    (part, file)
+    for part, _, files in (line.partition(":") for line in _FILES.split("\n"))
+    for file in files.split()
+]
 DIFFERENT = {
     "morphology/test_binary.py::test_deprecation_warning": "masks have a kernel of their own",
     "feature/test_canny.py::TestCanny::test_image_shape": "canny takes volumes, too",
@@ -45,7 +50,7 @@ DIFFERENT = {
 
 def modules() -> Iterator[types.ModuleType]:
     """Where scikit-image's functions have names, private modules included."""
-    for part in {line.partition(":")[0] for line in FILES.split("\n") if line}:
+    for part in dict(TESTS):
         package = importlib.import_module(f"skimage.{part}")
         yield package
         for found in pkgutil.iter_modules(package.__path__):
@@ -81,11 +86,7 @@ def main() -> int:
     tests = parser.parse_args().source.resolve() / "tests" / "skimage"
     if not tests.is_dir():
         parser.error(f"{tests} is no folder: the source of scikit-image 0.26 has it")
-    paths = [
-        str(tests / part / f"{file}.py")
-        for part, _, files in (line.partition(":") for line in FILES.split("\n"))
-        for file in files.split()
-    ]
+    paths = [str(tests / part / f"{file}.py") for part, file in TESTS]
     quiet = ["-q", "-p", "no:cacheprovider"]
     scipy_tests = [
         "--pyargs",
